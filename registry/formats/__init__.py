@@ -1,0 +1,1 @@
+"""Model-file formats: header readers that give facts and never load weights."""

@@ -1,0 +1,111 @@
+"""Where things lie in a store: an OCI image layout 1.1, with our folders beside it.
+
+oci-layout  index.json  index.json.1  slmctl.json
+blobs/sha256/<hex>      verified, whole, durable, read-only
+ingest/                 files on their way to blobs/
+leases/  locks/  cache/
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.digest import Digest
+from registry.errors import StoreUnusable
+from registry.store.durable import flush_folder, replace_file
+
+STORE_VERSION = 1
+
+_OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+_SLMCTL = json.dumps({"schema": "slmctl.store/1", "version": STORE_VERSION}).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths of a store at `root`."""
+
+    root: Path
+
+    @property
+    def oci_layout(self) -> Path:
+        return self.root / "oci-layout"
+
+    @property
+    def index(self) -> Path:
+        return self.root / "index.json"
+
+    @property
+    def previous_index(self) -> Path:
+        return self.root / "index.json.1"
+
+    @property
+    def version(self) -> Path:
+        return self.root / "slmctl.json"
+
+    @property
+    def blobs(self) -> Path:
+        return self.root / "blobs" / "sha256"
+
+    @property
+    def ingest(self) -> Path:
+        return self.root / "ingest"
+
+    @property
+    def leases(self) -> Path:
+        return self.root / "leases"
+
+    @property
+    def locks(self) -> Path:
+        return self.root / "locks"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    def blob(self, digest: Digest) -> Path:
+        return self.blobs / digest.hex
+
+    def check_version(self) -> None:
+        """Raise StoreUnusable when a newer slmctl made this store."""
+        try:
+            document = json.loads(self.version.read_bytes())
+            version = document["version"]
+        except FileNotFoundError:
+            return  # a bundle, or a store whose making was cut short
+        except (ValueError, KeyError, TypeError):
+            raise StoreUnusable(
+                f"The file {self.version} is damaged.",
+                hint="Delete it: it holds nothing but the store's version.",
+            ) from None
+        if not isinstance(version, int) or version > STORE_VERSION:
+            raise StoreUnusable(
+                f"The store at {self.root} has version {version!r:.20}, newer than this slmctl knows.",
+                hint="Use the newer slmctl that made it, or another store by SLMCTL_HOME.",
+            )
+
+    def prepare_folders(self) -> None:
+        """Make the folders that are missing, durably. Safe in any number of processes at once."""
+        made = []
+        for folder in (self.root, self.blobs, self.ingest, self.leases, self.locks, self.cache):
+            missing = [folder, *folder.parents]
+            for path in reversed([path for path in missing if not path.exists()]):
+                with suppress(FileExistsError):
+                    path.mkdir()
+                    made.append(path.parent)
+        for parent in dict.fromkeys(made):
+            flush_folder(parent)
+
+    def prepare_files(self) -> None:
+        """Make the files that mark a store. Call it with the store's lock held exclusively."""
+        for path, content in ((self.version, _SLMCTL), (self.oci_layout, _OCI_LAYOUT)):
+            if not path.exists():
+                replace_file(self.ingest / f"{path.name}.new", path, content)
+
+    @property
+    def is_prepared(self) -> bool:
+        files = (self.oci_layout, self.version, self.index)
+        folders = (self.blobs, self.ingest, self.leases, self.locks, self.cache)
+        return all(path.exists() for path in (*files, *folders))

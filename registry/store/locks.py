@@ -1,0 +1,51 @@
+"""Locks between processes, and between threads: flock on files that are never deleted.
+
+The kernel frees a lock when its holder dies, so no lock is ever stale and nothing is judged by its age. Each
+acquisition opens the file anew, because flock belongs to the open file: two threads exclude each other too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from registry.digest import Digest
+
+
+class Locks:
+    """The lock files below `folder` (the store's `locks/`)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._store = folder / "store.lock"
+        self._folder = folder
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Held for a moment while a blob becomes visible or a lease begins."""
+        with _locked(self._store, fcntl.LOCK_SH):
+            yield
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Held for a moment while names change or garbage is decided on and deleted."""
+        with _locked(self._store, fcntl.LOCK_EX):
+            yield
+
+    @contextmanager
+    def writer(self, digest: Digest) -> Iterator[None]:
+        """One writer per blob: 256 locks, chosen by the digest's first byte."""
+        with _locked(self._folder / f"blob-{digest.hex[:2]}.lock", fcntl.LOCK_EX):
+            yield
+
+
+@contextmanager
+def _locked(path: Path, operation: int) -> Iterator[None]:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, operation)
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,324 @@
+"""The store: names, manifests and blobs of one folder, safe for any number of processes.
+
+Reading takes no lock and writes nothing, so a store on a read-only mount works. Writing goes in one order:
+blobs, manifests, the name; deleting goes the other way round.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from registry.digest import Digest
+from registry.errors import (
+    BadContent,
+    DigestMismatch,
+    MalformedFile,
+    NameTaken,
+    NoSpace,
+    NotFound,
+    SizeMismatch,
+    StoreUnusable,
+)
+from registry.manifest import MAX_MANIFEST_BYTES, Descriptor, Index, Manifest, parse
+from registry.names import ModelRef
+from registry.store import gc
+from registry.store.durable import replace_file, store_errors, write_file
+from registry.store.index import MAX_INDEX_BYTES, Entry, NameTable
+from registry.store.ingest import Check, Ingest, Progress, SourceFile, hash_open_file
+from registry.store.layout import Layout
+from registry.store.leases import Lease
+from registry.store.locks import Locks
+
+
+class Replace(enum.Enum):
+    """What `link` may do to a name that exists and points elsewhere."""
+
+    NOTHING = "nothing"
+    SAME_SOURCE = "same source"
+    ANYTHING = "anything"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """The outcome of `unlink`: the entries that are gone and the bytes that were freed with them."""
+
+    entries: tuple[Entry, ...]
+    freed_bytes: int
+
+
+class Session:
+    """Work on the store under a lease: what it puts in stays until its name is linked or the lease ends.
+
+    All methods raise StoreUnusable and NoSpace for the store, beside what they name.
+    """
+
+    def __init__(self, store: Store, lease: Lease, locks: Locks) -> None:
+        self._root = store.root
+        self._ingest = Ingest(store.layout.blobs, store.layout.ingest, locks)
+        self._lease = lease
+
+    def put(self, data: bytes) -> Digest:
+        """Store a small blob."""
+        with store_errors(self._root):
+            return self._ingest.take_bytes(data, self._lease)
+
+    def take(self, source: SourceFile, *, check: Check, progress: Progress | None = None) -> Digest:
+        """Store the bytes of a user's file, which stays untouched; see `Ingest.take_file`."""
+        with store_errors(self._root):
+            return self._ingest.take_file(source, self._lease, check=check, progress=progress or _silent)
+
+    def move(self, source: SourceFile, *, check: Check, progress: Progress | None = None) -> Digest:
+        """Store a user's file and leave nothing at its path; see `Ingest.move_file`."""
+        with store_errors(self._root):
+            return self._ingest.move_file(source, self._lease, check=check, progress=progress or _silent)
+
+
+def _silent(_: int) -> None:
+    pass
+
+
+class Store:
+    """One store. A `Store` is cheap, holds no open file and may be shared between threads."""
+
+    def __init__(self, root: Path) -> None:
+        self.layout = Layout(root)
+        self._locks = Locks(self.layout.locks)
+
+    @property
+    def root(self) -> Path:
+        return self.layout.root
+
+    # Reading
+
+    def names(self) -> NameTable:
+        """The table of names as it is now. A store that does not exist yet has none.
+
+        A damaged or missing index.json is answered from the generation before it; raises StoreUnusable when
+        there is none.
+        """
+        with store_errors(self.root):
+            self.layout.check_version()
+            damage: MalformedFile | None = None
+            for path, generation in (
+                (self.layout.index, "current"),
+                (self.layout.previous_index, "previous"),
+            ):
+                try:
+                    with path.open("rb") as stream:
+                        return NameTable.parse(stream.read(MAX_INDEX_BYTES), generation)
+                except FileNotFoundError:
+                    continue
+                except MalformedFile as error:
+                    damage = damage or error
+            if damage is None:
+                return NameTable.empty()
+        raise StoreUnusable(
+            f"The table of names in {self.root} is damaged and has no previous generation.",
+            hint=f"Restore {self.layout.index} from a backup; the models' blobs are still there.",
+        )
+
+    def resolve(self, ref: ModelRef, names: NameTable | None = None) -> Entry:
+        """The entry that `ref` names; raises NotFound with the nearest names."""
+        names = names or self.names()
+        entry = names.find(ref.full_name)
+        if entry is None:
+            near = difflib.get_close_matches(ref.full_name, names.entries, n=1)
+            known = f"Did you mean {near[0]}? " if near else ""
+            raise NotFound(
+                f"There is no model {ref.short_name} in the store.",
+                hint=f"{known}'slmctl list' shows what is there; 'slmctl create' makes a model from a file.",
+            )
+        if ref.digest is not None and ref.digest != entry.descriptor.digest:
+            raise NotFound(
+                f"The model {ref.short_name} is not at {ref.digest} but at {entry.descriptor.digest}.",
+                hint="The name has moved since it was pinned.",
+            )
+        return entry
+
+    def manifest(self, descriptor: Descriptor) -> Manifest | Index:
+        """The manifest or index behind a descriptor, its digest checked. Raises BadContent, NotFound."""
+        if descriptor.size > MAX_MANIFEST_BYTES:
+            raise MalformedFile(
+                f"The manifest {descriptor.digest} is larger than {MAX_MANIFEST_BYTES >> 20} MiB."
+            )
+        return parse(self.read_blob(descriptor))
+
+    def read_blob(self, descriptor: Descriptor, limit: int = MAX_MANIFEST_BYTES) -> bytes:
+        """A small blob as bytes, its digest checked; raises SizeMismatch beyond `limit` bytes."""
+        if descriptor.size > limit:
+            raise SizeMismatch(
+                f"The blob {descriptor.digest} has {descriptor.size} bytes; {limit} are allowed."
+            )
+        with self.open_blob(descriptor) as stream:
+            data = stream.read(descriptor.size + 1)
+        if Digest.of(data) != descriptor.digest:
+            raise DigestMismatch(
+                f"The blob {descriptor.digest} is damaged: its bytes have another digest.",
+                hint="Make or pull the model again.",
+            )
+        return data
+
+    def open_blob(self, descriptor: Descriptor) -> BinaryIO:
+        """A blob opened for reading, its type and size checked. Raises NotFound, SizeMismatch, BadContent."""
+        path = self.layout.blob(descriptor.digest)
+        with store_errors(self.root):
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except FileNotFoundError:
+                raise NotFound(
+                    f"The blob {descriptor.digest} is missing from the store.",
+                    hint="Make or pull the model again.",
+                ) from None
+            except OSError:
+                if path.is_symlink():
+                    raise BadContent(f"The blob {descriptor.digest} is not a regular file.") from None
+                raise
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(fd)
+            raise BadContent(f"The blob {descriptor.digest} is not a regular file.")
+        if status.st_size != descriptor.size:
+            os.close(fd)
+            raise SizeMismatch(
+                f"The blob {descriptor.digest} has {status.st_size} bytes instead of {descriptor.size}.",
+                hint="Make or pull the model again.",
+            )
+        return os.fdopen(fd, "rb")
+
+    def verify_open_blob(
+        self, descriptor: Descriptor, stream: BinaryIO, progress: Progress | None = None
+    ) -> None:
+        """Hash an opened blob; raises DigestMismatch. The very file that was opened is what is checked."""
+        digest, _ = hash_open_file(stream.fileno(), progress or _silent)
+        if digest != descriptor.digest:
+            raise DigestMismatch(
+                f"The blob {descriptor.digest} is damaged: its bytes have the digest {digest}.",
+                hint="Make or pull the model again.",
+            )
+
+    # Writing
+
+    def prepare(self) -> None:
+        """Make the store if it is not there; raises StoreUnusable, NoSpace."""
+        with store_errors(self.root):
+            self.layout.check_version()
+            if self.layout.is_prepared:
+                return
+            self.layout.prepare_folders()
+            with self._locks.exclusive():
+                self.layout.prepare_files()
+                if not self.layout.index.exists() and not self.layout.previous_index.exists():
+                    self._write_names(NameTable.empty(), "none")
+
+    @contextmanager
+    def session(self, purpose: str) -> Iterator[Session]:
+        """Hold a lease for long work. When it fails, what only it had put in is collected."""
+        self.prepare()
+        with store_errors(self.root), self._locks.shared():
+            lease = Lease(self.layout.leases, purpose=purpose)
+        try:
+            yield Session(self, lease, self._locks)
+        except BaseException:
+            lease.end()
+            with suppress(StoreUnusable, NoSpace):
+                self.free(lease.digests)
+            raise
+        finally:
+            lease.end()
+
+    def link(
+        self, name: str, descriptor: Descriptor, *, source: str | None, linked: str, replace_rule: Replace
+    ) -> Entry:
+        """Point `name` at a manifest that is in the store; gives the entry as it now stands.
+
+        A name that differs only in case is the same name and keeps its spelling. Raises NameTaken when the
+        name exists, points elsewhere, and `replace_rule` does not allow it to move. What it pointed at and
+        nothing else needs is freed.
+        """
+        entry = Entry(name=name, descriptor=descriptor, source=source, linked=linked)
+        with store_errors(self.root), self._locks.exclusive():
+            names = self.names()
+            old = names.find(name)
+            if old is not None:
+                check_replaceable(old, entry, replace_rule)
+                entry = replace(entry, name=old.name)
+            if not self.layout.blob(descriptor.digest).exists():
+                raise NotFound(f"The manifest {descriptor.digest} is not in the store any more.")
+            generation = names.generation
+            names = names.with_entry(entry)
+            self._write_names(names, generation)
+            if old is not None and old.descriptor.digest != descriptor.digest:
+                self._free_entries(names, [old])
+        return entry
+
+    def unlink(self, names_to_remove: Iterable[str]) -> Removed:
+        """Remove names, and the blobs that only they needed. Unknown names are passed over."""
+        with store_errors(self.root):
+            if not self.layout.root.exists():
+                return Removed(entries=(), freed_bytes=0)
+            self.prepare()
+            with self._locks.exclusive():
+                names = self.names()
+                found = {entry.name: entry for name in names_to_remove if (entry := names.find(name))}
+                if not found:
+                    return Removed(entries=(), freed_bytes=0)
+                generation = names.generation
+                names = names.without(found)
+                self._write_names(names, generation)
+                freed = self._free_entries(names, found.values())
+        return Removed(entries=tuple(found.values()), freed_bytes=freed)
+
+    def free(self, candidates: Iterable[Digest]) -> int:
+        """Delete those of `candidates` that no name and no lease needs; gives the bytes freed."""
+        with store_errors(self.root), self._locks.exclusive():
+            return gc.free(self.layout, candidates, self.names())
+
+    def _free_entries(self, names: NameTable, entries: Iterable[Entry]) -> int:
+        candidates: set[Digest] = set()
+        for entry in entries:
+            with suppress(BadContent, OSError):
+                candidates |= gc.reached_from(self.layout, [entry.descriptor.digest])
+        return gc.free(self.layout, candidates, names)
+
+    def _write_names(self, names: NameTable, generation: str) -> None:
+        """Replace index.json, keeping the generation before it. The store's lock is held exclusively.
+
+        `generation` says which file the old names were read from: a damaged index.json is put aside, so that
+        it neither gets lost nor takes the place of the good generation.
+        """
+        layout = self.layout
+        if generation == "current":
+            kept = layout.ingest / "index.json.1.new"
+            kept.unlink(missing_ok=True)
+            try:
+                os.link(layout.index, kept)
+            except OSError:  # a file system without hard links
+                write_file(kept, layout.index.read_bytes())
+            kept.rename(layout.previous_index)
+        elif layout.index.exists():
+            layout.index.rename(layout.root / "index.json.damaged")
+        replace_file(layout.ingest / "index.json.new", layout.index, names.to_bytes())
+
+
+def check_replaceable(old: Entry, new: Entry, rule: Replace) -> None:
+    """Raise NameTaken unless `rule` lets `new` take the place of `old`."""
+    same_content = old.descriptor.digest == new.descriptor.digest and old.source == new.source
+    if rule is Replace.ANYTHING or same_content:
+        return
+    if rule is Replace.NOTHING:
+        raise NameTaken(
+            f"There is a model {old.name} already.", hint="Add --force to replace it, or choose another name."
+        )
+    if old.source != new.source:
+        raise NameTaken(
+            f"The name {old.name} belongs to a model from {old.source or 'another tool'}.",
+            hint="Add --force to replace it, or choose another name.",
+        )
