@@ -96,7 +96,7 @@ class ModelRef:
     def __str__(self) -> str:
         """Text that parses to this value again."""
         if self.source is Source.FILE:
-            return self.path if self.path.startswith(("/", "./", "../", "~")) else f"./{self.path}"
+            return self.path
         prefix = {
             Source.BARE: "",
             Source.OLLAMA: "ollama://",
@@ -120,7 +120,7 @@ def parse(text: str) -> ModelRef:
         )
     if len(text) > _MAX_LENGTH:
         raise _invalid(text, (_MAX_LENGTH, len(text)), f"The name is longer than {_MAX_LENGTH} characters")
-    if text.startswith(("/", "./", "../", "~")) or text in {".", ".."}:
+    if _is_path(text):
         return _file(text, text, 0)
     scheme, start = None, 0
     if match := _SCHEME.match(text):
@@ -143,13 +143,17 @@ def parse_name(text: str) -> ModelRef:
     return ref
 
 
+def _is_path(text: str) -> bool:
+    return text.startswith(("/", "./", "../", "~")) or text in {".", ".."}
+
+
 def _file(text: str, path: str, start: int) -> ModelRef:
     if not path:
         raise _invalid(text, (start, start), "The file's path is empty")
     if "\0" in path:
         position = start + path.index("\0")
         raise _invalid(text, (position, position + 1), "A file's path cannot hold a NUL character")
-    return ModelRef(source=Source.FILE, path=path)
+    return ModelRef(source=Source.FILE, path=path if _is_path(path) else f"./{path}")
 
 
 def _invalid(text: str, span: tuple[int, int], reason: str, hint: str | None = None) -> InvalidReference:

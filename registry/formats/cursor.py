@@ -15,9 +15,9 @@ _U64 = struct.Struct("<Q")
 class Cursor:
     """Reads forward from the start of `stream`, in chunks, and never past `size` bytes or `limit` bytes.
 
-    Every method checks its length against what is left *before* it reads or allocates, and raises MalformedFile
-    with the name of the field and its byte offset. `what` is that name, as it stands in the message. A stream may
-    return short reads; one that ends before `size` is reported as cut.
+    Every method checks its length against what is left *before* it reads or allocates, and raises
+    MalformedFile with the name of the field and its byte offset. `what` is that name, as it stands in the
+    message. A stream may return short reads; one that ends before `size` is reported as cut.
     """
 
     __slots__ = ("_at", "_buffer", "_start", "_stream", "limit", "size")
@@ -59,10 +59,10 @@ class Cursor:
         return int(_U64.unpack(self.take(8, what))[0])
 
     def peek(self, count: int) -> bytes:
-        """Up to `count` of the next bytes, without moving."""
+        """Up to `count` of the next bytes, without moving; fewer where the stream ends."""
         available = min(count, self.remaining)
         if self._at + available > len(self._buffer):
-            self._fill(available, "the first bytes")
+            self._load(available)
         return self._buffer[self._at : self._at + available]
 
     def skip(self, count: int, what: str) -> None:
@@ -76,10 +76,10 @@ class Cursor:
         self._stream.seek(self._start)
 
     def skip_strings(self, count: int, *, longest: int, what: str) -> None:
-        """Walk over `count` strings, each a u64 length and that many bytes; a longer one than `longest` is refused.
+        """Walk over `count` strings, each a u64 length and as many bytes; none may be longer than `longest`.
 
-        This is the hot loop of a header (300,000 strings for a 150,000-token vocabulary), so it stays inside the
-        buffer and decodes nothing but the lengths.
+        This is the hot loop of a header (300,000 strings for a 150,000-token vocabulary), so it stays
+        inside the buffer and decodes nothing but the lengths.
         """
         length_at = _U64.unpack_from
         while count:
@@ -112,16 +112,18 @@ class Cursor:
     def _fill(self, count: int, what: str) -> None:
         """Have at least `count` bytes in the buffer from here on."""
         self._require(count, what)
+        self._load(count)
+        if len(self._buffer) < count:
+            self.size = self._start + len(self._buffer)  # the stream is shorter than it claimed to be
+            self._require(count, what)
+
+    def _load(self, count: int) -> None:
+        """Start the buffer here and read until it has `count` bytes or the stream ends."""
         pieces = [self._buffer[self._at :]]
         held = len(pieces[0])
         self._start, self._at = self.offset, 0
         wanted = min(max(count, CHUNK_BYTES), self.remaining)
-        while held < count:
-            piece = self._stream.read(wanted - held)
-            if not piece:
-                self.size = self._start + held  # the stream is shorter than it claimed to be
-                self._buffer = b"".join(pieces)
-                self._require(count, what)
+        while held < count and (piece := self._stream.read(wanted - held)):
             pieces.append(piece)
             held += len(piece)
         self._buffer = b"".join(pieces)

@@ -1,7 +1,7 @@
 """ggml's tensor types and llama.cpp's file types, as GGUF files name them by number.
 
-Sources: `enum ggml_type` in ggml/include/ggml.h, the block structures in ggml/src/ggml-common.h, and
-`enum llama_ftype` in llama.cpp's include/llama.h. Numbers that microsoft/BitNet's fork gave to types of its own
+Sources: `enum ggml_type` in ggml/include/ggml.h, the block structures in ggml/src/ggml-common.h, and `enum
+llama_ftype` in llama.cpp's include/llama.h. Numbers that microsoft/BitNet's fork gave to types of its own
 collide with upstream's; `why_unusable` tells them apart.
 """
 
@@ -92,10 +92,10 @@ _BITNET_FORK = frozenset({"bitnet-25", "bitnet-b1.58"})
 
 
 def why_unusable(type_id: int, architecture: str | None) -> str | None:
-    """Why a tensor of this type cannot be used, as a clause; None for a type of `GGML_TYPES` that means what it says.
+    """Why a tensor of this type cannot be used, as a clause; None where nothing is wrong with it.
 
-    `architecture` is the file's `general.architecture`: number 39 is MXFP4, except in files that microsoft/BitNet
-    wrote, where it is TL2.
+    `architecture` is the file's `general.architecture`: number 39 is MXFP4, except in files that
+    microsoft/BitNet wrote, where it is TL2.
     """
     if type_id == 39 and architecture in _BITNET_FORK:
         return "TL2 is microsoft/BitNet's own type; only bitnet.cpp runs it"
@@ -170,12 +170,12 @@ _FALLBACKS: Mapping[str, str] = MappingProxyType(
 
 
 def file_type(number: int) -> FileType | None:
-    """The file type of a `general.file_type` value, guessed or not; None for one that no release has given."""
+    """The file type of a `general.file_type` value, guessed or not; None for an unknown number."""
     return _FILE_TYPES.get(number - _GUESSED if number >= _GUESSED else number)
 
 
 def fallback_type(name: str) -> str | None:
-    """The type that llama.cpp uses where a row is no multiple of this type's block; None for unquantized types."""
+    """What llama.cpp uses where a row is no multiple of this type's block; None for unquantized types."""
     entry = GGML_TYPES_BY_NAME[name]
     if not entry.quantized:
         return None

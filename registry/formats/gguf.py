@@ -1,8 +1,9 @@
 """GGUF headers: the metadata and the tensor table of a model file, read without loading weights.
 
-Source: the GGUF specification, ggml/docs/gguf.md, versions 2 and 3, little-endian. Every count and length in a
-header is a claim by whoever made the file, and engines have died of each of them; so all are checked here against
-the file's size and against fixed limits before anything is allocated, and no engine sees a file that fails.
+Source: the GGUF specification, ggml/docs/gguf.md, versions 2 and 3, little-endian. Every count and length
+in a header is a claim by whoever made the file, and engines have died of each of them; so all are checked
+here against the file's size and against fixed limits before anything is allocated, and no engine sees a
+file that fails.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ _TOKEN_ARRAYS = ("tokenizer.ggml.scores", "tokenizer.ggml.token_type")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufHeader:
-    """A checked header. `metadata` keeps the file's order; arrays and strings too large to hold are summaries.
+    """A checked header. `metadata` keeps the file's order; what is too large to hold is a summary.
 
     `data_offset` is where tensor data begins, `file_size` where the file ends, both in bytes from its start.
     """
@@ -85,7 +86,7 @@ class GgufHeader:
 
     @property
     def chat_template(self) -> str | None:
-        """The default chat template, Jinja source from outside; None where there is none or it is too large to hold."""
+        """The default chat template, Jinja text from outside; None where there is none, or one too large."""
         return self._text("tokenizer.chat_template")
 
     @property
@@ -101,12 +102,13 @@ class GgufHeader:
 def read_header(stream: BinaryIO, *, size: int | None = None) -> GgufHeader:
     """Read and check the header of the GGUF file that `stream`, seekable, holds from its first byte.
 
-    `size` is the size of the whole file in bytes; without it the stream's own end counts. With it, the stream need
-    hold no more than the header (a file that is still elsewhere). Tensor data is never read, and what is held in
-    memory is bounded, whatever the file says. Trailing bytes after the last tensor are accepted, as engines do.
+    `size` is the size of the whole file in bytes; without it the stream's own end counts. With it, the
+    stream need hold no more than the header (a file that is still elsewhere). Tensor data is never read,
+    and what is held in memory is bounded, whatever the file says. Trailing bytes after the last tensor are
+    accepted, as engines do.
 
-    Raises MalformedFile, with the key, tensor or byte offset that is wrong, and for file contents nothing else;
-    an OSError of the stream passes through.
+    Raises MalformedFile, with the key, tensor or byte offset that is wrong, and for file contents nothing
+    else; an OSError of the stream passes through.
     """
     if size is None:
         size = stream.seek(0, os.SEEK_END)
@@ -136,11 +138,11 @@ def read_header(stream: BinaryIO, *, size: int | None = None) -> GgufHeader:
 
 def _read_version(cursor: Cursor) -> int:
     head = cursor.peek(SNIFF_BYTES)
-    if not head.startswith(MAGIC):
+    if not head or head[: len(MAGIC)] != MAGIC[: len(head)]:
         found = describe(head)
         looks = f"it looks like {found}" if found else f"it begins with {quoted(head[:4])}"
         raise MalformedFile(f"This is not a GGUF file: {looks}.")
-    cursor.skip(len(MAGIC), "the magic")
+    cursor.take(len(MAGIC), "the magic")
     version = cursor.u32("the version")
     if version in (2, 3):
         return version

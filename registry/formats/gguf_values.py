@@ -16,10 +16,10 @@ from registry.formats.quote import quoted
 
 MAX_STRING_BYTES = 64 * 1024 * 1024
 MAX_ELEMENT_BYTES = 1024 * 1024
-"""The longest string in an array: tokens and merges have tens of bytes, a licence text in a list thousands."""
+"""The longest string in an array: tokens and merges have tens of bytes, a text in a list thousands."""
 
-MAX_ARRAY_STRINGS = 4_194_304
-"""Strings in all arrays of a header together, about ten times the largest tokenizer there is."""
+MAX_ARRAY_STRINGS = 2_097_152
+"""Strings in all arrays of a header together, some three times the largest tokenizer there is."""
 
 KEPT_STRING_BYTES = 1024 * 1024
 KEPT_NUMBERS = 8192
@@ -88,7 +88,7 @@ class ValueReader:
         self._strings_left = MAX_ARRAY_STRINGS
 
     def keep(self, size: int) -> bool:
-        """Reserve `size` bytes for something that stays in memory; False once the header's share is used up."""
+        """Reserve `size` bytes for something that stays in memory; False once the header's share is gone."""
         if self._kept_bytes + size > KEPT_TOTAL_BYTES:
             return False
         self._kept_bytes += size
@@ -160,20 +160,24 @@ class ValueReader:
                 f"With {count} more strings in {where}, the header's arrays hold over {MAX_ARRAY_STRINGS}."
             )
         self._strings_left -= count
+        kept = self._kept_strings(count, where) if count <= KEPT_STRINGS else []
+        if len(kept) == count:
+            return tuple(kept)
+        self._cursor.skip_strings(count - len(kept), longest=MAX_ELEMENT_BYTES, what=what)
+        return ArraySummary(ValueType.STRING, count)
+
+    def _kept_strings(self, count: int, where: str) -> list[str]:
+        """Up to `count` of the next elements: fewer where one cannot be kept, and there the cursor stays."""
         kept: list[str] = []
-        while len(kept) < count <= KEPT_STRINGS:
+        while len(kept) < count:
             text = self._kept_element(f"an element of {where}")
             if text is None:
                 break
             kept.append(text)
-        else:
-            if count <= KEPT_STRINGS:
-                return tuple(kept)
-        self._cursor.skip_strings(count - len(kept), longest=MAX_ELEMENT_BYTES, what=what)
-        return ArraySummary(ValueType.STRING, count)
+        return kept
 
     def _kept_element(self, what: str) -> str | None:
-        """The next element, or None, without moving, where it is too large or is not UTF-8 (tokens may be any bytes)."""
+        """The next element; None, without moving, where it is too large or no UTF-8, as tokens may be."""
         raw_length = self._cursor.peek(8)
         length = int.from_bytes(raw_length, "little")
         if len(raw_length) < 8 or length > self._cursor.remaining - 8 or length > CHUNK_BYTES // 4:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from registry import mediatypes
@@ -18,10 +18,15 @@ from registry.manifest import Descriptor
 
 MAX_INDEX_BYTES = 256 << 20
 
+_OURS = frozenset({mediatypes.REF_NAME, mediatypes.SLMCTL_SOURCE, mediatypes.SLMCTL_LINKED})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A name and what it points at. `linked` is RFC 3339 text, `source` the pinned reference it came from."""
+    """A name and what it points at.
+
+    `linked` is RFC 3339 text, `source` the pinned reference it came from; neither is in the descriptor.
+    """
 
     name: str
     descriptor: Descriptor
@@ -140,9 +145,10 @@ def _entry(row: object, position: int) -> Entry | None:
         descriptor = Descriptor.from_json(row, f"entry {position}")
     except BadContent:
         return None
+    others = {key: text for key, text in descriptor.annotations.items() if key not in _OURS}
     return Entry(
         name=name,
-        descriptor=descriptor,
+        descriptor=replace(descriptor, annotations=others),
         source=descriptor.annotations.get(mediatypes.SLMCTL_SOURCE),
         linked=descriptor.annotations.get(mediatypes.SLMCTL_LINKED),
     )

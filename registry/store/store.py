@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from registry import mediatypes
 from registry.digest import Digest
 from registry.errors import (
     BadContent,
@@ -64,6 +65,11 @@ class Session:
         self._root = store.root
         self._ingest = Ingest(store.layout.blobs, store.layout.ingest, locks)
         self._lease = lease
+
+    def keep(self, digests: Iterable[Digest]) -> None:
+        """Keep blobs that are in the store already from being collected while this session lasts."""
+        with store_errors(self._root):
+            self._lease.add(*digests)
 
     def put(self, data: bytes) -> Digest:
         """Store a small blob."""
@@ -150,6 +156,17 @@ class Store:
                 f"The manifest {descriptor.digest} is larger than {MAX_MANIFEST_BYTES >> 20} MiB."
             )
         return parse(self.read_blob(descriptor))
+
+    def manifest_of(self, digest: Digest) -> Manifest:
+        """The image manifest `digest`, which is in the store; raises NotFound, BadContent."""
+        try:
+            size = self.layout.blob(digest).lstat().st_size
+        except FileNotFoundError:
+            raise NotFound(f"The manifest {digest} is missing from the store.") from None
+        manifest = self.manifest(Descriptor(media_type=mediatypes.OCI_MANIFEST, digest=digest, size=size))
+        if not isinstance(manifest, Manifest):
+            raise BadContent(f"The manifest {digest} is an index of several.")
+        return manifest
 
     def read_blob(self, descriptor: Descriptor, limit: int = MAX_MANIFEST_BYTES) -> bytes:
         """A small blob as bytes, its digest checked; raises SizeMismatch beyond `limit` bytes."""

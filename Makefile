@@ -1,0 +1,48 @@
+# Two targets are all a newcomer needs, and each sets up what it needs by itself:
+#   make demo    a model made, packaged and run, offline
+#   make check   lint, types, import rules, all tests
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo check lint types imports test format clean
+
+demo: $(VENV)/.demo
+	@tools/demo.sh $(BIN)
+
+check: lint types imports test
+
+lint: $(VENV)/.check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.check
+	$(BIN)/mypy
+
+imports: $(VENV)/.check
+	$(BIN)/lint-imports
+
+test: $(VENV)/.check
+	$(BIN)/pytest -q -n auto --dist loadgroup
+
+format: $(VENV)/.check
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "slmctl needs Python 3.11 or later")'
+	$(PYTHON) -m venv $(VENV)
+
+# made anew when the list of dependencies changes
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --editable .
+	touch $@
+
+$(VENV)/.check: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --editable '.[dev]'
+	touch $@ $(VENV)/.demo

@@ -1,0 +1,402 @@
+"""ModelSpec: the authored part of a model, all that a Modelfile says except where the weights come from.
+
+It is stored beside the weights as canonical JSON (`slmctl/spec.json`, docs/schemas/spec-1.json) and so can
+come from a stranger; `ModelSpec.from_json` believes nothing. The parameters, their types and which of them
+are deprecated are Ollama's.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from modelfiles.errors import ModelfileError, Problem, printable
+from modelfiles.syntax import KEYWORDS, ROLES, Instruction, Modelfile, nearest, scan
+from registry.errors import MalformedFile, UsageError
+
+SCHEMA = "slmctl.spec/1"
+
+ParameterValue = int | float | bool | tuple[str, ...]
+
+
+class Kind(enum.Enum):
+    """The type of a parameter's value; the value of the member says it in words."""
+
+    INT32 = "a whole number from -2147483648 to 2147483647"
+    INT64 = "a whole number from -9223372036854775808 to 9223372036854775807"
+    FLOAT = "a number"
+    BOOL = "true or false"
+    STRINGS = "text"
+
+
+PARAMETERS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "draft_num_predict": Kind.INT32,
+        "frequency_penalty": Kind.FLOAT,
+        "main_gpu": Kind.INT32,
+        "min_p": Kind.FLOAT,
+        "num_batch": Kind.INT32,
+        "num_ctx": Kind.INT32,
+        "num_gpu": Kind.INT32,
+        "num_keep": Kind.INT32,
+        "num_predict": Kind.INT32,
+        "num_thread": Kind.INT32,
+        "presence_penalty": Kind.FLOAT,
+        "repeat_last_n": Kind.INT32,
+        "repeat_penalty": Kind.FLOAT,
+        "seed": Kind.INT64,
+        "stop": Kind.STRINGS,
+        "temperature": Kind.FLOAT,
+        "top_k": Kind.INT32,
+        "top_p": Kind.FLOAT,
+        "typical_p": Kind.FLOAT,
+        "use_mmap": Kind.BOOL,
+    }
+)
+
+DEPRECATED = frozenset(
+    {
+        "f16_kv",
+        "logits_all",
+        "low_vram",
+        "mirostat",
+        "mirostat_eta",
+        "mirostat_tau",
+        "penalize_newline",
+        "use_mlock",
+        "vocab_only",
+    }
+)
+"""Parameters that old Modelfiles have and that no longer do anything."""
+
+_INTEGER = re.compile(r"([+-]?)0*([0-9]{1,19})", re.ASCII)
+_FLOAT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
+_LONGEST_NUMBER = 100
+_LARGEST_FLOAT = (2 - 2**-23) * 2.0**127  # the largest float32: engines hold parameters in one
+_BOOLS = {
+    **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
+}
+_BITS = {Kind.INT32: 32, Kind.INT64: 64}
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of the conversation that a chat starts with; `role` is one of `syntax.ROLES`."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """What an author says about a model.
+
+    `parameters` maps names of `PARAMETERS` to values of their kind (`stop`: a tuple of strings), sorted and
+    read-only. None means "not said": an empty `system` replaces the base's, None keeps it.
+    """
+
+    parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
+    system: str | None = None
+    template: str | None = None
+    messages: tuple[Message, ...] = ()
+    licenses: tuple[str, ...] = ()
+    requires: str | None = None
+    renderer: str | None = None
+    parser: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", MappingProxyType(dict(sorted(self.parameters.items()))))
+
+    def to_json(self) -> dict[str, object]:
+        """The document of docs/schemas/spec-1.json; what is not said is left out."""
+        document: dict[str, object] = {"schema": SCHEMA}
+        if self.parameters:
+            document["parameters"] = {
+                name: list(value) if isinstance(value, tuple) else value
+                for name, value in self.parameters.items()
+            }
+        for name in _TEXTS:
+            if (text := getattr(self, name)) is not None:
+                document[name] = text
+        if self.messages:
+            document["messages"] = [{"role": turn.role, "content": turn.content} for turn in self.messages]
+        if self.licenses:
+            document["licenses"] = list(self.licenses)
+        return document
+
+    def to_canonical_bytes(self) -> bytes:
+        """`to_json` as the bytes that are stored: sorted keys, no blanks, UTF-8."""
+        text = json.dumps(
+            self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        )
+        return text.encode()
+
+    @classmethod
+    def from_json(cls, document: object) -> ModelSpec:
+        """Read a decoded `spec.json`. Raises MalformedFile on everything that the schema does not allow."""
+        fields = _object(document, "the document")
+        if (schema := _text(fields.pop("schema", None), "schema")) != SCHEMA:
+            raise _malformed(f"its schema is {printable(schema)}, this slmctl reads {SCHEMA}")
+        parameters = _object(fields.pop("parameters", {}), "parameters")
+        turns = _list(fields.pop("messages", []), "messages")
+        licenses = _list(fields.pop("licenses", []), "licenses")
+        texts = {name: _text(fields.pop(name), name) for name in _TEXTS if name in fields}
+        if fields:
+            raise _malformed(f"it has an unknown key {printable(min(fields))}")
+        return cls(
+            parameters={name: _parameter_from_json(name, value) for name, value in parameters.items()},
+            messages=tuple(_message_from_json(turn, f"messages[{at}]") for at, turn in enumerate(turns)),
+            licenses=tuple(_text(text, f"licenses[{at}]") for at, text in enumerate(licenses)),
+            **texts,
+        )
+
+
+_TEXTS = ("system", "template", "requires", "renderer", "parser")
+
+
+def merge(base: ModelSpec, over: ModelSpec) -> ModelSpec:
+    """`base` with what `over` says: parameters by name (`stop` as a whole), texts and messages if given.
+
+    Licences are never taken away: those of `over` that `base` lacks are appended.
+    """
+    said = {name: text for name in _TEXTS if (text := getattr(over, name)) is not None}
+    return replace(
+        base,
+        parameters={**base.parameters, **over.parameters},
+        messages=over.messages or base.messages,
+        licenses=base.licenses + tuple(text for text in over.licenses if text not in base.licenses),
+        **said,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authored:
+    """A Modelfile understood: the spec, the values of its FROM lines in order, and the warnings."""
+
+    spec: ModelSpec
+    sources: tuple[str, ...]
+    warnings: tuple[Problem, ...]
+
+
+def from_text(text: str | bytes, *, filename: str = "Modelfile") -> Authored:
+    """Read and understand a Modelfile. Raises ModelfileError with all problems, of syntax and of meaning."""
+    modelfile, problems = scan(text, filename=filename)
+    authored, others = _understand(modelfile)
+    if problems or others:
+        raise ModelfileError((*problems, *others), filename=filename, text=modelfile.text)
+    return authored
+
+
+def from_instructions(modelfile: Modelfile) -> Authored:
+    """Understand a parsed Modelfile. Raises ModelfileError with all problems of meaning."""
+    authored, problems = _understand(modelfile)
+    if problems:
+        raise ModelfileError(problems, filename=modelfile.filename, text=modelfile.text)
+    return authored
+
+
+def parse_parameter(name: str, text: str) -> ParameterValue:
+    """The typed value of `name`, from text as in `PARAMETER name text`; for `stop` a tuple of one string.
+
+    Raises UsageError for a name that is no parameter or is deprecated, and for a value of the wrong type.
+    """
+    if name in DEPRECATED:
+        raise UsageError(f"The parameter {name} no longer has an effect.", hint="Leave it out.")
+    if name not in PARAMETERS:
+        nearby = nearest(name.lower(), PARAMETERS)
+        hint = f"Did you mean {nearby}?" if nearby else f"Parameters are {', '.join(PARAMETERS)}."
+        raise UsageError(f"There is no parameter {printable(name)!r}.", hint=hint)
+    kind = PARAMETERS[name]
+    value = _parse(kind, text)
+    if value is None:
+        raise UsageError(f"The parameter {name} takes {kind.value}, not {printable(text)!r}.")
+    return value
+
+
+def _parse(kind: Kind, text: str) -> ParameterValue | None:
+    """The value that `text` spells as Go's strconv would have it, or None."""
+    if kind is Kind.STRINGS:
+        return None if _SURROGATE.search(text) else (text,)
+    if kind is Kind.BOOL:
+        return _BOOLS.get(text)
+    if kind is Kind.FLOAT:
+        if len(text) > _LONGEST_NUMBER or not _FLOAT.fullmatch(text):
+            return None
+        return _in_range(kind, float(text))
+    digits = _INTEGER.fullmatch(text)
+    return _in_range(kind, int(digits[1] + digits[2])) if digits else None
+
+
+def _in_range(kind: Kind, number: float) -> int | float | None:
+    """`number` if the kind can hold it; zero loses its sign, for one spelling in JSON."""
+    if kind is Kind.FLOAT:
+        is_float32 = -_LARGEST_FLOAT <= number <= _LARGEST_FLOAT  # also false for NaN
+        return float(number) + 0.0 if is_float32 else None
+    limit = 1 << (_BITS[kind] - 1)
+    return number if -limit <= number < limit else None
+
+
+# From instructions.
+
+
+def _understand(modelfile: Modelfile) -> tuple[Authored, list[Problem]]:
+    problems: list[Problem] = []
+    warnings = list(modelfile.warnings)
+    parameters: dict[str, ParameterValue] = {}
+    system: str | None = None
+    sources: list[str] = []
+    for instruction in modelfile.instructions:
+        match instruction.keyword:
+            case "FROM":
+                sources.append(instruction.value)
+            case "SYSTEM":
+                system = instruction.value
+            case "PARAMETER":
+                _understand_parameter(instruction, parameters, problems, warnings)
+            case keyword:
+                problem = _about_keyword(
+                    instruction,
+                    rule="unsupported",
+                    message=f"{keyword} is not supported yet; this version reads FROM, PARAMETER and SYSTEM.",
+                    hint=f"Remove the {keyword} instruction.",
+                )
+                problems.append(problem)
+    spec = ModelSpec(parameters=parameters, system=system)
+    return Authored(spec=spec, sources=tuple(sources), warnings=tuple(warnings)), problems
+
+
+def _understand_parameter(
+    instruction: Instruction,
+    parameters: dict[str, ParameterValue],
+    problems: list[Problem],
+    warnings: list[Problem],
+) -> None:
+    name, text = instruction.name or "", instruction.value
+    if name in DEPRECATED:
+        message = f"The parameter {name} no longer has an effect and was left out."
+        warnings.append(
+            _about_name(instruction, rule="deprecated-parameter", message=message, hint="Remove it.")
+        )
+        return
+    try:
+        value = parse_parameter(name, text)
+    except UsageError as error:
+        problems.append(_refused_parameter(instruction, name, error))
+        return
+    if value == ("",):
+        message = "An empty stop sequence does nothing and was left out."
+        warnings.append(_about_name(instruction, rule="empty-stop", message=message, hint="Remove it."))
+        return
+    earlier = parameters.get(name)
+    if isinstance(earlier, tuple) and isinstance(value, tuple):
+        value = earlier + value
+    parameters[name] = value
+
+
+def _refused_parameter(instruction: Instruction, name: str, error: UsageError) -> Problem:
+    if name in PARAMETERS:
+        return Problem(
+            rule="parameter-value",
+            message=error.message,
+            line=instruction.line,
+            column=instruction.value_column,
+            span=instruction.value_span,
+            hint=error.hint,
+        )
+    keyword = "FROM" if name.lower() == "model" else name.upper()
+    if keyword in KEYWORDS:
+        message = f"{printable(name)} is no parameter but an instruction of its own."
+        hint = f"Write {keyword} instead of PARAMETER {printable(name)}."
+        return _about_name(instruction, rule="unknown-parameter", message=message, hint=hint)
+    nearby = nearest(name.lower(), PARAMETERS)
+    known = None if nearby else error.hint
+    return _about_name(
+        instruction, rule="unknown-parameter", message=error.message, hint=known, suggestion=nearby
+    )
+
+
+def _about_keyword(instruction: Instruction, *, rule: str, message: str, hint: str) -> Problem:
+    start = instruction.span[0]
+    return Problem(
+        rule=rule,
+        message=message,
+        line=instruction.line,
+        column=instruction.column,
+        span=(start, start + len(instruction.keyword)),
+        hint=hint,
+    )
+
+
+def _about_name(
+    instruction: Instruction, *, rule: str, message: str, hint: str | None, suggestion: str | None = None
+) -> Problem:
+    return Problem(
+        rule=rule,
+        message=message,
+        line=instruction.line,
+        column=instruction.name_column,
+        span=instruction.name_span or instruction.span,
+        suggestion=suggestion,
+        hint=hint,
+    )
+
+
+# From JSON.
+
+
+def _malformed(what: str) -> MalformedFile:
+    hint = "The model's publisher has to build it again, or a newer slmctl is needed."
+    return MalformedFile(f"The model's spec.json is not valid: {what}.", hint=hint)
+
+
+def _object(value: object, where: str) -> dict[str, object]:
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise _malformed(f"{where} must be an object")
+    return dict(value)
+
+
+def _list(value: object, where: str) -> list[object]:
+    if not isinstance(value, list):
+        raise _malformed(f"{where} must be a list")
+    return value
+
+
+def _text(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise _malformed(f"{where} must be text")
+    if _SURROGATE.search(value):
+        raise _malformed(f"{where} holds half a character (a lone surrogate)")
+    return value
+
+
+def _message_from_json(value: object, where: str) -> Message:
+    turn = _object(value, where)
+    if turn.keys() != {"role", "content"}:
+        raise _malformed(f"{where} must have the keys role and content, and no others")
+    role = _text(turn["role"], f"{where}.role")
+    if role not in ROLES:
+        raise _malformed(f"{where}.role must be one of {', '.join(ROLES)}")
+    return Message(role=role, content=_text(turn["content"], f"{where}.content"))
+
+
+def _parameter_from_json(name: str, value: object) -> ParameterValue:
+    kind = PARAMETERS.get(name)
+    if kind is None:
+        raise _malformed(f"there is no parameter {printable(name)}")
+    where = f"parameters.{name}"
+    if kind is Kind.STRINGS:
+        return tuple(_text(text, f"{where}[{at}]") for at, text in enumerate(_list(value, where)))
+    if isinstance(value, bool):
+        if kind is Kind.BOOL:
+            return value
+    elif isinstance(value, int | float) and kind is not Kind.BOOL:
+        number = _in_range(kind, value)
+        if number is not None and (isinstance(value, int) or kind is Kind.FLOAT):
+            return number
+    raise _malformed(f"{where} must be {kind.value}")

@@ -1,0 +1,341 @@
+"""A worker: one child process per loaded model, as a state machine.
+
+    starting ──▶ ready ──▶ draining ──▶ stopped        stop() was asked for
+        │          │           ▲
+        │          └───────────┼──────▶ crashed        it ended by itself, or did not start in time
+        └──────────────────────┘
+
+Nobody looks at the state and then acts: callers ask `ensure_ready`, and are told of the end by `on_end`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+import json
+import os
+import secrets
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from registry.errors import EngineFailed, SlmctlError
+from runtimes.children import wait_without_reaping, write_all
+from runtimes.client import Endpoint, healthy
+from runtimes.engines.base import Explanation
+from runtimes.errors import (
+    EngineDied,
+    EngineNotReady,
+    EngineStartFailed,
+    EngineStartTimeout,
+    EngineStopped,
+)
+from runtimes.folders import RuntimeFolder
+from runtimes.launch import Launch, fd_path, worker_argv, worker_environment
+from runtimes.launcher import launch
+from runtimes.logtail import LogTail
+
+__all__ = [
+    "Ended",
+    "Launch",
+    "State",
+    "Worker",
+    "fd_path",
+    "worker_argv",
+    "worker_environment",
+]
+
+# the delay between two looks at /health grows from the first to the last of these
+_FIRST_POLL_SECONDS = 0.003
+_LAST_POLL_SECONDS = 0.1
+_HEALTH_TIMEOUT_SECONDS = 5.0
+_TERMINATE_SECONDS = 2.0
+
+
+class State(enum.StrEnum):
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+    CRASHED = "crashed"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a worker's life ended: stopped or crashed. `returncode` is None when it was never started."""
+
+    state: State
+    returncode: int | None
+    explanation: Explanation
+
+
+class Worker:
+    """Owns one child process and its folder. Thread-safe; every method may be called in any state.
+
+    `on_end` is called once, from the worker's own watcher thread, after the process is gone and the folder
+    removed; `ended` is set just before.
+    """
+
+    def __init__(self, launch: Launch, *, on_end: Callable[[Ended], None] | None = None) -> None:
+        self.ended = threading.Event()
+        self._gone = threading.Event()  # the process is; `ended` comes when all is cleared up
+        self._launch = launch
+        self._on_end = on_end
+        self._changed = threading.Condition()  # guards all below
+        self._state = State.STARTING
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reaped = False
+        self._log: LogTail | None = None
+        self._endpoint: Endpoint | None = None
+        self._timed_out = False
+        self._end: Ended | None = None
+
+    @property
+    def state(self) -> State:
+        with self._changed:
+            return self._state
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id; None before the start."""
+        with self._changed:
+            return self._process.pid if self._process is not None else None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it listens. Raises EngineNotReady before the start."""
+        with self._changed:
+            if self._endpoint is None:
+                raise EngineNotReady("The engine has not been started.")
+            return self._endpoint
+
+    @property
+    def end(self) -> Ended | None:
+        """How it ended; None while it lives."""
+        with self._changed:
+            return self._end
+
+    @property
+    def stderr_tail(self) -> str:
+        """The last 64 KiB of the child's output."""
+        with self._changed:
+            log = self._log
+        return log.text() if log is not None else ""
+
+    def start(self) -> None:
+        """Start the child and return at once; a second call does nothing.
+
+        Raises OperationFailed without a runtime folder, EngineStartFailed when the program cannot be run.
+        """
+        with self._changed:
+            if self._process is not None or self._state is not State.STARTING:
+                return
+            folder = RuntimeFolder.create(self._launch.folder_candidates)
+            endpoint = Endpoint(folder.socket, secrets.token_hex(32))
+            try:
+                self._make_links(folder)
+                document = self._document(endpoint, folder)
+                process = launch(
+                    self._launch.argv, env=self._launch.environment, pass_fds=self._launch.pass_fds
+                )
+            except BaseException as error:
+                folder.remove()
+                if isinstance(error, OSError | ValueError | subprocess.SubprocessError):
+                    raise self._cannot_start(error) from error
+                raise
+            assert process.stdout is not None
+            assert process.stderr is not None
+            self._process = process
+            self._log = LogTail([process.stdout, process.stderr])
+            self._endpoint = endpoint
+            starting = threading.Thread(
+                target=self._await_readiness,
+                args=(process, endpoint, document),
+                name="slmctl-worker-start",
+                daemon=True,
+            )
+            starting.start()
+            threading.Thread(
+                target=self._watch,
+                args=(process, starting, folder, self._log),
+                name="slmctl-worker-watcher",
+                daemon=True,
+            ).start()
+
+    def ensure_ready(self, timeout_seconds: float | None = None) -> Endpoint:
+        """Start it if nobody has, wait until it answers, and give where. Callable from any number of threads.
+
+        Raises EngineNotReady when `timeout_seconds` are over (it goes on loading), EngineStopped when it was
+        stopped, and else what its end means: EngineFailed or what the engine's explanation names.
+        """
+        self.start()
+        with self._changed:
+            self._changed.wait_for(lambda: self._state is not State.STARTING, timeout_seconds)
+            match self._state:
+                case State.READY:
+                    assert self._endpoint is not None
+                    return self._endpoint
+                case State.STARTING:
+                    raise EngineNotReady(
+                        f"The engine is still loading the model after {timeout_seconds:g} seconds.",
+                        hint="Wait longer; large models take minutes from a slow disk.",
+                    )
+                case State.CRASHED:
+                    assert self._end is not None
+                    raise self._end.explanation.as_error()
+            raise EngineStopped("The engine was stopped.")
+
+    def death(self, timeout_seconds: float) -> EngineFailed | None:
+        """Wait so long for the end; give it as an error to whoever needed the worker, None while it lives."""
+        if not self.ended.wait(timeout_seconds):
+            return None
+        end = self.end
+        assert end is not None
+        if end.state is State.STOPPED:
+            return EngineStopped("The engine was stopped.")
+        return EngineDied(end.explanation.sentence, hint=end.explanation.hint)
+
+    def stop(self, grace_seconds: float = 5.0) -> None:
+        """End it and return once the process is gone and the folder removed.
+
+        A ready worker is told by the end of its standard input and has `grace_seconds` to go; one that is
+        still loading has nothing to finish and may not hear it, so it gets SIGTERM at once. SIGKILL comes last.
+        What already ended stays as it is.
+        """
+        with self._changed:
+            if self._process is None:
+                self._stop_unstarted()
+                return
+            was_starting = self._state is State.STARTING
+            if self._state is State.READY and self._process.stdin is not None:
+                self._process.stdin.close()
+            if self._state in (State.STARTING, State.READY):
+                self._state = State.DRAINING
+                self._changed.notify_all()
+        if was_starting or not self.ended.wait(grace_seconds):
+            self._signal(signal.SIGTERM)
+            if not self.ended.wait(min(grace_seconds, _TERMINATE_SECONDS)):
+                self._signal(signal.SIGKILL)
+        self.ended.wait()
+
+    def __enter__(self) -> Self:
+        """Start it; `with Worker(launch) as worker: worker.ensure_ready()`."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _stop_unstarted(self) -> None:
+        if self._end is None:
+            self._state = State.STOPPED
+            self._end = Ended(state=State.STOPPED, returncode=None, explanation=_STOPPED)
+            self._changed.notify_all()
+            self.ended.set()
+
+    def _cannot_start(self, error: Exception) -> SlmctlError:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return EngineStartFailed(f"The engine's program {self._launch.argv[0]} cannot be run: {reason}.")
+
+    def _make_links(self, folder: RuntimeFolder) -> None:
+        for name, fd in self._launch.links.items():
+            (folder.path / name).symlink_to(fd_path(fd))
+
+    def _document(self, endpoint: Endpoint, folder: RuntimeFolder) -> bytes:
+        document = {
+            **self._launch.document,
+            "parent": os.getpid(),
+            "folder": str(folder.path),
+            "socket": str(endpoint.socket),
+            "key": endpoint.key,
+        }
+        return json.dumps(document, ensure_ascii=True, allow_nan=False).encode() + b"\n"
+
+    def _await_readiness(self, process: subprocess.Popen[bytes], endpoint: Endpoint, document: bytes) -> None:
+        """In a thread of its own: hand over the document, then look at /health until it is well or gone."""
+        deadline = time.monotonic() + self._launch.start_timeout_seconds
+        assert process.stdin is not None
+        write_all(process.stdin.fileno(), document, deadline)
+        delay = _FIRST_POLL_SECONDS
+        while (rest := deadline - time.monotonic()) > 0:
+            if self._gone.wait(min(delay, rest)):
+                return
+            if healthy(endpoint, timeout_seconds=min(_HEALTH_TIMEOUT_SECONDS, rest)):
+                self._become_ready()
+                return
+            delay = min(delay * 1.3, _LAST_POLL_SECONDS)
+        self._give_up_starting()
+
+    def _become_ready(self) -> None:
+        with self._changed:
+            if self._state is State.STARTING:
+                self._state = State.READY
+                self._changed.notify_all()
+
+    def _give_up_starting(self) -> None:
+        with self._changed:
+            if self._state is not State.STARTING:
+                return
+            self._timed_out = True
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Send to the worker's whole process group, which is its as long as we have not reaped it."""
+        with self._changed:
+            if self._process is not None and not self._reaped:
+                with contextlib.suppress(
+                    ProcessLookupError, PermissionError
+                ):  # EPERM: macOS, only zombies left
+                    os.killpg(self._process.pid, number)
+
+    def _watch(
+        self,
+        process: subprocess.Popen[bytes],
+        starting: threading.Thread,
+        folder: RuntimeFolder,
+        log: LogTail,
+    ) -> None:
+        """In a thread of its own: wait for the end, clear up, tell."""
+        wait_without_reaping(process.pid)
+        self._signal(signal.SIGKILL)  # whatever the worker started goes with it
+        self._gone.set()
+        starting.join()  # it writes to the child's standard input, which is closed next
+        with self._changed:
+            returncode = process.wait()
+            self._reaped = True
+            if process.stdin is not None:
+                process.stdin.close()
+        log.finish()
+        folder.remove()
+        with self._changed:
+            self._end = self._how_it_ended(returncode, log.text())
+            self._state = self._end.state
+            self._changed.notify_all()
+        self.ended.set()
+        if self._on_end is not None:
+            self._on_end(self._end)
+
+    def _how_it_ended(self, returncode: int, log: str) -> Ended:
+        if self._state is State.DRAINING:
+            return Ended(state=State.STOPPED, returncode=returncode, explanation=_STOPPED)
+        if self._timed_out:
+            explanation = Explanation(
+                sentence=f"The engine was not ready after {self._launch.start_timeout_seconds:g} seconds.",
+                hint="Give it more time to start, or a smaller model.",
+                error=EngineStartTimeout,
+            )
+        else:
+            explanation = self._launch.explain(returncode, log)
+            if self._state is State.STARTING and explanation.error is EngineFailed:
+                explanation = dataclasses.replace(explanation, error=EngineStartFailed)
+        return Ended(state=State.CRASHED, returncode=returncode, explanation=explanation)
+
+
+_STOPPED = Explanation(sentence="The engine was stopped.", error=EngineStopped)

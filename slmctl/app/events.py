@@ -1,0 +1,46 @@
+"""What use cases tell while they work; the command line shows it, or writes it as JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """`done` of `total` bytes of `item` are through; `stage` says with what: "copy" or "verify"."""
+
+    stage: str
+    item: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """Something the user should know and need not act on. One sentence."""
+
+    text: str
+
+
+Event = Progress | Note
+OnEvent = Callable[[Event], None]
+
+
+def ignore(_: Event) -> None:
+    pass
+
+
+class ByteCounter:
+    """Turns "so many more bytes" into Progress events about one item."""
+
+    def __init__(self, on_event: OnEvent, *, stage: str, item: str, total: int) -> None:
+        self._on_event = on_event
+        self._stage = stage
+        self._item = item
+        self._total = total
+        self._done = 0
+
+    def __call__(self, count: int) -> None:
+        self._done += count
+        self._on_event(Progress(stage=self._stage, item=self._item, done=self._done, total=self._total))

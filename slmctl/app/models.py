@@ -1,0 +1,121 @@
+"""Looking at what is in the store, naming it anew, and removing it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from registry import mediatypes
+from registry.digest import Digest
+from registry.errors import BadContent, NotFound, StoreUnusable
+from registry.manifest import Index
+from registry.names import ModelRef, parse_name
+from registry.store.index import Entry, NameTable
+from registry.store.store import Replace, Store
+from slmctl.app.events import Note, OnEvent, ignore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A row of `list`. `size` is in bytes; `problem` says why size and variants are unknown."""
+
+    name: str
+    digest: Digest
+    size: int | None
+    variants: tuple[str, ...]
+    source: str | None
+    modified: str | None
+    problem: str | None = None
+
+
+def names_of(store: Store, on_event: OnEvent = ignore) -> NameTable:
+    """The table of names, with a note when it had to be answered from the previous generation."""
+    names = store.names()
+    if names.generation == "previous":
+        on_event(Note(text=f"{store.layout.index} is damaged; this is from the generation before it."))
+    return names
+
+
+def list_models(store: Store, prefix: str = "", on_event: OnEvent = ignore) -> list[Listed]:
+    """All models whose name begins with `prefix` in any case, by name.
+
+    Reads one manifest per model and variant, nothing else; a model whose manifest is damaged is listed too.
+    """
+    names = names_of(store, on_event)
+    wanted = prefix.casefold()
+    entries = [entry for name, entry in names.entries.items() if name.casefold().startswith(wanted)]
+    return [_listed(store, entry) for entry in sorted(entries, key=lambda entry: entry.name)]
+
+
+def copy_model(
+    store: Store, source: ModelRef, target: ModelRef, *, force: bool, now: str, on_event: OnEvent = ignore
+) -> Entry:
+    """Give what `source` names a second name. Raises NotFound, NameTaken."""
+    entry = store.resolve(source, names_of(store, on_event))
+    store.prepare()
+    return store.link(
+        target.full_name,
+        entry.descriptor,
+        source=entry.source,
+        linked=now,
+        replace_rule=Replace.ANYTHING if force else Replace.NOTHING,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedModels:
+    """`missing` are the names that were not there; `freed_bytes` what the removal gave back."""
+
+    removed: tuple[str, ...]
+    missing: tuple[str, ...]
+    freed_bytes: int
+
+
+def remove_models(store: Store, names: Sequence[str], on_event: OnEvent = ignore) -> RemovedModels:
+    """Remove all of `names` that exist, whatever is wrong with the others. Raises InvalidReference first."""
+    refs = [parse_name(name) for name in names]
+    table = names_of(store, on_event)
+    found: list[str] = []
+    missing: list[str] = []
+    for ref in refs:
+        try:
+            found.append(store.resolve(ref, table).name)
+        except NotFound:
+            missing.append(ref.short_name)
+    removed = store.unlink(found)
+    return RemovedModels(
+        removed=tuple(entry.name for entry in removed.entries),
+        missing=tuple(missing),
+        freed_bytes=removed.freed_bytes,
+    )
+
+
+def _listed(store: Store, entry: Entry) -> Listed:
+    problem = None
+    sizes: dict[Digest, int] = {}
+    variants: list[str] = []
+    try:
+        _measure(store, entry, sizes, variants)
+    except (BadContent, NotFound, StoreUnusable) as error:
+        problem = error.message
+    return Listed(
+        name=entry.name,
+        digest=entry.descriptor.digest,
+        size=None if problem else sum(sizes.values()),
+        variants=tuple(variants),
+        source=entry.source,
+        modified=entry.linked,
+        problem=problem,
+    )
+
+
+def _measure(store: Store, entry: Entry, sizes: dict[Digest, int], variants: list[str]) -> None:
+    manifest = store.manifest(entry.descriptor)
+    manifests = (
+        [store.manifest(below) for below in manifest.blobs] if isinstance(manifest, Index) else [manifest]
+    )
+    for each in manifests:
+        if isinstance(each, Index):
+            raise BadContent(f"The image index {entry.descriptor.digest} names another index.")
+        sizes.update({layer.digest: layer.size for layer in each.layers})
+        variants.append(each.annotations.get(mediatypes.SLMCTL_VARIANT, "unknown"))

@@ -1,0 +1,213 @@
+"""What a name in the store means: a package of variants, each a build for one runtime.
+
+This is the only module outside `registry` that gives media types and annotations a meaning.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from modelfiles.spec import ModelSpec
+from registry import mediatypes
+from registry.digest import Digest
+from registry.errors import MalformedFile, NotFound, UsageError
+from registry.formats.facts import ModelFacts
+from registry.manifest import Descriptor, Index, Manifest, load_json_object
+from registry.names import ModelRef
+from registry.store.index import Entry
+from registry.store.store import Store
+
+SPEC_PATH = "slmctl/spec.json"
+DEFAULT_QUANTIZATION = "q4_k_m"
+
+_MAX_INDEX_DEPTH = 4
+_WEIGHT_PREFIX = "application/vnd.cncf.model.weight.v1."
+_WEIGHT_CONFIG_PREFIX = "application/vnd.cncf.model.weight.config.v1."
+_DOC_PREFIX = "application/vnd.cncf.model.doc.v1."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageFile:
+    """One file of a variant. `role` is weights, projector, adapter, draft, config or doc; `size` in bytes."""
+
+    path: str
+    role: str
+    digest: Digest
+    size: int
+
+    @property
+    def descriptor(self) -> Descriptor:
+        return Descriptor(media_type="", digest=self.digest, size=self.size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """A build for one runtime; `digest` is its manifest's, `facts` None when no one has derived them yet."""
+
+    id: str
+    format: str
+    quantization: str | None
+    digest: Digest
+    facts: ModelFacts | None
+    spec: ModelSpec
+    files: tuple[PackageFile, ...]
+    local: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def weights(self) -> tuple[PackageFile, ...]:
+        """The weight files by name, which for a sharded set is the order of the shards."""
+        return tuple(
+            sorted((file for file in self.files if file.role == "weights"), key=lambda file: file.path)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """A model in the store: a name, the digest that it points at, and its variants."""
+
+    name: str
+    digest: Digest
+    source: str | None
+    linked: str | None
+    variants: tuple[Variant, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files of all variants, shared ones counted once."""
+        return sum({file.digest: file.size for variant in self.variants for file in variant.files}.values())
+
+    @classmethod
+    def open(cls, store: Store, ref: ModelRef) -> Package:
+        """The package that `ref` names. Raises NotFound, BadContent, StoreUnusable."""
+        return cls.of(store, store.resolve(ref))
+
+    @classmethod
+    def of(cls, store: Store, entry: Entry) -> Package:
+        """The package behind an entry of the table of names."""
+        return cls(
+            name=entry.name,
+            digest=entry.descriptor.digest,
+            source=entry.source,
+            linked=entry.linked,
+            variants=tuple(_variants(store, entry.descriptor, depth=0)),
+        )
+
+    def choose(self, wanted: str | None) -> Variant:
+        """The variant whose id is `wanted` or contains it in any case; without a wish Q4_K_M, else the first.
+
+        Raises NotFound when none matches, UsageError when several do.
+        """
+        ids = ", ".join(variant.id for variant in self.variants)
+        if wanted is None:
+            usual = [variant for variant in self.variants if variant.id.endswith(f"-{DEFAULT_QUANTIZATION}")]
+            return (usual or list(self.variants))[0]
+        text = wanted.lower()
+        matches = [variant for variant in self.variants if variant.id == text]
+        matches = matches or [variant for variant in self.variants if text in variant.id]
+        if not matches:
+            raise NotFound(f"The model {self.name} has no variant {wanted!r}.", hint=f"It has {ids}.")
+        if len(matches) > 1:
+            raise UsageError(f"More than one variant of {self.name} fits {wanted!r}.", hint=f"It has {ids}.")
+        return matches[0]
+
+
+def variant_id(format: str, quantization: str | None) -> str:  # noqa: A002 - the field's name
+    return f"{format}-{quantization or 'unknown'}".lower()
+
+
+def _variants(store: Store, descriptor: Descriptor, depth: int) -> list[Variant]:
+    manifest = store.manifest(descriptor)
+    if isinstance(manifest, Manifest):
+        return [_variant(store, manifest)]
+    if depth >= _MAX_INDEX_DEPTH:
+        raise MalformedFile(f"The image index {descriptor.digest} is nested too deeply.")
+    return _variants_of_index(store, manifest, depth)
+
+
+def _variants_of_index(store: Store, index: Index, depth: int) -> list[Variant]:
+    found = [variant for below in index.manifests for variant in _variants(store, below, depth + 1)]
+    if not found:
+        raise MalformedFile(f"The image index {index.digest} names no variant.")
+    return found
+
+
+def _variant(store: Store, manifest: Manifest) -> Variant:
+    if manifest.artifact_type != mediatypes.MODELPACK_ARTIFACT:
+        kind = manifest.artifact_type or manifest.config.media_type or "unknown"
+        raise UsageError(
+            f"The artifact {manifest.digest} is of the kind {kind!r:.80}, which is no model slmctl can read.",
+            hint="Make a model from its GGUF file with: slmctl create NAME --from FILE",
+        )
+    files = tuple(file for layer in manifest.layers if (file := _file(layer)) is not None)
+    config = load_json_object(store.read_blob(manifest.config), "The model's config")
+    described = config.get("config")
+    described = described if isinstance(described, dict) else {}
+    facts = _facts(manifest)
+    format_ = facts.format if facts else str(described.get("format") or "gguf")
+    quantization = facts.quantization if facts else described.get("quantization")
+    quantization = quantization if isinstance(quantization, str) else None
+    return Variant(
+        id=manifest.annotations.get(mediatypes.SLMCTL_VARIANT) or variant_id(format_, quantization),
+        format=format_,
+        quantization=quantization,
+        digest=manifest.digest,
+        facts=facts,
+        spec=_spec(store, files),
+        files=files,
+        local=all(store.layout.blob(file.digest).exists() for file in files),
+    )
+
+
+def _file(layer: Descriptor) -> PackageFile | None:
+    """The file in a layer; None for layers that are not ours to read. Raises MalformedFile for a bad path."""
+    role = _role(layer)
+    if role is None:
+        return None
+    path = layer.annotations.get(mediatypes.MODELPACK_FILEPATH, "")
+    return PackageFile(path=checked_path(path), role=role, digest=layer.digest, size=layer.size)
+
+
+def _role(layer: Descriptor) -> str | None:
+    if layer.media_type.startswith(_WEIGHT_CONFIG_PREFIX):
+        return "config"
+    if layer.media_type.startswith(_WEIGHT_PREFIX):
+        return layer.annotations.get(mediatypes.SLMCTL_ROLE, "weights")
+    if layer.media_type.startswith(_DOC_PREFIX):
+        return "doc"
+    return None
+
+
+def checked_path(text: str) -> str:
+    """A relative path of a file in a package, without tricks; raises MalformedFile."""
+    path = PurePosixPath(text)
+    tricky = any(
+        part in {"..", "."} or "\\" in part or ":" in part or not part.isprintable() for part in path.parts
+    )
+    if not text or tricky or path.is_absolute() or str(path) != text or len(text) > 1024:
+        raise MalformedFile(f"The model names a file {text!r:.80}, which is not a safe relative path.")
+    return text
+
+
+def _facts(manifest: Manifest) -> ModelFacts | None:
+    text = manifest.annotations.get(mediatypes.SLMCTL_FACTS)
+    if text is None:
+        return None
+    try:
+        return ModelFacts.from_json(json.loads(text))
+    except (ValueError, RecursionError):
+        raise MalformedFile(f"The facts in the manifest {manifest.digest} are not valid JSON.") from None
+
+
+def _spec(store: Store, files: Sequence[PackageFile]) -> ModelSpec:
+    for file in files:
+        if file.role == "config" and file.path == SPEC_PATH:
+            return ModelSpec.from_json(load_json_object(store.read_blob(file.descriptor), "The model's spec"))
+    return ModelSpec()

@@ -1,0 +1,64 @@
+"""What every command has: its options for output, its settings and its store."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Concatenate, ParamSpec
+
+import click
+
+from registry.store.store import Store
+from slmctl.cli.render import Output
+from slmctl.config import Settings
+
+P = ParamSpec("P")
+
+
+class Context:
+    """What a command works with; the settings are read when they are first asked for."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        return Settings.load()
+
+    @functools.cached_property
+    def store(self) -> Store:
+        return Store(self.settings.store)
+
+    def now(self) -> str:
+        """This moment as RFC 3339 text, to the second."""
+        return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def command(name: str, *, about: str) -> Callable[[Callable[Concatenate[Context, P], None]], click.Command]:
+    """Make a click command of a function that takes a Context first; adds --json and --progress."""
+
+    def decorate(function: Callable[Concatenate[Context, P], None]) -> click.Command:
+        @click.command(name, help=about, context_settings={"help_option_names": ["-h", "--help"]})
+        @click.option("--json", "as_json", is_flag=True, help="Write one JSON document to stdout.")
+        @click.option(
+            "--progress",
+            type=click.Choice(["auto", "json", "none"]),
+            default="auto",
+            show_default=True,
+            help="How progress is told on stderr.",
+        )
+        @functools.wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> None:
+            as_json = bool(kwargs.pop("as_json"))
+            progress = str(kwargs.pop("progress"))
+            schema = click.get_current_context().command_path.split()[1]
+            output = Output(schema, as_json=as_json, progress=progress)
+            try:
+                function(Context(output), *args, **kwargs)
+            finally:
+                output.end_progress()
+
+        return run
+
+    return decorate

@@ -1,0 +1,87 @@
+"""slmctl create"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from modelfiles.spec import ModelSpec, from_text
+from registry.errors import NotFound, OperationFailed, UsageError
+from registry.names import parse_name
+from slmctl.app.create import CreateRequest, create
+from slmctl.cli.command import Context
+from slmctl.cli.command import command as make_command
+
+_MAX_MODELFILE_BYTES = 16 << 20
+
+
+@make_command("create", about="Make the model NAME from a Modelfile, or straight from a GGUF file.")
+@click.argument("name")
+@click.option(
+    "-f", "--file", "modelfile", metavar="FILE", help="The Modelfile; - is stdin.  [default: Modelfile]"
+)
+@click.option(
+    "--from", "base", metavar="FILE|NAME", help="A GGUF file (any part of a sharded set) or a model."
+)
+@click.option("--move", is_flag=True, help="Move the file into the store instead of copying it.")
+@click.option("--force", is_flag=True, help="Replace NAME even if it came from somewhere else.")
+def command(
+    context: Context, name: str, modelfile: str | None, base: str | None, move: bool, force: bool
+) -> None:
+    ref = parse_name(name)
+    if base is not None and modelfile is not None:
+        raise UsageError(
+            "--from and --file exclude each other.", hint="A Modelfile names its base with FROM."
+        )
+    if base is not None:
+        folder, spec = Path.cwd(), ModelSpec()
+    else:
+        folder, base, spec = _read_modelfile(context, modelfile)
+    request = CreateRequest(name=ref, base=base, folder=folder, spec=spec, move=move, force=force)
+    created = create(context.store, request, now=context.now(), on_event=context.output.on_event)
+    entry = created.entry
+    context.output.result(
+        {
+            "name": entry.name,
+            "digest": str(entry.descriptor.digest),
+            "variant": created.variant,
+            "source": entry.source,
+        },
+        lambda: f"created '{ref.short_name}' ({created.variant}, {entry.descriptor.digest.short})",
+    )
+
+
+def _read_modelfile(context: Context, given: str | None) -> tuple[Path, str, ModelSpec]:
+    """The folder that FROM's paths start from, FROM's text, and what the author set."""
+    shown = "<stdin>" if given == "-" else given or "Modelfile"
+    authored = from_text(_read_text(given or "Modelfile"), filename=shown)
+    for warning in authored.warnings:
+        context.output.note(f"{shown}:{warning.line}:{warning.column}: {warning.message} ({warning.rule})")
+    if len(authored.sources) != 1:
+        raise UsageError(
+            f"{shown} has {len(authored.sources)} FROM lines.",
+            hint="A model is made from one base; of a sharded file, name any one part.",
+        )
+    folder = Path.cwd() if given == "-" else Path(shown).absolute().parent
+    return folder, authored.sources[0], authored.spec
+
+
+def _read_text(path: str) -> bytes:
+    if path == "-":
+        data = sys.stdin.buffer.read(_MAX_MODELFILE_BYTES + 1)
+    else:
+        try:
+            with Path(path).open("rb") as stream:
+                data = stream.read(_MAX_MODELFILE_BYTES + 1)
+        except FileNotFoundError:
+            hint = "Name it with -f FILE, or make a model straight from a file with --from FILE.gguf."
+            raise NotFound(f"There is no Modelfile {path!r}.", hint=hint) from None
+        except OSError as error:
+            raise OperationFailed(f"The Modelfile {path!r} cannot be read: {error.strerror}.") from None
+    if len(data) > _MAX_MODELFILE_BYTES:
+        raise UsageError(
+            f"{path!r} is larger than {_MAX_MODELFILE_BYTES >> 20} MiB, too large for a Modelfile."
+        )
+    return data

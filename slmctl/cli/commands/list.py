@@ -1,0 +1,48 @@
+"""slmctl list"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from slmctl.app.models import Listed, list_models
+from slmctl.cli.command import Context
+from slmctl.cli.command import command as make_command
+from slmctl.cli.render import human_age, human_bytes, table
+
+
+@make_command("list", about="List the models in the store, or those whose names begin with PREFIX.")
+@click.argument("prefix", default="")
+def command(context: Context, prefix: str) -> None:
+    models = list_models(context.store, prefix, context.output.on_event)
+    context.output.result({"models": [_fields(model) for model in models]}, lambda: _table(models))
+    for model in models:
+        if model.problem:
+            context.output.note(f"{model.name}: {model.problem}")
+
+
+def _fields(model: Listed) -> dict[str, object]:
+    return {
+        "name": model.name,
+        "digest": str(model.digest),
+        "size": model.size,
+        "variant": ",".join(model.variants) or None,
+        "source": model.source,
+        "modified": model.modified,
+    }
+
+
+def _table(models: list[Listed]) -> str:
+    now = datetime.now(UTC)
+    rows = [
+        (
+            model.name,
+            model.digest.short,
+            human_bytes(model.size),
+            ", ".join(model.variants) or "-",
+            human_age(model.modified, now),
+        )
+        for model in models
+    ]
+    return table(("NAME", "ID", "SIZE", "VARIANT", "MODIFIED"), rows)

@@ -1,0 +1,30 @@
+"""slmctl rm"""
+
+from __future__ import annotations
+
+import click
+
+from registry.errors import NotFound
+from slmctl.app.models import remove_models
+from slmctl.cli.command import Context
+from slmctl.cli.command import command as make_command
+from slmctl.cli.render import human_bytes
+
+
+@make_command("rm", about="Remove models by NAME, and the files that no other model needs.")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+def command(context: Context, names: tuple[str, ...]) -> None:
+    outcome = remove_models(context.store, names, context.output.on_event)
+    if outcome.missing:
+        missing = ", ".join(outcome.missing)
+        removed = f" The others are removed: {', '.join(outcome.removed)}." if outcome.removed else ""
+        raise NotFound(
+            f"There is no model {missing} in the store.",
+            hint=f"'slmctl list' shows what is there.{removed}",
+        )
+    context.output.result(
+        {"removed": list(outcome.removed), "freed": outcome.freed_bytes},
+        lambda: "\n".join([f"deleted '{name}'" for name in outcome.removed]),
+    )
+    if outcome.freed_bytes:
+        context.output.note(f"freed {human_bytes(outcome.freed_bytes)}")

@@ -1,0 +1,192 @@
+"""slmctl run"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+
+import click
+
+from modelfiles.spec import ParameterValue, parse_parameter
+from registry.errors import UsageError
+from registry.names import Source, parse
+from runtimes.protocol import Finished, TextDelta, ThinkingDelta
+from slmctl.app.generate import GenerateRequest, Loaded, generate
+from slmctl.cli.command import Context
+from slmctl.cli.command import command as make_command
+from slmctl.cli.render import Output, clean
+
+_MAX_PROMPT_BYTES = 64 << 20
+
+
+@make_command("run", about="Ask the model NAME. Text piped in stands before PROMPT.")
+@click.argument("name")
+@click.argument("prompt", nargs=-1)
+@click.option("--system", metavar="TEXT", help="The system message, in place of the package's.")
+@click.option("--temperature", metavar="NUMBER", help="0 takes the likeliest token always.")
+@click.option("--seed", metavar="NUMBER", help="The same seed gives the same answer.")
+@click.option("--max-tokens", metavar="NUMBER", help="End the answer after so many tokens.")
+@click.option("--ctx", metavar="TOKENS", help="The context's length.")
+@click.option(
+    "-o",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any parameter of a Modelfile, such as top_k=40.",
+)
+@click.option("--raw", is_flag=True, help="Feed the prompt as it is, without a chat template.")
+@click.option("--variant", metavar="ID", help="Which build, where there are several.")
+@click.option("--verify", is_flag=True, help="Hash the files before they are loaded.")
+@click.option("--verbose", is_flag=True, help="Print timings to stderr when the answer is there.")
+def command(
+    context: Context,
+    name: str,
+    prompt: tuple[str, ...],
+    system: str | None,
+    temperature: str | None,
+    seed: str | None,
+    max_tokens: str | None,
+    ctx: str | None,
+    options: tuple[str, ...],
+    raw: bool,
+    variant: str | None,
+    verify: bool,
+    verbose: bool,
+) -> None:
+    named = {"temperature": temperature, "seed": seed, "num_predict": max_tokens, "num_ctx": ctx}
+    ref = parse(name)
+    if ref.source is Source.FILE:
+        raise UsageError(
+            f"{name!r} is a file; a model is run by its name.",
+            hint=f"First make a model of it: slmctl create NAME --from {name}",
+        )
+    request = GenerateRequest(
+        ref=ref,
+        prompt=_read_prompt(prompt),
+        system=system,
+        raw=raw,
+        parameters=_parameters(named, options),
+        variant=variant,
+        verify=verify,
+    )
+    answer = _Answer(context.output)
+    with closing(generate(context.store, context.settings, request, context.output.on_event)) as events:
+        for event in events:
+            if isinstance(event, Loaded):
+                answer.loaded = event
+                context.output.end_progress()
+            elif isinstance(event, TextDelta):
+                answer.add(event.text)
+            elif isinstance(event, ThinkingDelta):
+                answer.thinking.append(event.text)
+            elif isinstance(event, Finished):
+                answer.finished = event
+    answer.end()
+    if verbose:
+        answer.print_timings()
+
+
+class _Answer:
+    """Streams the text to stdout, or collects it for the JSON document."""
+
+    def __init__(self, output: Output) -> None:
+        self.loaded: Loaded | None = None
+        self.finished: Finished | None = None
+        self.thinking: list[str] = []
+        self._texts: list[str] = []
+        self._output = output
+        self._on_terminal = sys.stdout.isatty()
+
+    def add(self, text: str) -> None:
+        self._texts.append(text)
+        if not self._output.as_json:
+            sys.stdout.write(clean(text) if self._on_terminal else text)
+            sys.stdout.flush()
+
+    def end(self) -> None:
+        text = "".join(self._texts)
+        if self._output.as_json:
+            self._output.document(self._fields(text))
+        elif not text.endswith("\n"):
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+
+    def print_timings(self) -> None:
+        finished, loaded = self.finished, self.loaded
+        if finished is None or loaded is None:
+            return
+        rows = [("load duration", f"{loaded.load_seconds:.3f}s")]
+        for label, count, seconds in (
+            ("prompt eval", finished.prompt_tokens, finished.prompt_seconds),
+            ("eval", finished.generated_tokens, finished.generation_seconds),
+        ):
+            if count is not None and seconds is not None:
+                rows.append((f"{label} count", f"{count} token(s)"))
+                rows.append((f"{label} duration", f"{seconds:.3f}s"))
+                if seconds > 0:
+                    rows.append((f"{label} rate", f"{count / seconds:.2f} tokens/s"))
+        for label, value in rows:
+            self._output.note(f"{label + ':':22}{value}")
+
+    def _fields(self, text: str) -> dict[str, object]:
+        loaded, finished = self.loaded, self.finished
+        assert loaded is not None
+        assert finished is not None  # a stream without its end raises
+        return {
+            "model": loaded.name,
+            "digest": str(loaded.digest),
+            "variant": loaded.variant,
+            "engine": loaded.engine,
+            "response": text,
+            "thinking": "".join(self.thinking) or None,
+            "finish_reason": finished.reason,
+            "context_length": loaded.context_length,
+            "prompt_tokens": finished.prompt_tokens,
+            "generated_tokens": finished.generated_tokens,
+            "load_seconds": loaded.load_seconds,
+            "prompt_seconds": finished.prompt_seconds,
+            "generation_seconds": finished.generation_seconds,
+        }
+
+
+def _parameters(named: dict[str, str | None], options: Sequence[str]) -> dict[str, ParameterValue]:
+    """Flags and -o KEY=VALUE as typed parameters; a flag wins over -o, stop strings add up."""
+    parameters: dict[str, ParameterValue] = {}
+    for option in options:
+        key, equals, text = option.partition("=")
+        if not equals or not key:
+            raise UsageError(f"-o takes KEY=VALUE, not {option!r:.60}.", hint="For example: -o top_k=40")
+        value = parse_parameter(key, text)
+        old = parameters.get(key)
+        parameters[key] = old + value if isinstance(old, tuple) and isinstance(value, tuple) else value
+    for key, given in named.items():
+        if given is not None:
+            parameters[key] = parse_parameter(key, given)
+    return parameters
+
+
+def _read_prompt(words: Sequence[str]) -> str:
+    """What was piped in, then the words of the command line. Raises UsageError when there is neither."""
+    piped = _read_stdin()
+    if not words and piped is None:
+        raise UsageError("There is no prompt.", hint='Write it behind the name: slmctl run NAME "Hello!"')
+    return "\n".join(part for part in (piped, " ".join(words)) if part)
+
+
+def _read_stdin() -> str | None:
+    """The text of a pipe or a file on stdin; None when stdin is something else, such as a terminal."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError, AttributeError):
+        return None
+    if not (stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)):
+        return None
+    data = sys.stdin.buffer.read(_MAX_PROMPT_BYTES + 1)
+    if len(data) > _MAX_PROMPT_BYTES:
+        raise UsageError(
+            f"The text on stdin is longer than {_MAX_PROMPT_BYTES >> 20} MiB.", hint="Send less."
+        )
+    return data.decode("utf-8", errors="replace")

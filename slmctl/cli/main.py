@@ -1,0 +1,182 @@
+"""The entry point: finds the command, runs it, and turns what goes wrong into a sentence and an exit code.
+
+`slmctl --help` imports no command: names and their one-line descriptions are a table, modules come later.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from registry.errors import OperationFailed, SlmctlError, UsageError
+from slmctl import config
+from slmctl.cli.exits import Exit, exit_code
+from slmctl.cli.render import print_error
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "create": ("slmctl.cli.commands.create", "Make a model from a GGUF file or a Modelfile"),
+    "run": ("slmctl.cli.commands.run", "Ask a model"),
+    "list": ("slmctl.cli.commands.list", "List the models in the store"),
+    "show": ("slmctl.cli.commands.show", "Show what a model is"),
+    "cp": ("slmctl.cli.commands.cp", "Give a model another name"),
+    "rm": ("slmctl.cli.commands.rm", "Remove models"),
+    "config": ("slmctl.cli.commands.config", "Show the settings"),
+    "version": ("slmctl.cli.commands.version", "Show the versions of slmctl and its engine"),
+}
+
+ALIASES = {"ls": "list", "tag": "cp"}
+
+_EPILOG = 'First steps: slmctl create NAME --from FILE.gguf, then slmctl run NAME "Hello!"'
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP came; raised in the main thread so that everything is put away on the way out."""
+
+    def __init__(self, code: Exit) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        known = COMMANDS.get(ALIASES.get(cmd_name, cmd_name))
+        if known is None:
+            return None
+        command = importlib.import_module(known[0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        command = self.get_command(ctx, name)
+        if command is None:
+            near = difflib.get_close_matches(name, [*COMMANDS, *ALIASES], n=1)
+            hint = f"Did you mean 'slmctl {near[0]}'?" if near else "'slmctl --help' lists the commands."
+            raise UsageError(f"slmctl has no command {name!r:.60}.", hint=hint)
+        return command.name, command, args[1:]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from slmctl import __version__
+
+        click.echo(f"slmctl {__version__}")
+        ctx.exit()
+
+
+@click.group(
+    "slmctl",
+    cls=LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Package and run small language models.",
+    epilog=_EPILOG,
+)
+@click.option(
+    "-v",
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Show the version.",
+)
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; gives the exit code. A reader that closes the pipe has what it wanted: 0."""
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = Exit.OK
+        _abandon_stdout()
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    for number, code in ((signal.SIGTERM, Exit.SIGTERM), (signal.SIGHUP, Exit.SIGHUP)):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup wants to be left alone
+            signal.signal(number, _terminate(code))
+    try:
+        result = cli.main(arguments, prog_name="slmctl", standalone_mode=False)
+    except SlmctlError as error:
+        return _fail(error, arguments)
+    except click.UsageError as error:
+        return _fail(_usage(error), arguments)
+    except click.ClickException as error:
+        return _fail(OperationFailed(_sentence(error.format_message())), arguments)
+    except (KeyboardInterrupt, click.Abort):
+        return Exit.SIGINT
+    except Terminated as error:
+        return error.code
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a sentence, not a traceback
+        return _fail(_bug(error), arguments)
+    return result if isinstance(result, int) else Exit.OK
+
+
+def _terminate(code: Exit) -> Callable[[int, FrameType | None], NoReturn]:
+    def handler(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise Terminated(code)
+
+    return handler
+
+
+def _fail(error: SlmctlError, arguments: list[str]) -> Exit:
+    given = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    name = next((argument for argument in given if not argument.startswith("-")), "slmctl")
+    name = ALIASES.get(name, name)
+    print_error(error, command=name if name in COMMANDS else "slmctl", as_json="--json" in given)
+    return exit_code(error)
+
+
+def _usage(error: click.UsageError) -> UsageError:
+    hint = f"'{error.ctx.command_path} --help' shows how it is used." if error.ctx else None
+    return UsageError(_sentence(error.format_message()), hint=hint)
+
+
+def _sentence(text: str) -> str:
+    text = " ".join(text.split())
+    return text if text.endswith(".") else f"{text}."
+
+
+def _bug(error: Exception) -> OperationFailed:
+    if config.wants_traceback():
+        traceback.print_exception(error)
+    return OperationFailed(
+        f"Something inside slmctl failed: {type(error).__name__}: {_sentence(str(error))[:300]}",
+        hint="This is a bug, please report it; SLMCTL_DEBUG=1 shows where it happened.",
+    )
+
+
+def _abandon_stdout() -> None:
+    """Keep the interpreter from flushing into the closed pipe when it ends."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)

@@ -1,0 +1,179 @@
+"""What people and programs see: tables, sizes, ages, JSON documents, notes and progress.
+
+stdout is data, stderr is talk. Nothing here needs more than the standard library, because `list` and
+`version` must start fast.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TextIO
+
+from registry.errors import SlmctlError
+from slmctl.app.events import Event, Note, Progress
+
+_REFRESH_FRACTION = 0.01  # a progress line is drawn again when another hundredth is done
+
+
+class Output:
+    """How one command talks. `progress` is "auto", "json" or "none"."""
+
+    def __init__(self, command: str, *, as_json: bool, progress: str = "auto") -> None:
+        self.command = command
+        self.as_json = as_json
+        self.progress = progress
+        self._line_open = False
+        self._drawn: dict[str, float] = {}
+
+    def document(self, fields: Mapping[str, object]) -> None:
+        """Write the command's one JSON document."""
+        print_json(self.command, fields)
+
+    def result(self, fields: Mapping[str, object], human: Callable[[], str]) -> None:
+        """Write the outcome: the document with --json, else the text that `human` gives, if any."""
+        self.end_progress()
+        if self.as_json:
+            self.document(fields)
+        elif text := human():
+            print(text, flush=True)  # noqa: T201
+
+    def note(self, text: str) -> None:
+        """A line for people; nothing with --progress json, where stderr is for programs."""
+        if self.progress == "json":
+            _write_line(sys.stderr, json.dumps({"event": "note", "text": text}, ensure_ascii=False))
+        else:
+            self.end_progress()
+            _write_line(sys.stderr, clean(text))
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, Note):
+            self.note(event.text)
+        elif self.progress == "json":
+            fields = {"event": event.stage, "item": event.item, "done": event.done, "total": event.total}
+            _write_line(sys.stderr, json.dumps(fields, ensure_ascii=False))
+        elif self.progress == "auto" and sys.stderr.isatty():
+            self._draw(event)
+
+    def end_progress(self) -> None:
+        if self._line_open:
+            _write(sys.stderr, "\r\x1b[K")
+            self._line_open = False
+
+    def _draw(self, event: Progress) -> None:
+        share = event.done / event.total if event.total else 1.0
+        if share < 1 and share - self._drawn.get(event.item, -1.0) < _REFRESH_FRACTION:
+            return
+        self._drawn[event.item] = share
+        verb = {"copy": "storing", "verify": "verifying"}.get(event.stage, event.stage)
+        text = f"{verb} {clean(event.item)[:40]}  {share:4.0%} of {human_bytes(event.total)}"
+        _write(sys.stderr, f"\r{text}\x1b[K")
+        self._line_open = True
+
+
+def print_json(command: str, fields: Mapping[str, object]) -> None:
+    document = {"schema": f"slmctl.{command}/1", **fields}
+    text = json.dumps(document, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
+    print(text, flush=True)  # noqa: T201
+
+
+def print_error(error: SlmctlError, *, command: str, as_json: bool) -> None:
+    """One sentence, then the line that says what to do; with --json a document on stdout."""
+    if as_json:
+        print_json(command, {"error": {"code": error.code, "message": error.message, "hint": error.hint}})
+        return
+    _write_line(sys.stderr, f"slmctl: {clean(error.message)}")
+    if error.hint:
+        _write_line(sys.stderr, f"  {clean(error.hint)}")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Left-aligned columns, four blanks apart, no borders."""
+    lines = [list(header), *[[clean(cell) for cell in row] for row in rows]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "    ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def sections(parts: Mapping[str, Mapping[str, str]]) -> str:
+    """Titled blocks of name and value, as `show` prints them; empty blocks are left out."""
+    blocks = []
+    for title, rows in parts.items():
+        if rows:
+            width = max(len(name) for name in rows)
+            lines = [f"    {name.ljust(width)}    {clean(value)}".rstrip() for name, value in rows.items()]
+            blocks.append("\n".join([f"  {title}", *lines]))
+    return "\n\n".join(blocks)
+
+
+def human_bytes(count: int | None) -> str:
+    """Decimal units, one decimal below ten: `1.9 GB`, `12 GB`, `512 B`; `-` for an unknown size."""
+    if count is None:
+        return "-"
+    for unit, suffix in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if count >= unit:
+            value = count / unit
+            return f"{value:.1f} {suffix}" if value < 9.95 else f"{value:.0f} {suffix}"
+    return f"{count} B"
+
+
+def human_count(count: int | None) -> str:
+    """`260K`, `596.05M`, `8.03B`; `-` when unknown."""
+    if count is None:
+        return "-"
+    for unit, suffix in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
+        if count >= unit:
+            return f"{count / unit:.2f}".rstrip("0").rstrip(".") + suffix
+    return str(count)
+
+
+def human_age(moment: str | None, now: datetime) -> str:
+    """How long ago an RFC 3339 moment was: `2 hours ago`; `-` when unknown."""
+    if moment is None:
+        return "-"
+    try:
+        then = datetime.fromisoformat(moment)
+    except ValueError:
+        return "-"
+    if then.tzinfo is None:
+        then = then.replace(tzinfo=UTC)
+    seconds = (now - then).total_seconds()
+    if seconds < 0:
+        return "in the future"
+    for length, unit in ((31_557_600, "year"), (2_629_800, "month"), (604_800, "week"), (86_400, "day")):
+        if seconds >= length * (2 if unit != "day" else 1):
+            return _ago(int(seconds // length), unit)
+    for length, unit in ((3600, "hour"), (60, "minute"), (1, "second")):
+        if seconds >= length:
+            return _ago(int(seconds // length), unit)
+    return "just now"
+
+
+def _ago(count: int, unit: str) -> str:
+    return f"{count} {unit}{'' if count == 1 else 's'} ago"
+
+
+def clean(text: str) -> str:
+    """Text from outside, harmless for a terminal: control characters but newline and tab become U+FFFD."""
+    if text.isprintable():
+        return text
+    return "".join(char if char in "\n\t" or not _is_control(char) else "\ufffd" for char in text)
+
+
+def _is_control(char: str) -> bool:
+    return (
+        ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 or char in "\u2028\u2029\u202a\u202b\u202c\u202d\u202e"
+    )
+
+
+def _write(stream: TextIO, text: str) -> None:
+    stream.write(text)
+    stream.flush()
+
+
+def _write_line(stream: TextIO, text: str) -> None:
+    _write(stream, f"{text}\n")

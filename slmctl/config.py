@@ -1,0 +1,215 @@
+"""Settings: the only reader of the environment and of the config file.
+
+A value comes from a flag, else from a `SLMCTL_*` variable (or the variable of another tool that means the
+same), else from `config.toml` in slmctl's home, else from its default; where it came from is kept.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.errors import OperationFailed, UsageError
+
+Value = str | int | float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What one setting is called, in which variables, and how its text is read.
+
+    `read` raises ValueError with the reason when the text will not do.
+    """
+
+    key: str
+    variables: tuple[str, ...]
+    read: Callable[[str], Value]
+    about: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """A setting's value and where it came from: `default`, `environment NAME` or `file PATH`."""
+
+    key: str
+    value: Value
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of one run of slmctl.
+
+    `context_length` is in tokens, None where nobody asked for one; `start_timeout_seconds` bounds the loading
+    of a model; `environment` is what a worker's environment is chosen from.
+    """
+
+    home: Path
+    store: Path
+    context_length: int | None
+    start_timeout_seconds: float
+    runtime_folders: tuple[Path, ...]
+    resolved: tuple[Resolved, ...]
+    environment: Mapping[str, str]
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Read the environment (that of this process unless another is given) and the config file.
+
+        Raises UsageError for a value that will not do, with the place where it stands.
+        """
+        environment = dict(os.environ) if environment is None else environment
+        home = _from_environment(_HOME, environment) or Resolved(
+            key="home", value=str(user_data_folder(environment, sys.platform)), origin="default"
+        )
+        file = Path(str(home.value)) / "config.toml"
+        written = _read_file(file)
+        defaults: dict[str, Value] = {
+            "home": home.value,
+            "store": str(Path(str(home.value)) / "store"),
+            "context_length": None,
+            "start_timeout": 600.0,
+        }
+        resolved = {"home": home}
+        for setting in SETTINGS[1:]:
+            resolved[setting.key] = (
+                _from_environment(setting, environment)
+                or _from_file(setting, written, file)
+                or Resolved(key=setting.key, value=defaults[setting.key], origin="default")
+            )
+        context = resolved["context_length"].value
+        timeout = resolved["start_timeout"].value
+        assert context is None or isinstance(context, int)
+        assert isinstance(timeout, float)
+        return cls(
+            home=Path(str(home.value)),
+            store=Path(str(resolved["store"].value)),
+            context_length=context,
+            start_timeout_seconds=timeout,
+            runtime_folders=runtime_folders(environment),
+            resolved=tuple(resolved.values()),
+            environment=environment,
+        )
+
+
+def wants_traceback() -> bool:
+    """Whether whoever started slmctl asked to see where a bug happened."""
+    return os.environ.get("SLMCTL_DEBUG", "") not in {"", "0"}
+
+
+def user_data_folder(environment: Mapping[str, str], platform: str) -> Path:
+    """Where slmctl keeps its state by default: the same folder as platformdirs' user_data_path("slmctl").
+
+    Written out because platformdirs costs as much start-up time as all of `slmctl list`; a test holds the two
+    against each other.
+    """
+    home = Path(environment["HOME"]) if environment.get("HOME") else Path.home()
+    if platform == "darwin":
+        return home / "Library" / "Application Support" / "slmctl"
+    base = environment.get("XDG_DATA_HOME", "").strip()
+    return (Path(base) if base else home / ".local" / "share") / "slmctl"
+
+
+def runtime_folders(environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """Candidates for the folder of sockets, best first; never in the store."""
+    candidates = [
+        environment.get("XDG_RUNTIME_DIR", ""),
+        environment.get("TMPDIR", ""),
+        tempfile.gettempdir(),
+        "/tmp",  # noqa: S108 - runtimes.folders makes a folder in it that is ours alone
+    ]
+    return tuple(dict.fromkeys(Path(text) for text in candidates if text.startswith("/")))
+
+
+def _path(text: str) -> str:
+    if "\0" in text or not text.strip():
+        raise ValueError("a path is missing")
+    return str(Path(text).expanduser().absolute())
+
+
+def _tokens(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:12]) <= 2**31 - 1:
+        raise ValueError("it takes a number of tokens")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    value = float(text)  # its ValueError says enough
+    if not 0 < value < 1e9:
+        raise ValueError("it takes a number of seconds above 0")
+    return value
+
+
+_HOME = Setting(key="home", variables=("SLMCTL_HOME",), read=_path, about="where slmctl keeps its state")
+
+SETTINGS: tuple[Setting, ...] = (
+    _HOME,
+    Setting(key="store", variables=("SLMCTL_STORE",), read=_path, about="the store's folder"),
+    Setting(
+        key="context_length",
+        variables=("SLMCTL_CONTEXT_LENGTH", "OLLAMA_CONTEXT_LENGTH"),
+        read=_tokens,
+        about="tokens of context when a request does not say",
+    ),
+    Setting(
+        key="start_timeout",
+        variables=("SLMCTL_START_TIMEOUT",),
+        read=_seconds,
+        about="seconds that a model may take to load",
+    ),
+)
+
+
+def _from_environment(setting: Setting, environment: Mapping[str, str]) -> Resolved | None:
+    for variable in setting.variables:
+        if text := environment.get(variable, ""):
+            value = _checked(setting, text, f"The variable {variable}")
+            return Resolved(key=setting.key, value=value, origin=f"environment {variable}")
+    return None
+
+
+def _from_file(setting: Setting, written: Mapping[str, object], file: Path) -> Resolved | None:
+    if setting.key not in written:
+        return None
+    value = _checked(setting, str(written[setting.key]), f"The setting {setting.key} in {file}")
+    return Resolved(key=setting.key, value=value, origin=f"file {file}")
+
+
+def _checked(setting: Setting, text: str, where: str) -> Value:
+    try:
+        return setting.read(text)
+    except ValueError as error:
+        raise UsageError(
+            f"{where} has a bad value {text!r:.60}: {error}.", hint=f"It is {setting.about}."
+        ) from None
+
+
+def _read_file(file: Path) -> dict[str, object]:
+    try:
+        written = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise OperationFailed(
+            f"The config file {file} cannot be read ({os.strerror(error.errno or 0)}).",
+            hint="Check who owns it, or set SLMCTL_HOME to a folder that you can read.",
+        ) from None
+    except ValueError as error:
+        raise UsageError(
+            f"The config file {file} is not valid TOML: {error}.", hint="Correct it, or move it away."
+        ) from None
+    known = [setting.key for setting in SETTINGS if setting is not _HOME]
+    for key in written:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            raise UsageError(
+                f"The config file {file} has a setting {key!r:.60} that slmctl does not know.",
+                hint=f"Did you mean {near[0]}?" if near else f"It knows {', '.join(known)}.",
+            )
+    return written

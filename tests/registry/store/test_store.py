@@ -1,0 +1,461 @@
+"""The store's promises, each looked at in the files behind the interface."""
+
+import fcntl
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from registry import mediatypes
+from registry.digest import Digest
+from registry.errors import (
+    BadContent,
+    DigestMismatch,
+    NameTaken,
+    NotFound,
+    OperationFailed,
+    SizeMismatch,
+    StoreUnusable,
+    UsageError,
+)
+from registry.manifest import Descriptor, modelpack_config, modelpack_layer, modelpack_manifest
+from registry.names import parse
+from registry.store.index import Entry, NameTable
+from registry.store.ingest import SourceFile
+from registry.store.store import Replace, Session, Store
+
+NOW = "2026-11-22T00:00:00Z"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def write_model(session: Session, content: bytes) -> Descriptor:
+    """A small model whose only layer is `content`."""
+    weights = session.put(content)
+    config = modelpack_config(
+        architecture=None, format="gguf", quantization=None, parameters=None, licenses=[], diff_ids=[weights]
+    )
+    manifest = modelpack_manifest(
+        config=Descriptor(
+            media_type=mediatypes.MODELPACK_CONFIG, digest=session.put(config), size=len(config)
+        ),
+        layers=[
+            modelpack_layer(
+                media_type=mediatypes.MODELPACK_WEIGHT, digest=weights, size=len(content), path="model.gguf"
+            )
+        ],
+        annotations={},
+    )
+    digest = session.put(manifest.raw)
+    return Descriptor(media_type=mediatypes.OCI_MANIFEST, digest=digest, size=len(manifest.raw))
+
+
+def add(store: Store, name: str, content: bytes, source: str = "create") -> Entry:
+    with store.session("test") as session:
+        descriptor = write_model(session, content)
+        return store.link(name, descriptor, source=source, linked=NOW, replace_rule=Replace.SAME_SOURCE)
+
+
+def no_check(_: int) -> None:
+    pass
+
+
+def blobs(store: Store) -> set[str]:
+    return {path.name for path in store.layout.blobs.iterdir()}
+
+
+def leftovers(store: Store) -> list[Path]:
+    return [*store.layout.ingest.iterdir(), *store.layout.leases.iterdir()]
+
+
+# What a new store is
+
+
+def test_a_store_that_is_not_there_yet_is_empty_and_reading_makes_nothing(store: Store) -> None:
+    assert store.names().entries == {}
+    with pytest.raises(NotFound):
+        store.resolve(parse("hello"))
+    assert store.unlink(["hello:latest"]).entries == ()
+    assert not store.root.exists()
+
+
+def test_a_new_store_is_an_oci_image_layout(store: Store) -> None:
+    store.prepare()
+    assert json.loads((store.root / "oci-layout").read_bytes()) == {"imageLayoutVersion": "1.0.0"}
+    assert json.loads((store.root / "slmctl.json").read_bytes()) == {"schema": "slmctl.store/1", "version": 1}
+    index = json.loads((store.root / "index.json").read_bytes())
+    assert index == {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": []}
+
+
+def test_a_newer_store_is_refused_with_a_sentence(store: Store) -> None:
+    store.prepare()
+    store.layout.version.write_text('{"schema":"slmctl.store/2","version":2}')
+    for use in (store.names, store.prepare):
+        with pytest.raises(StoreUnusable, match="newer"):
+            use()
+
+
+# Taking bytes in
+
+
+def test_a_file_is_taken_in_and_stays_as_it_is(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"weights" * 1000)
+    path.chmod(0o640)
+    os.utime(path, ns=(1, 123_456_789))
+    before = path.stat()
+    with SourceFile(path) as source, store.session("test") as session:
+        digest = session.take(source, check=no_check)
+        blob = store.layout.blob(digest)
+        after = path.stat()
+        assert (after.st_ino, after.st_mode, after.st_uid, after.st_mtime_ns, after.st_nlink) == (
+            before.st_ino, before.st_mode, before.st_uid, before.st_mtime_ns, 1,
+        )  # fmt: skip
+        assert blob.stat().st_ino != before.st_ino
+        assert stat.S_IMODE(blob.stat().st_mode) == 0o444
+        with path.open("r+b") as stream:  # a later write in place
+            stream.write(b"poison")
+        assert Digest.of(blob.read_bytes()) == digest
+
+
+def test_a_check_that_fails_leaves_nothing(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"bad")
+
+    def refuse(fd: int) -> None:
+        assert os.pread(fd, 10, 0) == b"bad"
+        raise BadContent("Bad.")
+
+    def take() -> None:
+        with SourceFile(path) as source, store.session("test") as session:
+            session.take(source, check=refuse)
+
+    with pytest.raises(BadContent):
+        take()
+    assert blobs(store) == set()
+    assert leftovers(store) == []
+    assert path.read_bytes() == b"bad"
+
+
+def test_the_same_bytes_are_stored_once_without_a_copy(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"weights")
+    with SourceFile(path) as source, store.session("test") as session:
+        first = session.take(source, check=no_check)
+        inode = store.layout.blob(first).stat().st_ino
+        assert session.take(source, check=no_check) == first
+        assert store.layout.blob(first).stat().st_ino == inode
+
+
+def test_a_file_that_is_written_to_meanwhile_is_refused(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"weights")
+
+    def take() -> None:
+        with SourceFile(path) as source, store.session("test") as session:
+            path.write_bytes(b"WEIGHTS")
+            os.utime(path, ns=(1, 1))
+            session.take(source, check=no_check)
+
+    with pytest.raises(OperationFailed, match="changed while it was read"):
+        take()
+    assert blobs(store) == set()
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "fifo"])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, make: object) -> None:
+    path = tmp_path / "model.bin"
+    make(path)  # type: ignore[operator]
+    with pytest.raises(UsageError, match="regular file"):
+        SourceFile(path)
+
+
+def test_a_device_is_refused_at_once() -> None:
+    with pytest.raises(UsageError, match="regular file"):
+        SourceFile(Path("/dev/zero"))
+
+
+# Moving a file in
+
+
+def test_move_renames_the_file_into_the_store(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"weights")
+    inode = path.stat().st_ino
+    with SourceFile(path) as source, store.session("test") as session:
+        digest = session.move(source, check=no_check)
+        blob = store.layout.blob(digest)
+        assert not path.exists()
+        assert blob.stat().st_ino == inode
+        assert stat.S_IMODE(blob.stat().st_mode) == 0o444
+
+
+def test_move_copies_a_file_whose_inode_others_hold(store: Store, tmp_path: Path) -> None:
+    path, other = tmp_path / "model.bin", tmp_path / "other.bin"
+    path.write_bytes(b"weights")
+    other.hardlink_to(path)
+    with SourceFile(path) as source, store.session("test") as session:
+        digest = session.move(source, check=no_check)
+        assert not path.exists()
+        other.write_bytes(b"poison!")
+        assert Digest.of(store.layout.blob(digest).read_bytes()) == digest
+
+
+def test_move_of_known_bytes_removes_the_file(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"weights")
+    with store.session("test") as session:
+        known = session.put(b"weights")
+        with SourceFile(path) as source:
+            assert session.move(source, check=no_check) == known
+    assert not path.exists()
+
+
+def test_move_refuses_a_symbolic_link_and_leaves_both(store: Store, tmp_path: Path) -> None:
+    path, link = tmp_path / "model.bin", tmp_path / "link.bin"
+    path.write_bytes(b"weights")
+    link.symlink_to(path)
+
+    def move() -> None:
+        with SourceFile(link) as source, store.session("test") as session:
+            session.move(source, check=no_check)
+
+    with pytest.raises(UsageError, match="symbolic link"):
+        move()
+    assert link.is_symlink()
+    assert path.read_bytes() == b"weights"
+
+
+def test_move_of_a_bad_file_leaves_it_where_it_was(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"bad")
+
+    def refuse(_: int) -> None:
+        raise BadContent("Bad.")
+
+    def move() -> None:
+        with SourceFile(path) as source, store.session("test") as session:
+            session.move(source, check=refuse)
+
+    with pytest.raises(BadContent):
+        move()
+    assert path.read_bytes() == b"bad"
+
+
+# Names
+
+
+def test_a_name_resolves_to_what_was_linked(store: Store) -> None:
+    entry = add(store, "hello:latest", b"one")
+    assert store.resolve(parse("hello")) == entry
+    assert store.resolve(parse("HELLO")).name == "hello:latest"
+    assert store.resolve(parse(f"hello@{entry.descriptor.digest}")) == entry
+    with pytest.raises(NotFound, match="not at"):
+        store.resolve(parse(f"hello@{Digest.of(b'other')}"))
+    with pytest.raises(NotFound) as caught:
+        store.resolve(parse("helo"))
+    assert caught.value.hint is not None
+    assert "hello:latest" in caught.value.hint
+
+
+def test_a_name_of_another_source_is_not_replaced(store: Store) -> None:
+    pulled = add(store, "hello:latest", b"one", source="ollama://library/hello")
+    with pytest.raises(NameTaken, match="ollama://library/hello"):
+        add(store, "Hello:latest", b"two")
+    assert store.resolve(parse("hello")) == pulled
+    assert (
+        add(store, "hello:latest", b"three", source="ollama://library/hello").descriptor != pulled.descriptor
+    )
+
+
+def test_replacing_a_name_frees_what_nothing_else_needs(store: Store) -> None:
+    add(store, "a:latest", b"one")
+    add(store, "b:latest", b"two")
+    add(store, "a:latest", b"two")
+    assert store.resolve(parse("a")).descriptor.digest == store.resolve(parse("b")).descriptor.digest
+    assert Digest.of(b"one").hex not in blobs(store)
+    assert Digest.of(b"two").hex in blobs(store)
+
+
+def test_removing_a_name_keeps_what_others_share(store: Store) -> None:
+    add(store, "a:latest", b"one")
+    add(store, "b:latest", b"one")
+    removed = store.unlink(["a:latest", "nosuch:latest"])
+    assert [entry.name for entry in removed.entries] == ["a:latest"]
+    assert removed.freed_bytes == 0
+    size = sum(path.stat().st_size for path in store.layout.blobs.iterdir())
+    assert store.unlink(["b:latest"]).freed_bytes == size
+    assert blobs(store) == set()
+    assert leftovers(store) == []
+
+
+def test_a_lease_keeps_blobs_that_no_name_lists(store: Store) -> None:
+    add(store, "a:latest", b"one")
+    with store.session("test") as session:
+        session.keep([Digest.of(b"one")])
+        store.unlink(["a:latest"])
+        assert blobs(store) == {Digest.of(b"one").hex}
+
+
+def test_a_crashed_owners_blobs_stay(store: Store) -> None:
+    """Its lease file is there and its lock is free: gc --all may take them, nothing else."""
+    add(store, "a:latest", b"one")
+    dead = store.layout.leases / "dead"
+    dead.write_text(f'{{"schema":"slmctl.lease/1"}}\n{Digest.of(b"one")}\n')
+    store.unlink(["a:latest"])
+    assert blobs(store) == {Digest.of(b"one").hex}
+
+
+def test_a_failed_session_collects_what_only_it_put_in(store: Store) -> None:
+    add(store, "a:latest", b"one")
+    before = blobs(store)
+
+    def fail() -> None:
+        with store.session("test") as session:
+            write_model(session, b"one")
+            write_model(session, b"two")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert blobs(store) == before
+    assert leftovers(store) == []
+
+
+def test_nothing_is_freed_while_a_named_manifest_cannot_be_read(store: Store) -> None:
+    add(store, "a:latest", b"one")
+    kept = add(store, "b:latest", b"two")
+    path = store.layout.blob(kept.descriptor.digest)
+    path.chmod(0o644)
+    path.write_bytes(b"damaged")
+    assert store.unlink(["a:latest"]).freed_bytes == 0
+    assert Digest.of(b"one").hex in blobs(store)
+    assert Digest.of(b"two").hex in blobs(store)
+
+
+def test_a_manifest_must_be_there_to_be_named(store: Store) -> None:
+    store.prepare()
+    ghost = Descriptor(media_type=mediatypes.OCI_MANIFEST, digest=Digest.of(b"ghost"), size=5)
+    with pytest.raises(NotFound):
+        store.link("a:latest", ghost, source="create", linked=NOW, replace_rule=Replace.ANYTHING)
+    assert store.names().entries == {}
+
+
+# The table of names under damage
+
+
+def test_a_torn_table_is_answered_from_the_previous_generation_and_mended(store: Store) -> None:
+    add(store, "a:latest", b"one")
+    add(store, "b:latest", b"two")
+    whole = store.layout.index.read_bytes()
+    store.layout.index.write_bytes(whole[: len(whole) // 2])
+    names = store.names()
+    assert (names.generation, set(names.entries)) == ("previous", {"a:latest"})
+    add(store, "c:latest", b"three")
+    assert set(store.names().entries) == {"a:latest", "c:latest"}
+    assert store.names().generation == "current"
+    assert (store.root / "index.json.damaged").read_bytes() == whole[: len(whole) // 2]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[]", b"\0" * 100, b'{"schemaVersion":2,"manifests":3}'])
+def test_every_kind_of_tear_is_noticed(store: Store, damage: bytes) -> None:
+    add(store, "a:latest", b"one")
+    add(store, "a:latest", b"two")
+    store.layout.index.write_bytes(damage)
+    assert set(store.names().entries) == {"a:latest"}
+    store.layout.index.unlink()
+    assert set(store.names().entries) == {"a:latest"}
+    store.prepare()
+    assert set(store.names().entries) == {"a:latest"}, "preparing must not put an empty table over it"
+
+
+def test_a_table_with_no_good_generation_is_an_error_not_an_empty_store(store: Store) -> None:
+    add(store, "a:latest", b"one")
+    store.layout.index.write_bytes(b"{")
+    store.layout.previous_index.write_bytes(b"{")
+    with pytest.raises(StoreUnusable, match="damaged"):
+        store.names()
+    with pytest.raises(StoreUnusable):
+        add(store, "b:latest", b"two")
+
+
+def test_foreign_entries_and_fields_are_kept(store: Store) -> None:
+    store.prepare()
+    foreign = {
+        "mediaType": "application/x-foreign",
+        "digest": str(Digest.of(b"foreign")),
+        "size": 7,
+        "platform": {"os": "linux"},
+        "annotations": {"org.example": "kept"},
+    }
+    document = {"schemaVersion": 2, "annotations": {"who": "somebody"}, "manifests": [foreign]}
+    store.layout.index.write_text(json.dumps(document))
+    add(store, "a:latest", b"one")
+    add(store, "a:latest", b"two")
+    written = json.loads(store.layout.index.read_bytes())
+    assert written["annotations"] == {"who": "somebody"}
+    assert written["manifests"][0] == foreign
+    assert [row["annotations"][mediatypes.REF_NAME] for row in written["manifests"][1:]] == ["a:latest"]
+
+
+def test_the_table_reads_back_what_it_writes(store: Store) -> None:
+    add(store, "a:latest", b"one")
+    names = store.names()
+    assert NameTable.parse(names.to_bytes()).entries == names.entries
+
+
+# Reading blobs
+
+
+def test_damaged_blobs_are_refused_at_the_border(store: Store, tmp_path: Path) -> None:
+    with store.session("test") as session:
+        digest = session.put(b"content")
+        path = store.layout.blob(digest)
+        descriptor = Descriptor(media_type="", digest=digest, size=7)
+        assert store.read_blob(descriptor) == b"content"
+        path.chmod(0o644)
+
+        path.write_bytes(b"Content")
+        with pytest.raises(DigestMismatch):
+            store.read_blob(descriptor)
+        with store.open_blob(descriptor) as stream, pytest.raises(DigestMismatch):
+            store.verify_open_blob(descriptor, stream)
+
+        path.write_bytes(b"content!")
+        with pytest.raises(SizeMismatch):
+            store.open_blob(descriptor)
+
+        path.unlink()
+        with pytest.raises(NotFound):
+            store.open_blob(descriptor)
+
+        (tmp_path / "elsewhere").write_bytes(b"content")
+        path.symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(BadContent, match="regular"):
+            store.open_blob(descriptor)
+        path.unlink()
+
+        os.mkfifo(path)
+        with pytest.raises(BadContent, match="regular"):
+            store.open_blob(descriptor)
+        path.unlink()
+
+        path.mkdir()
+        with pytest.raises(BadContent, match="regular"):
+            store.open_blob(descriptor)
+
+
+def test_lock_files_are_never_deleted_and_readers_take_none(store: Store) -> None:
+    add(store, "a:latest", b"one")
+    locks = {path.name for path in store.layout.locks.iterdir()}
+    with (store.layout.locks / "store.lock").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # a stuck writer stops no reader
+        entry = store.resolve(parse("a"))
+        store.manifest(entry.descriptor)
+    store.unlink(["a:latest"])
+    assert {path.name for path in store.layout.locks.iterdir()} >= locks

@@ -1,0 +1,74 @@
+"""Launches of the fake and of the real engine, and waiting for processes that are not our children."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import select
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from runtimes.engines.base import LaunchRequest
+from runtimes.engines.llamacpp import LLAMA_CPP
+from runtimes.launch import Launch, fd_path, worker_argv, worker_environment
+from runtimes.process import Worker
+
+REPOSITORY = Path(__file__).parents[2]
+STORIES = REPOSITORY.parent / "shared" / "models" / "stories260K"
+FAKE_ENGINE = REPOSITORY / "tests" / "fakes" / "fake_engine.py"
+DEADLINE_SECONDS = 20.0
+
+
+def fake_launch(base: Path, *arguments: str, start_timeout_seconds: float = DEADLINE_SECONDS) -> Launch:
+    return Launch(
+        argv=(sys.executable, "-P", str(FAKE_ENGINE), *arguments),
+        environment=worker_environment(os.environ),
+        document={},
+        explain=LLAMA_CPP.explain,
+        folder_candidates=[base],
+        start_timeout_seconds=start_timeout_seconds,
+    )
+
+
+@contextlib.contextmanager
+def llama_launch(base: Path, model: Path, request: LaunchRequest | None = None) -> Iterator[Launch]:
+    """The real engine with `model` handed over as a descriptor, which is open inside the block."""
+    fd = os.open(model, os.O_RDONLY)
+    try:
+        request = dataclasses.replace(
+            request or LaunchRequest(model="", context_length=512), model=fd_path(fd)
+        )
+        yield Launch(
+            argv=worker_argv("llamacpp"),
+            environment=worker_environment(os.environ),
+            document=LLAMA_CPP.command(request),
+            explain=LLAMA_CPP.explain,
+            folder_candidates=[base],
+            pass_fds=(fd,),
+            start_timeout_seconds=60.0,
+        )
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def llama_worker(base: Path, model: Path, request: LaunchRequest | None = None) -> Iterator[Worker]:
+    with llama_launch(base, model, request) as launch, Worker(launch) as worker:
+        worker.ensure_ready(DEADLINE_SECONDS)
+        yield worker
+
+
+def wait_until_gone(pid: int, timeout_seconds: float) -> bool:
+    """Wait for the end of any process (Linux); whether it came in time."""
+    try:
+        watched = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        poll = select.poll()
+        poll.register(watched, select.POLLIN)
+        return bool(poll.poll(timeout_seconds * 1000))
+    finally:
+        os.close(watched)
