@@ -49,6 +49,7 @@ _WINDOW_PERIODS: Mapping[str, tuple[int, bool]] = MappingProxyType(
 _WINDOW_SIZES: Mapping[str, int] = MappingProxyType({"gemma2": 4096, "llama4": 8192})
 _ALL_RECURRENT = frozenset({"mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"})
 _RECURRENT_BESIDE_ATTENTION = frozenset({"falcon-h1"})
+_LAYERS_OF_ONE_KIND = frozenset({"nemotron_h", "nemotron_h_moe"})  # attention, or recurrence, or feed-forward
 _ATTENTION_INTERVALS: Mapping[str, int] = MappingProxyType({"qwen3next": 4, "qwen35": 4, "qwen35moe": 4})
 _GEMMA3N_OWN_KV_LAYERS = 20
 _WITHOUT_CACHE = frozenset(
@@ -94,7 +95,7 @@ def facts_from_gguf(headers: Sequence[GgufHeader]) -> ModelFacts:
     if kv_heads is None:
         kv_heads = heads
     kv_layers = _kv_layers(keys, kv_heads)
-    pooling = keys.number("pooling_type")
+    feed_forward = keys.per_layer("feed_forward_length", layers)
     return ModelFacts(
         format="gguf",
         architecture=architecture,
@@ -104,7 +105,7 @@ def facts_from_gguf(headers: Sequence[GgufHeader]) -> ModelFacts:
         decoder_layers=keys.number("decoder_block_count"),
         nextn_layers=keys.number("nextn_predict_layers"),
         hidden=hidden,
-        feed_forward=keys.per_layer("feed_forward_length", layers),
+        feed_forward=feed_forward,
         heads=heads,
         kv_heads=kv_heads,
         head_size_k=_head_size(keys, "attention.key_length", hidden, heads),
@@ -113,12 +114,12 @@ def facts_from_gguf(headers: Sequence[GgufHeader]) -> ModelFacts:
         trained_context=keys.number("context_length"),
         tied_embeddings=_tied(tensors),
         causal=keys.flag("attention.causal"),
-        pooling=pooling,
+        pooling=keys.number("pooling_type"),
         kv_layers=kv_layers,
         shared_kv_layers=_shared_kv_layers(keys, layers),
         window=_window(keys),
         latent=_latent(keys),
-        recurrent=_recurrent(keys, kv_layers),
+        recurrent=_recurrent(keys, kv_layers, feed_forward),
         experts=_experts(keys),
         tensors=tensor_rows(tensors),
     )
@@ -207,7 +208,7 @@ def _latent(keys: ModelKeys) -> LatentAttention | None:
     )
 
 
-def _recurrent(keys: ModelKeys, kv_layers: Pattern | None) -> Recurrent | None:
+def _recurrent(keys: ModelKeys, kv_layers: Pattern | None, feed_forward: PerLayer | None) -> Recurrent | None:
     sizes = {
         "conv_kernel": keys.number("ssm.conv_kernel"),
         "inner_size": keys.number("ssm.inner_size"),
@@ -221,12 +222,19 @@ def _recurrent(keys: ModelKeys, kv_layers: Pattern | None) -> Recurrent | None:
     }
     if all(size is None for size in sizes.values()):
         return None
-    layers: Pattern | None = None
+    return Recurrent(layers=_recurrent_layers(keys, kv_layers, feed_forward), **sizes)
+
+
+def _recurrent_layers(
+    keys: ModelKeys, kv_layers: Pattern | None, feed_forward: PerLayer | None
+) -> Pattern | None:
     if keys.architecture in _ALL_RECURRENT or keys.architecture in _RECURRENT_BESIDE_ATTENTION:
-        layers = (True,)
-    elif kv_layers is not None and not all(kv_layers):
-        layers = tuple(not flag for flag in kv_layers)
-    return Recurrent(layers=layers, **sizes)
+        return (True,)
+    if kv_layers is None or all(kv_layers):
+        return None
+    if keys.architecture in _LAYERS_OF_ONE_KIND and isinstance(feed_forward, tuple):
+        return tuple(not kv and not ff for kv, ff in zip(kv_layers, feed_forward, strict=False))
+    return tuple(not flag for flag in kv_layers)
 
 
 def _experts(keys: ModelKeys) -> Experts | None:

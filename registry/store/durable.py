@@ -88,5 +88,6 @@ def store_errors(root: Path) -> Iterator[None]:
             ) from error
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise StoreUnusable(
-            f"The store at {root} cannot be used ({reason}).", hint="Check the disk it lies on."
+            f"The store at {root} cannot be used ({reason}).",
+            hint="Check the folder and its disk, or set SLMCTL_HOME to another one.",
         ) from error

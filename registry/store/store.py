@@ -29,7 +29,7 @@ from registry.errors import (
     StoreUnusable,
 )
 from registry.manifest import MAX_MANIFEST_BYTES, Descriptor, Index, Manifest, parse
-from registry.names import ModelRef
+from registry.names import DEFAULT_TAG, ModelRef
 from registry.store import gc
 from registry.store.durable import replace_file, store_errors, write_file
 from registry.store.index import MAX_INDEX_BYTES, Entry, NameTable
@@ -136,7 +136,8 @@ class Store:
         names = names or self.names()
         entry = names.find(ref.full_name)
         if entry is None:
-            near = difflib.get_close_matches(ref.full_name, names.entries, n=1)
+            short = {name.removesuffix(f":{DEFAULT_TAG}"): name for name in names.entries}
+            near = difflib.get_close_matches(ref.short_name, short, n=1)
             known = f"Did you mean {near[0]}? " if near else ""
             raise NotFound(
                 f"There is no model {ref.short_name} in the store.",

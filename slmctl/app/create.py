@@ -31,6 +31,7 @@ from registry.store.index import Entry
 from registry.store.ingest import SourceFile
 from registry.store.store import Replace, Session, Store, check_replaceable
 from slmctl.app.events import ByteCounter, OnEvent, ignore
+from slmctl.app.models import find_package
 from slmctl.app.package import SPEC_PATH, Package, Variant, variant_id
 
 CREATED_HERE = "create"
@@ -71,7 +72,7 @@ def create(store: Store, request: CreateRequest, *, now: str, on_event: OnEvent 
     Raises UsageError, NotFound, MalformedFile for the base; NameTaken for the name; StoreUnusable, NoSpace.
     """
     files = _files(request)
-    inherited = None if files else Package.open(store, parse(request.base))
+    inherited = None if files else find_package(store, parse(request.base), on_event)
     if files:
         _facts([_check_header(path) for path in files])  # a bad file is refused before a byte is copied
     _check_name_is_free(store, request)

@@ -22,7 +22,6 @@ from registry.formats.facts import ModelFacts
 from registry.formats.gguf import GgufHeader, read_header
 from registry.formats.gguf_facts import facts_from_gguf
 from registry.formats.shards import check_shards
-from registry.names import ModelRef
 from registry.store.store import Store
 from runtimes import protocol
 from runtimes.client import Client
@@ -31,7 +30,6 @@ from runtimes.engines.catalog import engine_for
 from runtimes.process import Launch, Worker, fd_path, worker_argv, worker_environment
 from runtimes.sampling import Sampling
 from slmctl.app.events import ByteCounter, Note, OnEvent, ignore
-from slmctl.app.models import names_of
 from slmctl.app.package import Package, Variant
 from slmctl.config import Settings
 
@@ -47,7 +45,7 @@ class GenerateRequest:
     as it is, behind the token that begins a text, without a template and without the system message.
     """
 
-    ref: ModelRef
+    package: Package
     prompt: str
     system: str | None = None
     raw: bool = False
@@ -79,7 +77,7 @@ def generate(
     Closing the generator stops the answer and the worker. Raises NotFound, BadContent, DoesNotFit,
     EngineFailed.
     """
-    package = Package.of(store, store.resolve(request.ref, names_of(store, on_event)))
+    package = request.package
     variant = package.choose(request.variant)
     if len(package.variants) > 1 and request.variant is None:
         on_event(

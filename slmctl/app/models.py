@@ -13,6 +13,7 @@ from registry.names import ModelRef, parse_name
 from registry.store.index import Entry, NameTable
 from registry.store.store import Replace, Store
 from slmctl.app.events import Note, OnEvent, ignore
+from slmctl.app.package import Package
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,11 @@ def list_models(store: Store, prefix: str = "", on_event: OnEvent = ignore) -> l
     wanted = prefix.casefold()
     entries = [entry for name, entry in names.entries.items() if name.casefold().startswith(wanted)]
     return [_listed(store, entry) for entry in sorted(entries, key=lambda entry: entry.name)]
+
+
+def find_package(store: Store, ref: ModelRef, on_event: OnEvent = ignore) -> Package:
+    """As Package.open, with a note when the table of names is damaged."""
+    return Package.open(store, ref, names_of(store, on_event))
 
 
 def copy_model(

@@ -17,7 +17,7 @@ from registry.errors import MalformedFile, NotFound, UsageError
 from registry.formats.facts import ModelFacts
 from registry.manifest import Descriptor, Index, Manifest, load_json_object
 from registry.names import ModelRef
-from registry.store.index import Entry
+from registry.store.index import Entry, NameTable
 from registry.store.store import Store
 
 SPEC_PATH = "slmctl/spec.json"
@@ -85,9 +85,9 @@ class Package:
         return sum({file.digest: file.size for variant in self.variants for file in variant.files}.values())
 
     @classmethod
-    def open(cls, store: Store, ref: ModelRef) -> Package:
+    def open(cls, store: Store, ref: ModelRef, names: NameTable | None = None) -> Package:
         """The package that `ref` names. Raises NotFound, BadContent, StoreUnusable."""
-        return cls.of(store, store.resolve(ref))
+        return cls.of(store, store.resolve(ref, names))
 
     @classmethod
     def of(cls, store: Store, entry: Entry) -> Package:

@@ -123,7 +123,11 @@ def _run(arguments: list[str]) -> int:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup wants to be left alone
             signal.signal(number, _terminate(code))
     try:
-        result = cli.main(arguments, prog_name="slmctl", standalone_mode=False)
+        # not cli.main(), which would take a closed pipe for a failure
+        with cli.make_context("slmctl", arguments) as context:
+            cli.invoke(context)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
     except SlmctlError as error:
         return _fail(error, arguments)
     except click.UsageError as error:
@@ -131,6 +135,8 @@ def _run(arguments: list[str]) -> int:
     except click.ClickException as error:
         return _fail(OperationFailed(_sentence(error.format_message())), arguments)
     except (KeyboardInterrupt, click.Abort):
+        if sys.stderr.isatty():
+            sys.stderr.write("\n")  # behind the terminal's ^C
         return Exit.SIGINT
     except Terminated as error:
         return error.code
@@ -138,7 +144,7 @@ def _run(arguments: list[str]) -> int:
         raise
     except Exception as error:  # noqa: BLE001 - the last line of defence: a sentence, not a traceback
         return _fail(_bug(error), arguments)
-    return result if isinstance(result, int) else Exit.OK
+    return Exit.OK
 
 
 def _terminate(code: Exit) -> Callable[[int, FrameType | None], NoReturn]:
@@ -163,7 +169,7 @@ def _usage(error: click.UsageError) -> UsageError:
 
 def _sentence(text: str) -> str:
     text = " ".join(text.split())
-    return text if text.endswith(".") else f"{text}."
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _bug(error: Exception) -> OperationFailed:

@@ -9,9 +9,16 @@ from slmctl.cli.command import command as make_command
 from slmctl.cli.render import table
 
 
-@click.group("config", help="Show the settings.", context_settings={"help_option_names": ["-h", "--help"]})
-def command() -> None:
-    pass
+@click.group(
+    "config",
+    help="Show the settings.",
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.pass_context
+def command(context: click.Context) -> None:
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @make_command("list", about="List all settings with their values.")

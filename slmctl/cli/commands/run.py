@@ -7,6 +7,7 @@ import stat
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from typing import Self
 
 import click
 
@@ -14,7 +15,8 @@ from modelfiles.spec import ParameterValue, parse_parameter
 from registry.errors import UsageError
 from registry.names import Source, parse
 from runtimes.protocol import Finished, TextDelta, ThinkingDelta
-from slmctl.app.generate import GenerateRequest, Loaded, generate
+from slmctl.app.generate import GenerateEvent, GenerateRequest, Loaded, generate
+from slmctl.app.models import find_package
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 from slmctl.cli.render import Output, clean
@@ -63,28 +65,24 @@ def command(
             f"{name!r} is a file; a model is run by its name.",
             hint=f"First make a model of it: slmctl create NAME --from {name}",
         )
+    parameters = _parameters(named, options)
+    package = find_package(context.store, ref, context.output.on_event)  # before anybody waits for stdin
     request = GenerateRequest(
-        ref=ref,
+        package=package,
         prompt=_read_prompt(prompt),
         system=system,
         raw=raw,
-        parameters=_parameters(named, options),
+        parameters=parameters,
         variant=variant,
         verify=verify,
     )
     answer = _Answer(context.output)
-    with closing(generate(context.store, context.settings, request, context.output.on_event)) as events:
+    events = generate(context.store, context.settings, request, context.output.on_event)
+    with closing(events), answer:
         for event in events:
-            if isinstance(event, Loaded):
-                answer.loaded = event
-                context.output.end_progress()
-            elif isinstance(event, TextDelta):
-                answer.add(event.text)
-            elif isinstance(event, ThinkingDelta):
-                answer.thinking.append(event.text)
-            elif isinstance(event, Finished):
-                answer.finished = event
-    answer.end()
+            answer.take(event)
+    if context.output.as_json:
+        context.output.document(answer.fields())
     if verbose:
         answer.print_timings()
 
@@ -95,24 +93,32 @@ class _Answer:
     def __init__(self, output: Output) -> None:
         self.loaded: Loaded | None = None
         self.finished: Finished | None = None
-        self.thinking: list[str] = []
+        self._thinking: list[str] = []
         self._texts: list[str] = []
         self._output = output
         self._on_terminal = sys.stdout.isatty()
 
-    def add(self, text: str) -> None:
-        self._texts.append(text)
-        if not self._output.as_json:
-            sys.stdout.write(clean(text) if self._on_terminal else text)
-            sys.stdout.flush()
+    def __enter__(self) -> Self:
+        return self
 
-    def end(self) -> None:
-        text = "".join(self._texts)
-        if self._output.as_json:
-            self._output.document(self._fields(text))
-        elif not text.endswith("\n"):
-            sys.stdout.write("\n")
-            sys.stdout.flush()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """End the last line, also of an answer that broke off: what follows starts on one of its own."""
+        unfinished = not self._texts or not self._texts[-1].endswith("\n")
+        if unfinished and not self._output.as_json and (self._texts or kind is None):
+            _write("" if kind is BrokenPipeError else "\n")
+
+    def take(self, event: GenerateEvent) -> None:
+        if isinstance(event, Loaded):
+            self.loaded = event
+            self._output.end_progress()
+        elif isinstance(event, TextDelta):
+            self._texts.append(event.text)
+            if not self._output.as_json:
+                _write(clean(event.text) if self._on_terminal else event.text)
+        elif isinstance(event, ThinkingDelta):
+            self._thinking.append(event.text)
+        elif isinstance(event, Finished):
+            self.finished = event
 
     def print_timings(self) -> None:
         finished, loaded = self.finished, self.loaded
@@ -131,7 +137,8 @@ class _Answer:
         for label, value in rows:
             self._output.note(f"{label + ':':22}{value}")
 
-    def _fields(self, text: str) -> dict[str, object]:
+    def fields(self) -> dict[str, object]:
+        """The JSON document of a finished answer."""
         loaded, finished = self.loaded, self.finished
         assert loaded is not None
         assert finished is not None  # a stream without its end raises
@@ -140,8 +147,8 @@ class _Answer:
             "digest": str(loaded.digest),
             "variant": loaded.variant,
             "engine": loaded.engine,
-            "response": text,
-            "thinking": "".join(self.thinking) or None,
+            "response": "".join(self._texts),
+            "thinking": "".join(self._thinking) or None,
             "finish_reason": finished.reason,
             "context_length": loaded.context_length,
             "prompt_tokens": finished.prompt_tokens,
@@ -150,6 +157,11 @@ class _Answer:
             "prompt_seconds": finished.prompt_seconds,
             "generation_seconds": finished.generation_seconds,
         }
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def _parameters(named: dict[str, str | None], options: Sequence[str]) -> dict[str, ParameterValue]:

@@ -6,7 +6,7 @@ import click
 
 from registry.names import parse_name
 from runtimes.engines.catalog import engine_name
-from slmctl.app.models import names_of
+from slmctl.app.models import find_package
 from slmctl.app.package import Package, Variant
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
@@ -17,8 +17,7 @@ from slmctl.cli.render import human_bytes, human_count, sections
 @click.argument("name")
 @click.option("--variant", metavar="ID", help="Which build, where there are several.")
 def command(context: Context, name: str, variant: str | None) -> None:
-    names = names_of(context.store, context.output.on_event)
-    package = Package.of(context.store, context.store.resolve(parse_name(name), names))
+    package = find_package(context.store, parse_name(name), context.output.on_event)
     chosen = package.choose(variant)
     context.output.result(_fields(package), lambda: _text(package, chosen))
 

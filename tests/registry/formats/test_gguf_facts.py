@@ -64,11 +64,11 @@ def test_stories260k() -> None:
 def test_rows_are_summed_by_class_and_type() -> None:
     facts = _facts(tiny())
     assert facts.tensors == (
-        _row("attn_k", 2, 32, 1024),
-        _row("attn_q", 2, 32, 2048),
-        _row("ffn_down", 2, 64, 4096),
-        _row("norm", 3, 32, 96),
-        _row("token_embd", 1, 32, 512),
+        _row("attn_k", 2, 8, 64),
+        _row("attn_q", 2, 8, 128),
+        _row("ffn_down", 2, 16, 256),
+        _row("norm", 3, 8, 24),
+        _row("token_embd", 1, 8, 128),
     )
     assert facts.parameters == sum(row.elements for row in facts.tensors)
 
@@ -195,6 +195,16 @@ def test_recurrent_models() -> None:
     falcon = _facts(_model("falcon-h1", ssm__state_size=128, attention__head_count_kv=2))
     assert falcon.recurrent == _recurrent((True,), state_size=128)
     assert falcon.kv_layers == (True,)
+    nemotron = _facts(
+        _model(
+            "nemotron_h",
+            block_count=3,
+            ssm__state_size=128,
+            attention__head_count_kv=[0, 8, 0],
+            feed_forward_length=[0, 0, 64],
+        )
+    )
+    assert nemotron.recurrent == _recurrent((True, False, False), state_size=128)
     qwen = _facts(_model("qwen3next", block_count=48, ssm__state_size=128, attention__head_count_kv=2))
     assert qwen.kv_layers == (False, False, False, True)
     assert qwen.recurrent == _recurrent((True, True, True, False), state_size=128)

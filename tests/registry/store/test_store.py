@@ -260,7 +260,7 @@ def test_a_name_resolves_to_what_was_linked(store: Store) -> None:
     with pytest.raises(NotFound) as caught:
         store.resolve(parse("helo"))
     assert caught.value.hint is not None
-    assert "hello:latest" in caught.value.hint
+    assert "Did you mean hello?" in caught.value.hint
 
 
 def test_a_name_of_another_source_is_not_replaced(store: Store) -> None:
