@@ -126,17 +126,17 @@ class Builder:
 
 
 def tiny(version: int = 3) -> Builder:
-    """A valid model of two layers, some 20 KB: every scalar kind, arrays, a tokenizer, tied embeddings."""
+    """A valid model of two layers, of a few KB: every scalar kind, arrays, a tokenizer, tied embeddings."""
     made = Builder(version=version)
     made.put("general.architecture", STRING, "llama").put("general.name", STRING, "tiny")
     made.put("general.file_type", U32, 0).put("general.license", STRING, "mit")
     for name, value in {
         "context_length": 128,
-        "embedding_length": 32,
+        "embedding_length": 8,
         "block_count": 2,
-        "feed_forward_length": 64,
-        "attention.head_count": 4,
-        "attention.head_count_kv": 2,
+        "feed_forward_length": 16,
+        "attention.head_count": 2,
+        "attention.head_count_kv": 1,
     }.items():
         made.put(f"llama.{name}", U32, value)
     made.put("llama.rope.freq_base", F32, 10000.0).put("a.u8", U8, 255).put("a.i8", I8, -1)
@@ -146,10 +146,10 @@ def tiny(version: int = 3) -> Builder:
     made.put_array("tokenizer.ggml.tokens", STRING, [f"t{index}" for index in range(16)])
     made.put_array("tokenizer.ggml.scores", F32, [0.0] * 16)
     made.put("tokenizer.chat_template", STRING, "{{ messages }}")
-    made.tensor("token_embd.weight", (32, 16)).tensor("output_norm.weight", (32,))
+    made.tensor("token_embd.weight", (8, 16)).tensor("output_norm.weight", (8,))
     for layer in range(2):
-        made.tensor(f"blk.{layer}.attn_q.weight", (32, 32)).tensor(f"blk.{layer}.attn_k.weight", (32, 16))
-        made.tensor(f"blk.{layer}.ffn_down.weight", (64, 32)).tensor(f"blk.{layer}.attn_norm.weight", (32,))
+        made.tensor(f"blk.{layer}.attn_q.weight", (8, 8)).tensor(f"blk.{layer}.attn_k.weight", (8, 4))
+        made.tensor(f"blk.{layer}.ffn_down.weight", (16, 8)).tensor(f"blk.{layer}.attn_norm.weight", (8,))
     return made
 
 
