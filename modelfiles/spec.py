@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from modelfiles.errors import ModelfileError, Problem, printable
-from modelfiles.syntax import KEYWORDS, ROLES, Instruction, Modelfile, nearest, scan
+from modelfiles.syntax import KEYWORDS, MAX_PROBLEMS, ROLES, Instruction, Modelfile, nearest, scan
 from registry.errors import MalformedFile, UsageError
 
 SCHEMA = "slmctl.spec/1"
@@ -252,6 +252,8 @@ def _understand(modelfile: Modelfile) -> tuple[Authored, list[Problem]]:
     system: str | None = None
     sources: list[str] = []
     for instruction in modelfile.instructions:
+        if len(problems) >= MAX_PROBLEMS:
+            break
         match instruction.keyword:
             case "FROM":
                 sources.append(instruction.value)

@@ -51,7 +51,7 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
-_MAX_PROBLEMS = 100  # after these the file is probably something else; reading stops
+MAX_PROBLEMS = 100  # after these the file is probably something else; reading stops
 
 _SPACE = re.compile(r"[ \t\r\n]*+")
 _COMMENTS = re.compile(r"#[^\r\n]*+(?:[ \t\r\n]++#[^\r\n]*+)*+")
@@ -141,8 +141,12 @@ def scan(text: str | bytes, *, filename: str = "Modelfile") -> tuple[Modelfile, 
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The one of `known` that `word` is probably a slip of."""
-    matches = difflib.get_close_matches(word[:64], list(known), n=1, cutoff=0.6)
+    """The one of `known` that `word` is probably short for, or a slip of."""
+    known = list(known)
+    longer = [name for name in known if name.startswith(word)] if len(word) >= 3 else []
+    if len(longer) == 1:
+        return longer[0]
+    matches = difflib.get_close_matches(word[:64], known, n=1, cutoff=0.6)
     return matches[0] if matches else None
 
 
@@ -212,7 +216,7 @@ class _Scanner:
         self._never_closes: set[str] = set()  # quotes that no line from here on ends in
 
     def run(self) -> None:
-        while len(self.problems) < _MAX_PROBLEMS:
+        while len(self.problems) < MAX_PROBLEMS:
             self.at = self._start = self._end_of(_SPACE)
             if self.at == len(self.text):
                 break

@@ -15,10 +15,10 @@ class Launch:
     """All that a start needs.
 
     `document` is the engine's (`Engine.command`); the worker adds socket, key, folder and parent. `pass_fds`
-    are given to the child under the same numbers, and may be closed once `Worker.start` is back. `links` become
-    symbolic links in the worker's folder, file name to descriptor, for engines that want files by their names
-    (a relative "model" in the document lies in that folder). `folder_candidates` are tried in order for the
-    runtime folder.
+    are given to the child under the same numbers, and may be closed once `Worker.start` is back. `links`
+    become symbolic links in the worker's folder, file name to descriptor, for engines that want files by
+    their names (a relative "model" in the document lies in that folder). `folder_candidates` are tried in
+    order for the runtime folder. Raises ValueError for a link whose name is no plain file name.
     """
 
     argv: tuple[str, ...]

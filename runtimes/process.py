@@ -204,8 +204,8 @@ class Worker:
         """End it and return once the process is gone and the folder removed.
 
         A ready worker is told by the end of its standard input and has `grace_seconds` to go; one that is
-        still loading has nothing to finish and may not hear it, so it gets SIGTERM at once. SIGKILL comes last.
-        What already ended stays as it is.
+        still loading has nothing to finish and may not hear it, so it gets SIGTERM at once. SIGKILL comes
+        last. What already ended stays as it is.
         """
         with self._changed:
             if self._process is None:
@@ -214,7 +214,7 @@ class Worker:
             was_starting = self._state is State.STARTING
             if self._state is State.READY and self._process.stdin is not None:
                 self._process.stdin.close()
-            if self._state in (State.STARTING, State.READY):
+            if self._state in (State.STARTING, State.READY) and not self._gone.is_set():
                 self._state = State.DRAINING
                 self._changed.notify_all()
         if was_starting or not self.ended.wait(grace_seconds):

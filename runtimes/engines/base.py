@@ -15,8 +15,8 @@ class LaunchRequest:
 
     `model` (and `projector`) is a path as the worker sees it: `fd_path(fd)` for a file handed over as a
     descriptor, or a bare name of one of the launch's `links`. `context_length` is what one request may use; a
-    worker that answers `parallel` requests at once holds that many contexts. Sizes are in tokens unless the
-    name says otherwise.
+    worker that answers `parallel` requests at once holds that many contexts. `predict_limit` ends the answers
+    to requests that name no limit of their own. Sizes are in tokens unless the name says otherwise.
     """
 
     model: str

@@ -49,7 +49,7 @@ class LlamaCpp:
     name = "llama.cpp"
     worker = "llamacpp"
 
-    def supports(self, model_format: str, architecture: str | None) -> str | None:  # noqa: ARG002 - the contract's
+    def supports(self, model_format: str, architecture: str | None) -> str | None:
         if model_format != "gguf":
             return f"llama.cpp runs GGUF files, not {model_format}."
         return None

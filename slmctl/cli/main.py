@@ -158,6 +158,8 @@ def _fail(error: SlmctlError, arguments: list[str]) -> Exit:
     given = arguments[: arguments.index("--")] if "--" in arguments else arguments
     name = next((argument for argument in given if not argument.startswith("-")), "slmctl")
     name = ALIASES.get(name, name)
+    if error.hint is None and isinstance(error, UsageError):
+        error.hint = f"'slmctl {name} --help' shows how it is used."
     print_error(error, command=name if name in COMMANDS else "slmctl", as_json="--json" in given)
     return exit_code(error)
 

@@ -42,7 +42,7 @@ def launch_for(base: Path, model: str, fake: list[str]) -> Launch:
             folder_candidates=[base],
         )
     fd = os.open(model, os.O_RDONLY)
-    request = LaunchRequest(model=fd_path(fd), context_length=256, mmap=False)
+    request = LaunchRequest(model=fd_path(fd), context_length=256, threads=1, mmap=False)
     return Launch(
         argv=worker_argv("llamacpp"),
         environment=environment,

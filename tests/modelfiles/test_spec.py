@@ -205,6 +205,12 @@ PARAMETER system y
         from_instructions(parse("FROM x\nPARAMETER num_ctx many"))
 
 
+def test_reading_stops_after_a_hundred_problems() -> None:
+    with pytest.raises(ModelfileError) as caught:
+        from_text("FROM x\n" + "PARAMETER x 1\n" * 1000)
+    assert len(caught.value.problems) == 100
+
+
 @given(st.one_of(st.text(), st.binary(), st.text().map("FROM x\nPARAMETER stop ".__add__)))
 def test_nothing_but_a_modelfile_error_is_raised(source: str | bytes) -> None:
     try:

@@ -316,6 +316,8 @@ def test_bytes_that_are_no_text_are_replaced_and_warned_about(source: str | byte
 
 def test_nearest() -> None:
     assert nearest("LICENCE", KEYWORDS) == "LICENSE"
+    assert nearest("TEMP", KEYWORDS) == "TEMPLATE"
+    assert nearest("PAR", KEYWORDS) is None
     assert nearest("xyz", KEYWORDS) is None
 
 

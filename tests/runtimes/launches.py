@@ -20,6 +20,9 @@ STORIES = REPOSITORY.parent / "shared" / "models" / "stories260K"
 FAKE_ENGINE = REPOSITORY / "tests" / "fakes" / "fake_engine.py"
 DEADLINE_SECONDS = 20.0
 
+# llama.cpp's threads wait for each other by spinning, which on a busy machine takes a hundred times as long
+ONE_THREAD = LaunchRequest(model="", context_length=512, threads=1, batch_threads=1)
+
 
 def fake_launch(base: Path, *arguments: str, start_timeout_seconds: float = DEADLINE_SECONDS) -> Launch:
     return Launch(
@@ -37,9 +40,7 @@ def llama_launch(base: Path, model: Path, request: LaunchRequest | None = None) 
     """The real engine with `model` handed over as a descriptor, which is open inside the block."""
     fd = os.open(model, os.O_RDONLY)
     try:
-        request = dataclasses.replace(
-            request or LaunchRequest(model="", context_length=512), model=fd_path(fd)
-        )
+        request = dataclasses.replace(request or ONE_THREAD, model=fd_path(fd))
         yield Launch(
             argv=worker_argv("llamacpp"),
             environment=worker_environment(os.environ),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from modelfiles.errors import ModelfileError
 from modelfiles.spec import ModelSpec, from_text
 from registry.errors import NotFound, OperationFailed, UsageError
 from registry.names import parse_name
@@ -56,7 +57,15 @@ def command(
 def _read_modelfile(context: Context, given: str | None) -> tuple[Path, str, ModelSpec]:
     """The folder that FROM's paths start from, FROM's text, and what the author set."""
     shown = "<stdin>" if given == "-" else given or "Modelfile"
-    authored = from_text(_read_text(given or "Modelfile"), filename=shown)
+    try:
+        authored = from_text(_read_text(given or "Modelfile"), filename=shown)
+    except ModelfileError as error:
+        if not context.output.as_json:  # there is room for all of them, each with its place
+            context.output.note(error.render())
+            count = len(error.problems)
+            sentence = f"{shown} has {count} problem{'s' if count > 1 else ''}; nothing was made."
+            raise UsageError(sentence, hint="Correct it and create the model again.") from None
+        raise
     for warning in authored.warnings:
         context.output.note(f"{shown}:{warning.line}:{warning.column}: {warning.message} ({warning.rule})")
     if len(authored.sources) != 1:

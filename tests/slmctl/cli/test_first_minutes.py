@@ -1,0 +1,162 @@
+"""What somebody meets who types the wrong thing, or the first thing."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from slmctl.cli.main import ALIASES, COMMANDS
+from tests.slmctl.cli.program import SCHEMAS, Program
+
+
+def test_bare_slmctl_prints_a_short_help(slmctl: Program) -> None:
+    outcome = slmctl()
+    assert outcome.code == 0
+    assert all(command in outcome.out for command in COMMANDS)
+    assert len(outcome.out.splitlines()) < 40
+    assert not slmctl.home.exists()
+
+
+def test_help_imports_no_command(slmctl: Program) -> None:
+    outcome = slmctl("--help", environment={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert outcome.code == 0
+    assert "slmctl.cli.main" in outcome.err
+    assert "slmctl.cli.commands" not in outcome.err
+
+
+@pytest.mark.parametrize("arguments", [("version",), ("list",), ("list", "--json")])
+def test_version_and_list_import_nothing_heavy(slmctl: Program, arguments: tuple[str, ...]) -> None:
+    outcome = slmctl(*arguments, environment={"PYTHONPROFILEIMPORTTIME": "1"})
+    for heavy in ("rich", "requests", "platformdirs", "numpy", "gguf", "xllamacpp", "prompt_toolkit"):
+        assert f" {heavy}\n" not in outcome.err
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *ALIASES])
+def test_every_command_has_a_help_and_a_schema(slmctl: Program, command: str) -> None:
+    outcome = slmctl(command, "--help")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith(f"Usage: slmctl {ALIASES.get(command, command)}")
+    schema = json.loads((SCHEMAS / f"{ALIASES.get(command, command)}-1.json").read_text())
+    assert schema["title"] == f"slmctl.{ALIASES.get(command, command)}/1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (("run",), 2, "Missing argument 'NAME'"),
+        (("run", "nosuch"), 3, "There is no model nosuch in the store."),
+        (("run", "nosuch", "hello"), 3, "There is no model nosuch in the store."),
+        (("run", "a b", "hello"), 2, "'a b' is not a model name"),
+        (("run", "./x.gguf", "hello"), 2, "is a file"),
+        (("run", "x", "-o", "nonsense", "hello"), 2, "-o takes KEY=VALUE"),
+        (("run", "x", "-o", "tempersture=1", "hello"), 2, "There is no parameter 'tempersture'"),
+        (("run", "x", "--temperature", "warm", "hello"), 2, "temperature takes a number"),
+        (("run", "x", "--seed", "1.5", "hello"), 2, "seed takes a whole number"),
+        (("create",), 2, "Missing argument 'NAME'"),
+        (("create", "x"), 3, "There is no Modelfile 'Modelfile'"),
+        (("create", "x", "-f", "missing"), 3, "There is no Modelfile 'missing'"),
+        (("create", "x", "--from", "missing.gguf"), 3, "There is no file 'missing.gguf'"),
+        (("create", "x", "--from", "nosuch"), 3, "There is no model nosuch"),
+        (("create", "x", "--from", "."), 2, "is a folder"),
+        (("create", "x", "--from", "/dev/zero"), 2, "is not a regular file"),
+        (("create", "x", "--from", "a", "-f", "b"), 2, "exclude each other"),
+        (("create", "./x", "--from", "a"), 2, "is a file"),
+        (("show", "nosuch"), 3, "There is no model nosuch"),
+        (("cp", "nosuch", "other"), 3, "There is no model nosuch"),
+        (("cp", "nosuch"), 2, "Missing argument 'TARGET'"),
+        (("rm", "nosuch", "other"), 3, "There is no model nosuch, other"),
+        (("rm",), 2, "Missing argument"),
+        (("lsit",), 2, "slmctl has no command 'lsit'"),
+        (("list", "--bogus"), 2, "No such option '--bogus'"),
+        (("config", "bogus"), 2, "No such command 'bogus'"),
+    ],
+)
+def test_a_mistake_gets_a_sentence_a_hint_and_its_exit_code(
+    slmctl: Program, tmp_path: Path, arguments: tuple[str, ...], code: int, sentence: str
+) -> None:
+    for extra in ((), ("--json",)):
+        outcome = slmctl(*arguments, *extra, cwd=tmp_path)
+        assert outcome.code == code
+        if extra:
+            error = outcome.json["error"]
+            assert sentence in error["message"]
+            assert error["hint"]
+            assert outcome.err == ""
+        else:
+            assert outcome.out == ""
+            assert sentence in outcome.err.splitlines()[0]
+            assert outcome.hint
+            assert len(outcome.err.splitlines()) == 2
+    assert not slmctl.store.exists(), "a mistake makes nothing"
+
+
+@pytest.mark.parametrize("place", ["file", "proc"])
+def test_a_home_that_cannot_be_used_is_named(slmctl: Program, tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "Modelfile").write_text("FROM nosuch")
+    home = str(tmp_path / "file") if place == "file" else "/proc/slmctl"
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    for arguments in (("list",), ("create", "x", "--from", "m.gguf")):
+        outcome = slmctl(*arguments, cwd=tmp_path, environment={"SLMCTL_HOME": home})
+        if outcome.code:
+            assert outcome.code in {1, 5}
+            assert outcome.hint
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_home_without_write_permission_is_named(slmctl: Program, tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    outcome = slmctl("cp", "a", "b", environment={"SLMCTL_HOME": str(locked)})
+    assert outcome.code == 3
+    assert slmctl("list", environment={"SLMCTL_HOME": str(locked)}).code == 0
+
+
+def test_settings_come_from_the_environment_the_file_and_defaults(slmctl: Program) -> None:
+    slmctl.home.mkdir()
+    (slmctl.home / "config.toml").write_text("context_length = 2048\nstart_timeout = 7.5\n")
+    outcome = slmctl(
+        "config", "list", "--show-origin", "--json", environment={"OLLAMA_CONTEXT_LENGTH": "1024"}
+    )
+    rows = {row["key"]: (row["value"], row["origin"]) for row in outcome.json["settings"]}
+    assert rows == {
+        "home": (str(slmctl.home), "environment SLMCTL_HOME"),
+        "store": (str(slmctl.store), "default"),
+        "context_length": (1024, "environment OLLAMA_CONTEXT_LENGTH"),
+        "start_timeout": (7.5, f"file {slmctl.home / 'config.toml'}"),
+    }
+    table = slmctl("config", "list", "--show-origin").out
+    assert "file " in table
+    assert "2048" in table
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("contxt_length = 1", "does not know"),
+        ("context_length = 'many'", "bad value 'many'"),
+        ("context_length = ", "not valid TOML"),
+    ],
+)
+def test_a_bad_config_file_is_named(slmctl: Program, text: str, sentence: str) -> None:
+    slmctl.home.mkdir()
+    (slmctl.home / "config.toml").write_text(text)
+    outcome = slmctl("list")
+    assert outcome.code == 2
+    assert sentence in outcome.err
+    assert str(slmctl.home / "config.toml") in outcome.err
+    assert outcome.hint
+
+
+def test_a_bad_variable_is_named(slmctl: Program) -> None:
+    outcome = slmctl("list", environment={"SLMCTL_START_TIMEOUT": "soon"})
+    assert outcome.code == 2
+    assert "SLMCTL_START_TIMEOUT" in outcome.err
+
+
+def test_version_tells_all_versions(slmctl: Program) -> None:
+    document = slmctl("version", "--json").json
+    assert document["engines"]["llama.cpp"]["package"] == "xllamacpp"
+    assert slmctl("version").out.startswith(f"slmctl {document['version']}\n")
+    assert slmctl("--version").out == f"slmctl {document['version']}\n"
