@@ -246,59 +246,69 @@ def _in_range(kind: Kind, number: float) -> int | float | None:
 
 
 def _understand(modelfile: Modelfile) -> tuple[Authored, list[Problem]]:
-    problems: list[Problem] = []
-    warnings = list(modelfile.warnings)
-    parameters: dict[str, ParameterValue] = {}
-    system: str | None = None
-    sources: list[str] = []
+    reader = _Reader()
     for instruction in modelfile.instructions:
-        if len(problems) >= MAX_PROBLEMS:
+        if len(reader.problems) >= MAX_PROBLEMS:
             break
+        reader.read(instruction)
+    authored = Authored(
+        spec=ModelSpec(parameters=reader.parameters, system=reader.system),
+        sources=tuple(reader.sources),
+        warnings=(*modelfile.warnings, *reader.warnings),
+    )
+    return authored, reader.problems
+
+
+class _Reader:
+    """Takes instructions one by one; later values replace earlier ones, except that `stop` collects."""
+
+    def __init__(self) -> None:
+        self.sources: list[str] = []
+        self.system: str | None = None
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self._parameters: dict[str, ParameterValue] = {}
+        self._stops: list[str] = []
+
+    @property
+    def parameters(self) -> dict[str, ParameterValue]:
+        return {**self._parameters, "stop": tuple(self._stops)} if self._stops else self._parameters
+
+    def read(self, instruction: Instruction) -> None:
         match instruction.keyword:
             case "FROM":
-                sources.append(instruction.value)
+                self.sources.append(instruction.value)
             case "SYSTEM":
-                system = instruction.value
+                self.system = instruction.value
             case "PARAMETER":
-                _understand_parameter(instruction, parameters, problems, warnings)
+                self._read_parameter(instruction)
             case keyword:
-                problem = _about_keyword(
-                    instruction,
-                    rule="unsupported",
-                    message=f"{keyword} is not supported yet; this version reads FROM, PARAMETER and SYSTEM.",
-                    hint=f"Remove the {keyword} instruction.",
+                message = f"{keyword} is not supported yet; this version reads FROM, PARAMETER and SYSTEM."
+                hint = f"Remove the {keyword} instruction."
+                self.problems.append(
+                    _about_keyword(instruction, rule="unsupported", message=message, hint=hint)
                 )
-                problems.append(problem)
-    spec = ModelSpec(parameters=parameters, system=system)
-    return Authored(spec=spec, sources=tuple(sources), warnings=tuple(warnings)), problems
 
+    def _read_parameter(self, instruction: Instruction) -> None:
+        name, text = instruction.name or "", instruction.value
+        if name in DEPRECATED:
+            message = f"The parameter {name} no longer has an effect and was left out."
+            self._warn(instruction, "deprecated-parameter", message)
+            return
+        try:
+            value = parse_parameter(name, text)
+        except UsageError as error:
+            self.problems.append(_refused_parameter(instruction, name, error))
+            return
+        if not isinstance(value, tuple):
+            self._parameters[name] = value
+        elif text:
+            self._stops.extend(value)
+        else:
+            self._warn(instruction, "empty-stop", "An empty stop sequence does nothing and was left out.")
 
-def _understand_parameter(
-    instruction: Instruction,
-    parameters: dict[str, ParameterValue],
-    problems: list[Problem],
-    warnings: list[Problem],
-) -> None:
-    name, text = instruction.name or "", instruction.value
-    if name in DEPRECATED:
-        message = f"The parameter {name} no longer has an effect and was left out."
-        warnings.append(
-            _about_name(instruction, rule="deprecated-parameter", message=message, hint="Remove it.")
-        )
-        return
-    try:
-        value = parse_parameter(name, text)
-    except UsageError as error:
-        problems.append(_refused_parameter(instruction, name, error))
-        return
-    if value == ("",):
-        message = "An empty stop sequence does nothing and was left out."
-        warnings.append(_about_name(instruction, rule="empty-stop", message=message, hint="Remove it."))
-        return
-    earlier = parameters.get(name)
-    if isinstance(earlier, tuple) and isinstance(value, tuple):
-        value = earlier + value
-    parameters[name] = value
+    def _warn(self, instruction: Instruction, rule: str, message: str) -> None:
+        self.warnings.append(_about_name(instruction, rule=rule, message=message, hint="Remove the line."))
 
 
 def _refused_parameter(instruction: Instruction, name: str, error: UsageError) -> Problem:

@@ -1,11 +1,15 @@
-"""Models that tests share: a small random one made here, and a real one that lies outside the repository."""
+"""What tests share: slmctl as a user has it, and models, random ones made here and a real one from outside."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.slmctl.cli.program import Program
 from tools.random_model import write_random_model, write_random_shards
 
 STORIES = Path(__file__).parents[2] / "shared" / "models" / "stories260K"
@@ -31,3 +35,14 @@ def stories() -> Path:
     if not STORIES.is_dir():
         pytest.skip(f"no {STORIES}")
     return STORIES
+
+
+@pytest.fixture
+def slmctl(tmp_path: Path) -> Iterator[Program]:
+    """The program with an empty home; afterwards no worker's folder may be left."""
+    runtime = Path(tempfile.mkdtemp(prefix="slm"))  # short, for socket paths
+    try:
+        yield Program(tmp_path / "home", runtime)
+        assert list(runtime.glob("slmctl-*/w-*")) == []
+    finally:
+        shutil.rmtree(runtime)

