@@ -270,15 +270,13 @@ def _clonefile(source: SourceFile, path: Path, fd: int) -> bool:
 
 
 def _copy(source: int, target: int, size: int, progress: Progress) -> tuple[Digest, int]:
-    """Copy once, hashing what is written. Space is claimed first, so that a full disk is known at once."""
-    if size:
-        try:
-            os.posix_fallocate(target, 0, size)
-        except AttributeError:  # macOS
-            pass
-        except OSError as error:
-            if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}:
-                raise
+    """Copy once, hashing what is written. Whether there is room is asked first.
+
+    Not posix_fallocate: where the file system lacks it, the C library writes every block to emulate it.
+    """
+    disk = os.fstatvfs(target)
+    if size > disk.f_frsize * (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     hasher = hashlib.sha256()
     buffer = bytearray(_BUFFER_BYTES)
     view = memoryview(buffer)
@@ -288,7 +286,6 @@ def _copy(source: int, target: int, size: int, progress: Progress) -> tuple[Dige
         write_all(target, view[:count])
         position += count
         progress(count)
-    os.ftruncate(target, position)
     return Digest(hasher.hexdigest()), position
 
 

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from modelfiles.spec import ModelSpec, ParameterValue
 from registry.digest import Digest
-from registry.errors import MalformedFile
+from registry.errors import MalformedFile, UsageError
 from registry.formats.facts import ModelFacts
 from registry.formats.gguf import GgufHeader, read_header
 from registry.formats.gguf_facts import facts_from_gguf
@@ -156,7 +156,9 @@ def _with_request(spec: ModelSpec, request: GenerateRequest) -> ModelSpec:
 def _context_length(parameters: Mapping[str, ParameterValue], settings: Settings, facts: ModelFacts) -> int:
     """What was asked for, else 4,096 or what the model was trained for if that is less."""
     asked = parameters.get("num_ctx", settings.context_length)
-    if isinstance(asked, int) and asked > 0:
+    if isinstance(asked, int):
+        if asked < 1:
+            raise UsageError(f"A context of {asked} tokens is none.", hint="Ask for at least 1 token.")
         return asked
     return min(DEFAULT_CONTEXT, facts.trained_context or DEFAULT_CONTEXT)
 
