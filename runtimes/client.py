@@ -144,6 +144,10 @@ class UnixConnection(http.client.HTTPConnection):
             raise
 
     def send_request(self, request: HttpRequest) -> http.client.HTTPResponse:
-        with contextlib.suppress(BrokenPipeError):  # it may refuse before it has read everything: see what it says
-            self.request(request.method, request.path, body=request.body or None, headers=dict(request.headers))
+        with contextlib.suppress(
+            BrokenPipeError
+        ):  # it may refuse before it has read everything: see what it says
+            self.request(
+                request.method, request.path, body=request.body or None, headers=dict(request.headers)
+            )
         return self.getresponse()

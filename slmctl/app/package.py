@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from modelfiles.spec import ModelSpec
 from registry import mediatypes
 from registry.digest import Digest
-from registry.errors import MalformedFile, NotFound, UsageError
+from registry.errors import DoesNotFit, MalformedFile, NotFound, UsageError
 from registry.formats.facts import ModelFacts
 from registry.manifest import Descriptor, Index, Manifest, load_json_object
 from registry.names import ModelRef
@@ -142,7 +142,7 @@ def _variants_of_index(store: Store, index: Index, depth: int) -> list[Variant]:
 def _variant(store: Store, manifest: Manifest) -> Variant:
     if manifest.artifact_type != mediatypes.MODELPACK_ARTIFACT:
         kind = manifest.artifact_type or manifest.config.media_type or "unknown"
-        raise UsageError(
+        raise DoesNotFit(
             f"The artifact {manifest.digest} is of the kind {kind!r:.80}, which is no model slmctl can read.",
             hint="Make a model from its GGUF file with: slmctl create NAME --from FILE",
         )
@@ -191,7 +191,7 @@ def checked_path(text: str) -> str:
     tricky = any(
         part in {"..", "."} or "\\" in part or ":" in part or not part.isprintable() for part in path.parts
     )
-    if not text or tricky or path.is_absolute() or str(path) != text or len(text) > 1024:
+    if not path.parts or tricky or path.is_absolute() or str(path) != text or len(text) > 1024:
         raise MalformedFile(f"The model names a file {text!r:.80}, which is not a safe relative path.")
     return text
 

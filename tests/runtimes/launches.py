@@ -20,7 +20,7 @@ STORIES = REPOSITORY.parent / "shared" / "models" / "stories260K"
 FAKE_ENGINE = REPOSITORY / "tests" / "fakes" / "fake_engine.py"
 DEADLINE_SECONDS = 20.0
 
-# llama.cpp's threads wait for each other by spinning, which on a busy machine takes a hundred times as long
+# llama.cpp's threads wait for each other by spinning, which takes long where other tests run beside
 ONE_THREAD = LaunchRequest(model="", context_length=512, threads=1, batch_threads=1)
 
 
