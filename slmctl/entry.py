@@ -16,13 +16,16 @@ _NEIGHBOURS = ("registry", "modelfiles", "runtimes")
 
 def main() -> NoReturn:
     """The console script."""
-    if complaint := find_intruder(Path(__file__).parent.parent):
-        sys.stderr.write(f"slmctl: {complaint}\n  Install slmctl by itself: 'uv tool install slmctl' or ")
-        sys.stderr.write("'pipx install slmctl', and without PYTHONPATH.\n")
-        sys.exit(1)
-    from slmctl.cli.main import run  # not before the look around
+    try:
+        if complaint := find_intruder(Path(__file__).parent.parent):
+            sys.stderr.write(f"slmctl: {complaint}\n  Install slmctl by itself: 'uv tool install slmctl' or ")
+            sys.stderr.write("'pipx install slmctl', and without PYTHONPATH.\n")
+            sys.exit(1)
+        from slmctl.cli.main import run  # not before the look around
 
-    sys.exit(run(sys.argv[1:]))
+        sys.exit(run(sys.argv[1:]))
+    except KeyboardInterrupt:  # while the modules were still being read
+        sys.exit(130)
 
 
 def find_intruder(home: Path) -> str | None:

@@ -209,13 +209,16 @@ class Ingest:
         return digest
 
     def _present(self, digest: Digest, size: int) -> bool:
-        """Whether the blob is at its final path. Ask only after the lease lists it."""
+        """Whether the blob is at its final path, durably. Ask only after the lease lists it."""
         with self._locks.shared():
             try:
                 status = self.path_of(digest).lstat()
             except FileNotFoundError:
                 return False
-        return stat.S_ISREG(status.st_mode) and status.st_size == size
+        if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+            return False
+        flush_folder(self._blobs)  # whoever put it there may have died before doing so
+        return True
 
     @contextmanager
     def _temporary(self, lease: Lease) -> Iterator[tuple[Path, int]]:

@@ -52,8 +52,8 @@ def own_process_state() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # prompts do not belong into core files
     os.environ["GGML_NO_BACKTRACE"] = "1"  # an abort would run a debugger first
     if "OMP_WAIT_POLICY" not in os.environ:
-        # libgomp's threads spin long for each other: with one busy neighbour on two CPUs a 0.25B model falls from
-        # 50 tokens/s to 1. With this spin it is 50 and 20 (never spinning: 46 and 30).
+        # libgomp's threads spin long for each other: with one busy neighbour on two CPUs a 0.25B model falls
+        # from 50 tokens/s to 1; with this spin from 50 to 20, without any from 46 to 30
         os.environ["GOMP_SPINCOUNT"] = "1000"
 
 

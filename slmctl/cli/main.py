@@ -119,10 +119,10 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    for number, code in ((signal.SIGTERM, Exit.SIGTERM), (signal.SIGHUP, Exit.SIGHUP)):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup wants to be left alone
-            signal.signal(number, _terminate(code))
     try:
+        for number, code in ((signal.SIGTERM, Exit.SIGTERM), (signal.SIGHUP, Exit.SIGHUP)):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup wants to be left alone
+                signal.signal(number, _terminate(code))
         # not cli.main(), which would take a closed pipe for a failure
         with cli.make_context("slmctl", arguments) as context:
             cli.invoke(context)

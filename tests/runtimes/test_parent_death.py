@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches process
 def parent(base: Path, when: str, model: str, *fake: str) -> Iterator[subprocess.Popen[str]]:
     """A real slmctl-like process in a session of its own."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.fakes.worker_parent", str(base), when, model, *fake],
+        [sys.executable, "-m", "tests.runtimes.worker_parent", str(base), when, model, *fake],
         cwd=REPOSITORY,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -43,7 +43,7 @@ def test_the_name_of_an_event() -> None:
 
 
 @given(
-    data=st.lists(st.text(st.characters(exclude_characters="\r\n")), min_size=1),
+    data=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n")), min_size=1),
     end=st.sampled_from(["\n", "\r\n", "\r"]),
     cuts=st.lists(st.integers(0, 300)),
 )

@@ -1,6 +1,6 @@
 """A small slmctl: starts one worker, tells about it in lines of JSON, and lives until it is killed.
 
-    python worker_parent.py BASE when MODEL-OR-EMPTY [fake engine's arguments ...]
+    python -m tests.runtimes.worker_parent BASE when MODEL-OR-EMPTY [fake engine's arguments ...]
 
 `when` says after what the first line comes: "started", "loading" (llama.cpp has begun to read the model), or
 "ready". After SIGINT it asks the worker for an answer and tells that too.
@@ -23,6 +23,7 @@ from runtimes.launch import Launch, fd_path, worker_argv, worker_environment
 from runtimes.process import Worker
 from runtimes.protocol import completion_request
 from runtimes.sampling import Sampling
+from tests.runtimes.launches import FAKE_ENGINE
 
 
 def tell(**fields: object) -> None:
@@ -33,7 +34,7 @@ def tell(**fields: object) -> None:
 def launch_for(base: Path, model: str, fake: list[str]) -> Launch:
     environment = worker_environment(os.environ)
     if not model:
-        argv = (sys.executable, "-P", str(Path(__file__).with_name("fake_engine.py")), *fake)
+        argv = (sys.executable, "-P", str(FAKE_ENGINE), *fake)
         return Launch(
             argv=argv,
             environment=environment,
