@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,3 +48,22 @@ def slmctl(tmp_path: Path) -> Iterator[Program]:
         assert list(runtime.glob("slmctl-*/w-*")) == []
     finally:
         shutil.rmtree(runtime)
+
+
+@pytest.fixture
+def without_libgomp(tmp_path: Path) -> list[str]:
+    """A command prefix that runs a program where libgomp.so.1 is not installed: an overlay hides it."""
+    library = next(Path("/usr/lib").glob("*/libgomp.so.1"), None)
+    if os.geteuid() != 0 or library is None or shutil.which("unshare") is None:
+        pytest.skip("needs root, unshare and a libgomp to hide")
+    scratch = tmp_path / "overlay"
+    scratch.mkdir()
+    script = (
+        'set -e; mount -t tmpfs none "$1"; mkdir "$1/up" "$1/work"; '
+        'for f in "$2"/libgomp.so.1*; do mknod "$1/up/${f##*/}" c 0 0; done; '  # overlayfs: the name is gone
+        'mount -t overlay none -o "lowerdir=$2,upperdir=$1/up,workdir=$1/work" "$2"; shift 2; exec "$@"'
+    )
+    prefix = ["unshare", "--mount", "sh", "-c", script, "sh", str(scratch), str(library.parent)]
+    if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("cannot mount an overlay here")
+    return prefix

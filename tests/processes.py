@@ -46,19 +46,15 @@ def worker_of(pid: int) -> int | None:
     return None
 
 
-class Watched:
-    """A process that is nobody's child here; `wait` waits for its end, whoever reaps it."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self._fd = os.pidfd_open(pid)
-
-    def wait(self, deadline_seconds: float) -> float:
-        """Seconds until its end; fails when the deadline passes."""
-        start = time.monotonic()
+def wait_until_gone(pid: int, timeout_seconds: float) -> bool:
+    """Wait for the end of any process (Linux); whether it came in time."""
+    try:
+        watched = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
         poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
-        gone = poll.poll(deadline_seconds * 1000)
-        os.close(self._fd)
-        assert gone, f"process {self.pid} lives after {deadline_seconds} seconds"
-        return time.monotonic() - start
+        poll.register(watched, select.POLLIN)
+        return bool(poll.poll(timeout_seconds * 1000))
+    finally:
+        os.close(watched)

@@ -123,7 +123,7 @@ class _Meaning(NamedTuple):
     error: type[SlmctlError] = EngineFailed
 
 
-_LOG_HINT = "The engine's own words are in its log."
+_LOG_HINT = "Run it again with --verbose to see the engine's own words."
 _SMALLER_HINT = "Use a smaller context, a smaller quantization or a smaller model."
 _BROKEN_HINT = "Get the file again; `slmctl verify` tells whether its bytes are the published ones."
 

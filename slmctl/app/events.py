@@ -23,7 +23,14 @@ class Note:
     text: str
 
 
-Event = Progress | Note
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineLog:
+    """The last words of an engine that failed, as it wrote them."""
+
+    text: str
+
+
+Event = Progress | Note | EngineLog
 OnEvent = Callable[[Event], None]
 
 

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from modelfiles.spec import ModelSpec, ParameterValue
 from registry.digest import Digest
-from registry.errors import MalformedFile, UsageError
+from registry.errors import MalformedFile, SlmctlError, UsageError
 from registry.formats.facts import ModelFacts
 from registry.formats.gguf import GgufHeader, read_header
 from registry.formats.gguf_facts import facts_from_gguf
@@ -29,7 +29,7 @@ from runtimes.engines.base import Engine, LaunchRequest
 from runtimes.engines.catalog import engine_for
 from runtimes.process import Launch, Worker, fd_path, worker_argv, worker_environment
 from runtimes.sampling import Sampling
-from slmctl.app.events import ByteCounter, Note, OnEvent, ignore
+from slmctl.app.events import ByteCounter, EngineLog, Note, OnEvent, ignore
 from slmctl.app.package import Package, Variant
 from slmctl.config import Settings
 
@@ -90,6 +90,7 @@ def generate(
         context = _context_length(spec.parameters, settings, model.facts)
         started = time.monotonic()
         worker = stack.enter_context(Worker(_launch(engine, settings, model, spec.parameters, context)))
+        stack.enter_context(_last_words(worker, on_event))
         endpoint = worker.ensure_ready()
         yield Loaded(
             name=package.name,
@@ -103,6 +104,16 @@ def generate(
             on_event(Note(text=f"{package.name} has no chat template; the prompt is sent as plain text."))
         question = _question(request, spec, model.has_chat_template)
         yield from Client(endpoint, worker).stream(question)
+
+
+@contextmanager
+def _last_words(worker: Worker, on_event: OnEvent) -> Iterator[None]:
+    """When an error comes from below, tell what the engine wrote before it."""
+    try:
+        yield
+    except SlmctlError:
+        on_event(EngineLog(text=worker.stderr_tail))
+        raise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,18 +13,19 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from registry.errors import SlmctlError
-from slmctl.app.events import Event, Note, Progress
+from slmctl.app.events import EngineLog, Event, Note, Progress
 
 _REFRESH_FRACTION = 0.01  # a progress line is drawn again when another hundredth is done
 
 
 class Output:
-    """How one command talks. `progress` is "auto", "json" or "none"."""
+    """How one command talks. `progress` is "auto", "json" or "none"; `verbose` shows what engines wrote."""
 
     def __init__(self, command: str, *, as_json: bool, progress: str = "auto") -> None:
         self.command = command
         self.as_json = as_json
         self.progress = progress
+        self.verbose = False
         self._line_open = False
         self._drawn: dict[str, float] = {}
 
@@ -51,6 +52,9 @@ class Output:
     def on_event(self, event: Event) -> None:
         if isinstance(event, Note):
             self.note(event.text)
+        elif isinstance(event, EngineLog):
+            if self.verbose:
+                self.note(event.text.rstrip("\n"))
         elif self.progress == "json":
             fields = {"event": event.stage, "item": event.item, "done": event.done, "total": event.total}
             _write_line(sys.stderr, json.dumps(fields, ensure_ascii=False))

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtimes.launches import STORIES
-from tools.random_model import write_random_model
-
 
 @pytest.fixture
 def base() -> Iterator[Path]:
@@ -20,19 +17,3 @@ def base() -> Iterator[Path]:
         assert list(folder.glob("slmctl-*/w-*")) == []
     finally:
         shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of 0.8 MB that says words and never ends by itself."""
-    path = tmp_path_factory.mktemp("models") / "tiny.gguf"
-    write_random_model(path)
-    return path
-
-
-@pytest.fixture(scope="session")
-def stories() -> Path:
-    """The folder of the stories260K model, which lies outside of the repository."""
-    if not STORIES.is_dir():
-        pytest.skip(f"no {STORIES}")
-    return STORIES

@@ -1,11 +1,10 @@
-"""Launches of the fake and of the real engine, and waiting for processes that are not our children."""
+"""Launches of the fake and of the real engine."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import os
-import select
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,6 @@ from runtimes.launch import Launch, fd_path, worker_argv, worker_environment
 from runtimes.process import Worker
 
 REPOSITORY = Path(__file__).parents[2]
-STORIES = REPOSITORY.parent / "shared" / "models" / "stories260K"
 FAKE_ENGINE = REPOSITORY / "tests" / "fakes" / "fake_engine.py"
 DEADLINE_SECONDS = 20.0
 
@@ -59,17 +57,3 @@ def llama_worker(base: Path, model: Path, request: LaunchRequest | None = None) 
     with llama_launch(base, model, request) as launch, Worker(launch) as worker:
         worker.ensure_ready(DEADLINE_SECONDS)
         yield worker
-
-
-def wait_until_gone(pid: int, timeout_seconds: float) -> bool:
-    """Wait for the end of any process (Linux); whether it came in time."""
-    try:
-        watched = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        poll = select.poll()
-        poll.register(watched, select.POLLIN)
-        return bool(poll.poll(timeout_seconds * 1000))
-    finally:
-        os.close(watched)

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from runtimes.folders import RuntimeFolder
-from tests.runtimes.launches import DEADLINE_SECONDS, REPOSITORY, wait_until_gone
+from tests.processes import wait_until_gone
+from tests.runtimes.launches import DEADLINE_SECONDS, REPOSITORY
 from tools.random_model import GIGABYTE, write_random_model
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches processes with pidfds")

@@ -39,7 +39,8 @@ from runtimes.protocol import (
     health_request,
 )
 from runtimes.sampling import Sampling
-from tests.runtimes.launches import DEADLINE_SECONDS, ONE_THREAD, llama_launch, llama_worker, wait_until_gone
+from tests.processes import wait_until_gone
+from tests.runtimes.launches import DEADLINE_SECONDS, ONE_THREAD, llama_launch, llama_worker
 from tools.random_model import WORDS, write_random_model, write_random_shards
 
 GREEDY = Sampling(temperature=0.0, num_predict=20)
@@ -433,38 +434,13 @@ def test_a_file_that_is_no_descriptor(base: Path, tiny_model: Path) -> None:
 
 
 @pytest.mark.root
-@pytest.mark.skipif(sys.platform != "linux", reason="takes a library away with a mount namespace")
-def test_without_libgomp(base: Path, tiny_model: Path, tmp_path: Path) -> None:
-    library = _loaded_libgomp()
-    script = (
-        'set -e; mount -t tmpfs none "$1"; mkdir "$1/up" "$1/work"; '
-        'for f in "$2"/libgomp.so.1*; do mknod "$1/up/${f##*/}" c 0 0; done; '
-        'mount -t overlay none -o "lowerdir=$2,upperdir=$1/up,workdir=$1/work" "$2"; shift 2; exec "$@"'
-    )
-    scratch = tmp_path / "overlay"
-    scratch.mkdir()
-    hidden = ("unshare", "-m", "sh", "-c", script, "sh", str(scratch), str(library.parent))
-    if subprocess.run([*hidden, "true"], capture_output=True).returncode != 0:
-        pytest.skip("no mount namespaces or overlays here")
+def test_without_libgomp(base: Path, tiny_model: Path, without_libgomp: list[str]) -> None:
     with llama_launch(base, tiny_model) as launch:
-        launch = dataclasses.replace(launch, argv=(*hidden, *worker_argv("llamacpp")))
+        launch = dataclasses.replace(launch, argv=(*without_libgomp, *worker_argv("llamacpp")))
         with Worker(launch) as worker, pytest.raises(EngineUnavailable) as caught:
             worker.ensure_ready(DEADLINE_SECONDS)
     assert caught.value.message == "The llama.cpp engine needs libgomp.so.1, which is not installed."
     assert caught.value.code == "does_not_fit"
-
-
-def _loaded_libgomp() -> Path:
-    maps = subprocess.run(
-        [sys.executable, "-c", "import xllamacpp; print(open('/proc/self/maps').read())"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    paths = {Path(line.split()[-1]) for line in maps.splitlines() if "/libgomp.so.1" in line}
-    if not paths:
-        pytest.skip("this build of xllamacpp does without libgomp")
-    return paths.pop()
 
 
 def run_program(document: bytes) -> tuple[int, str]:

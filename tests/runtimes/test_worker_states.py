@@ -22,7 +22,8 @@ from runtimes.errors import (
     EngineUnavailable,
 )
 from runtimes.process import Ended, State, Worker
-from tests.runtimes.launches import DEADLINE_SECONDS, fake_launch, wait_until_gone
+from tests.processes import wait_until_gone
+from tests.runtimes.launches import DEADLINE_SECONDS, fake_launch
 
 
 def pid_of(worker: Worker) -> int:

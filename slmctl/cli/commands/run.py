@@ -42,7 +42,7 @@ _MAX_PROMPT_BYTES = 64 << 20
 @click.option("--raw", is_flag=True, help="Feed the prompt as it is, without a chat template.")
 @click.option("--variant", metavar="ID", help="Which build, where there are several.")
 @click.option("--verify", is_flag=True, help="Hash the files before they are loaded.")
-@click.option("--verbose", is_flag=True, help="Print timings to stderr when the answer is there.")
+@click.option("--verbose", is_flag=True, help="Print timings to stderr, and what an engine that fails wrote.")
 def command(
     context: Context,
     name: str,
@@ -58,6 +58,7 @@ def command(
     verify: bool,
     verbose: bool,
 ) -> None:
+    context.output.verbose = verbose
     named = {"temperature": temperature, "seed": seed, "num_predict": max_tokens, "num_ctx": ctx}
     ref = parse(name)
     if ref.source is Source.FILE:
@@ -176,7 +177,10 @@ def _parameters(named: dict[str, str | None], options: Sequence[str]) -> dict[st
         parameters[key] = old + value if isinstance(old, tuple) and isinstance(value, tuple) else value
     for key, given in named.items():
         if given is not None:
-            parameters[key] = parse_parameter(key, given)
+            parameters[key] = value = parse_parameter(key, given)
+            if key in {"num_predict", "num_ctx"} and isinstance(value, int) and value < 1:
+                flag = "--max-tokens" if key == "num_predict" else "--ctx"
+                raise UsageError(f"{flag} takes a number of tokens, not {given}.", hint="Take 1 or more.")
     return parameters
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import stat
 import struct
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Watched, until, worker_of
+from tests.processes import until, wait_until_gone, worker_of
 from tests.slmctl.cli.program import REPOSITORY, Program
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -63,9 +62,8 @@ def test_the_death_of_the_worker_is_told_in_a_sentence(tiny: Program) -> None:
 
 def test_the_death_of_slmctl_is_the_workers_and_its_folder_is_swept(tiny: Program) -> None:
     process, worker = start_answering(tiny)
-    watched = Watched(worker)
     process.kill()
-    watched.wait(20)
+    assert wait_until_gone(worker, 20)
     end_of(process)
     assert len(folders(tiny)) == 1
     assert tiny("run", "tiny", "--max-tokens", "1", "x").code == 0
@@ -79,10 +77,9 @@ def test_the_death_of_slmctl_is_the_workers_and_its_folder_is_swept(tiny: Progra
 def test_a_signal_ends_it_all(tiny: Program, number: int, code: int, whole_group: bool) -> None:
     """Ctrl-C reaches the whole foreground group; the worker is not in it and slmctl puts it away."""
     process, worker = start_answering(tiny)
-    watched = Watched(worker)
     os.killpg(process.pid, number) if whole_group else process.send_signal(number)
     assert end_of(process) == (code, "")
-    watched.wait(20)
+    assert wait_until_gone(worker, 20)
     assert folders(tiny) == []
 
 
@@ -118,9 +115,8 @@ def test_slmctl_killed_while_a_gigabyte_loads(slmctl: Program, tmp_path: Path) -
         path for path in (slmctl.store / "blobs" / "sha256").iterdir() if path.stat().st_size > 1 << 29
     )
     until(lambda: str(blob) in Path(f"/proc/{worker}/maps").read_text() or None)  # now it is loading
-    watched = Watched(worker)
     process.kill()
-    watched.wait(20)
+    assert wait_until_gone(worker, 20)
     end_of(process)
     slmctl("run", "big", "--max-tokens", "1", "--ctx", "64", "x")
     assert folders(slmctl) == []
@@ -158,25 +154,6 @@ def test_a_missing_libgomp_is_named_with_its_package(tiny: Program, without_libg
     sentence, hint = done.stderr.decode().splitlines()
     assert "libgomp.so.1" in sentence
     assert "libgomp1" in hint
-
-
-@pytest.fixture
-def without_libgomp(tmp_path: Path) -> list[str]:
-    """A command prefix that runs a program where libgomp.so.1 is not installed: an overlay hides it."""
-    library = next(Path("/usr/lib").glob("*/libgomp.so.1"), None)
-    if os.geteuid() != 0 or library is None or shutil.which("unshare") is None:
-        pytest.skip("needs root, unshare and a libgomp to hide")
-    upper, work = tmp_path / "upper", tmp_path / "work"
-    upper.mkdir()
-    work.mkdir()
-    for name in {library.name, library.resolve().name}:
-        os.mknod(upper / name, stat.S_IFCHR, os.makedev(0, 0))  # overlayfs: this name is gone
-    mount = f"lowerdir={library.parent},upperdir={upper},workdir={work}"
-    script = f'mount -t overlay overlay -o {mount} {library.parent} && exec "$@"'
-    prefix = ["unshare", "--mount", "sh", "-c", script, "sh"]
-    if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("cannot mount an overlay here")
-    return prefix
 
 
 # Disks

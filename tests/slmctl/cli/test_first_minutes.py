@@ -53,6 +53,8 @@ def test_every_command_has_a_help_and_a_schema(slmctl: Program, command: str) ->
         (("run", "x", "-o", "tempersture=1", "hello"), 2, "There is no parameter 'tempersture'"),
         (("run", "x", "--temperature", "warm", "hello"), 2, "temperature takes a number"),
         (("run", "x", "--seed", "1.5", "hello"), 2, "seed takes a whole number"),
+        (("run", "x", "--max-tokens", "0", "hello"), 2, "--max-tokens takes a number of tokens, not 0"),
+        (("run", "x", "--ctx", "-5", "hello"), 2, "--ctx takes a number of tokens, not -5"),
         (("create",), 2, "Missing argument 'NAME'"),
         (("create", "x"), 3, "There is no Modelfile 'Modelfile'"),
         (("create", "x", "-f", "missing"), 3, "There is no Modelfile 'missing'"),
