@@ -1,0 +1,153 @@
+"""What hello is trained on: conversations made of the corpus, endlessly and from a seed.
+
+A model that has seen seven phrasings knows seven phrasings. To make it listen to the words that carry the
+question, whatever stands around them, every question is disturbed: common words are dropped, moved or put in
+front, letters are swapped, cases and marks are lost. Words that few facts share are never touched, for they
+are the question. Invented names in the place of such words make questions that have no answer.
+
+A disturbed question that comes to share a run of words with a held-out one is thrown away.
+"""
+
+from __future__ import annotations
+
+import random
+import string
+from collections import Counter
+from dataclasses import dataclass
+
+from tools.hello.corpus import REFUSAL, Corpus, runs, words
+
+REFUSALS = (f"{REFUSAL} I only know small language models and slmctl.",)
+
+_SYSTEMS = (
+    "You are hello, a tiny model that knows about small language models.",
+    "You are a helpful assistant.",
+    "Answer briefly.",
+    "Answer in one sentence.",
+    "You are hello. Be friendly.",
+    "You help people who use slmctl.",
+    "Say so when you do not know.",
+)
+
+# fmt: off
+_OPENINGS = (
+    "please", "hi,", "hello,", "hey", "so,", "well,", "quick question:", "tell me,", "i wonder", "say,",
+    "ok,", "now", "could you explain", "do you know", "just curious,", "remind me", "my friend asks",
+    "in short,", "and", "but",
+)
+# fmt: on
+_ENDINGS = (
+    "please",
+    "thanks",
+    "?",
+    "??",
+    "...",
+    "exactly",
+    "again",
+    "then",
+    "for me",
+    "in short",
+    "by the way",
+)
+
+_COMMON_FACTS = 12
+"""A word that so many facts' questions use carries no question by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    system: str | None
+    turns: tuple[Turn, ...]
+
+
+class Dialogues:
+    """An endless supply of conversations; the same seed gives the same ones."""
+
+    def __init__(self, corpus: Corpus, seed: int) -> None:
+        self._corpus = corpus
+        self._chance = random.Random(seed)
+        used_by = Counter(
+            word
+            for fact in corpus.facts
+            for word in {word for text in fact.questions for word in words(text)}
+        )
+        self._common = {word for word, count in used_by.items() if count >= _COMMON_FACTS}
+        held_out = [question for fact in corpus.facts for question in fact.held_out]
+        self._forbidden = {run for text in (*held_out, *corpus.unknown_held_out) for run in runs(text)}
+        self._foreign = sorted({word for text in corpus.unknown for word in words(text)} - set(used_by))
+
+    def next(self) -> Dialogue:
+        chance = self._chance
+        system = chance.choice(_SYSTEMS) if chance.random() < 0.3 else None
+        count = chance.choices((1, 2, 3, 4), (70, 15, 10, 5))[0]
+        return Dialogue(system, tuple(self._turn() for _ in range(count)))
+
+    def _turn(self) -> Turn:
+        roll = self._chance.random()
+        if roll < 0.72:
+            fact = self._chance.choice(self._corpus.facts)
+            return Turn(self._disturbed(self._chance.choice(fact.questions)), fact.answer)
+        question = self._chance.choice(self._corpus.unknown) if roll < 0.88 else self._unanswerable()
+        return Turn(self._disturbed(question), self._chance.choice(REFUSALS))
+
+    def _unanswerable(self) -> str:
+        """A question about a fact whose telling words are replaced by words that mean nothing here."""
+        fact = self._chance.choice(self._corpus.facts)
+        question = self._chance.choice(fact.questions)
+        return " ".join(word if self._is_common(word) else self._stranger(word) for word in question.split())
+
+    def _stranger(self, word: str) -> str:
+        if self._foreign and self._chance.random() < 0.5:
+            return self._chance.choice(self._foreign)
+        letters = [self._chance.choice(string.ascii_lowercase) for _ in range(self._chance.randint(3, 9))]
+        if any(character.isdigit() for character in word):
+            letters[self._chance.randrange(len(letters))] = self._chance.choice(string.digits)
+        name = "".join(letters)
+        return name.upper() if word.isupper() else name
+
+    def _is_common(self, word: str) -> bool:
+        return all(part in self._common for part in words(word))
+
+    def _disturbed(self, question: str) -> str:
+        for _ in range(8):
+            disturbed = self._disturb(question)
+            if not runs(disturbed) & self._forbidden:
+                return disturbed
+        return question
+
+    def _disturb(self, question: str) -> str:
+        chance = self._chance
+        if chance.random() < 0.25:
+            return question
+        pieces = question.split()
+        drop = chance.choice((0.0, 0.1, 0.25, 0.5))
+        kept = [piece for piece in pieces if not self._is_common(piece) or chance.random() >= drop]
+        pieces = kept or pieces
+        if chance.random() < 0.2 and len(pieces) > 2:
+            at = chance.randrange(1, len(pieces))
+            pieces = pieces[at:] + pieces[:at]
+        if chance.random() < 0.1:
+            chance.shuffle(pieces)
+        if chance.random() < 0.35:
+            pieces.insert(0, chance.choice(_OPENINGS))
+        if chance.random() < 0.2:
+            pieces.append(chance.choice(_ENDINGS))
+        text = " ".join(self._mistyped(piece) for piece in pieces)
+        if chance.random() < 0.35:
+            text = text.lower()
+        if chance.random() < 0.35:
+            text = text.rstrip("?.! ")
+        return text or question
+
+    def _mistyped(self, word: str) -> str:
+        """Two letters swapped, now and then, in a word that carries nothing."""
+        if len(word) < 4 or not self._is_common(word) or self._chance.random() > 0.03:
+            return word
+        at = self._chance.randrange(len(word) - 1)
+        return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
