@@ -38,10 +38,6 @@ class Digest:
         return cls(hashlib.sha256(data).hexdigest())
 
     @property
-    def algorithm(self) -> str:
-        return "sha256"
-
-    @property
     def short(self) -> str:
         """The first 12 hex digits, as listings show them."""
         return self.hex[:12]

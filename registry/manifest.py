@@ -21,6 +21,9 @@ from registry.errors import BadContent, MalformedFile
 MAX_MANIFEST_BYTES = 8 << 20
 """Larger manifests are refused unread; registries must accept 4 MiB (OCI distribution specification)."""
 
+MAX_INDEX_DEPTH = 4
+"""How deep indexes may lie in indexes."""
+
 _MAX_LAYERS = 20_000
 
 
@@ -190,7 +193,7 @@ def modelpack_config(
     if quantization:
         config["quantization"] = quantization
     if parameters is not None:
-        config["paramSize"] = human_count(parameters)
+        config["paramSize"] = param_size(parameters)
     descriptor: dict[str, object] = {"licenses": list(licenses)} if licenses else {}
     return canonical_json(
         {
@@ -224,7 +227,7 @@ def modelpack_layer(
     return Descriptor(media_type=media_type, digest=digest, size=size, annotations=annotations)
 
 
-def human_count(count: int) -> str:
+def param_size(count: int) -> str:
     """A parameter count as ModelPack's paramSize writes it: `260k`, `596m`, `4b`, `1.7b`."""
     for unit, suffix in ((10**9, "b"), (10**6, "m"), (10**3, "k")):
         if count >= unit:

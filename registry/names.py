@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from registry.digest import Digest
 from registry.errors import BadContent, InvalidReference
@@ -107,9 +107,6 @@ class ModelRef:
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""
         return f"{prefix}{self.path}{revision}{tag}{digest}"
-
-    def with_tag(self, tag: str) -> ModelRef:
-        return replace(self, tag=tag)
 
 
 def parse(text: str) -> ModelRef:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import sys
@@ -11,7 +12,7 @@ import time
 def wait_without_reaping(pid: int) -> None:
     """Return when the child has ended and still holds its process id: no signal can hit a stranger."""
     if sys.platform == "darwin":
-        with select.kqueue() as queue:
+        with contextlib.closing(select.kqueue()) as queue:
             try:
                 queue.control(
                     [select.kevent(pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)], 1

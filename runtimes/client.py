@@ -84,7 +84,7 @@ class Client:
             response = self._send(connection, request.with_key(self._endpoint.key))
             try:
                 if response.status != http.HTTPStatus.OK:
-                    protocol.raise_for_status(response.status, response.read(_ERROR_BODY_BYTES))
+                    protocol.raise_for_status(response.status, self._error_body(response))
                 yield response
             finally:
                 response.close()
@@ -94,6 +94,12 @@ class Client:
     def _send(self, connection: UnixConnection, request: HttpRequest) -> http.client.HTTPResponse:
         try:
             return connection.send_request(request)
+        except (OSError, http.client.HTTPException) as error:
+            self._tell_death(error)
+
+    def _error_body(self, response: http.client.HTTPResponse) -> bytes:
+        try:
+            return response.read(_ERROR_BODY_BYTES)
         except (OSError, http.client.HTTPException) as error:
             self._tell_death(error)
 

@@ -60,6 +60,8 @@ class RuntimeFolder:
                 return cls._create_in(base, private_base=base if private else None)
             except OSError as error:
                 refusals.append(f"{candidate}: {error.strerror}")
+                if private:
+                    _remove_tree(base)
         raise OperationFailed(
             f"There is no folder for the engine's socket ({'; '.join(refusals) or 'none was offered'}).",
             hint="Point XDG_RUNTIME_DIR or TMPDIR at a writable folder of yours with a short path.",

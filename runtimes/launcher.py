@@ -37,7 +37,7 @@ class _Order:
                     bufsize=0,
                 )
             )
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
+        except Exception as error:  # noqa: BLE001 - it is the caller's; this thread must live on
             self.started.set_exception(error)
 
 

@@ -137,35 +137,46 @@ class Worker:
                 return
             folder = RuntimeFolder.create(self._launch.folder_candidates)
             endpoint = Endpoint(folder.socket, secrets.token_hex(32))
+            process: subprocess.Popen[bytes] | None = None
             try:
                 self._make_links(folder)
                 document = self._document(endpoint, folder)
                 process = launch(
                     self._launch.argv, env=self._launch.environment, pass_fds=self._launch.pass_fds
                 )
+                self._begin(process, endpoint, document, folder)
             except BaseException as error:
+                if process is not None:
+                    _put_down(process)
                 folder.remove()
-                if isinstance(error, OSError | ValueError | subprocess.SubprocessError):
+                if isinstance(error, OSError | ValueError | RuntimeError | subprocess.SubprocessError):
                     raise self._cannot_start(error) from error
                 raise
-            assert process.stdout is not None
-            assert process.stderr is not None
-            self._process = process
-            self._log = LogTail([process.stdout, process.stderr])
-            self._endpoint = endpoint
-            starting = threading.Thread(
-                target=self._await_readiness,
-                args=(process, endpoint, document),
-                name="slmctl-worker-start",
-                daemon=True,
-            )
-            starting.start()
-            threading.Thread(
-                target=self._watch,
-                args=(process, starting, folder, self._log),
-                name="slmctl-worker-watcher",
-                daemon=True,
-            ).start()
+
+    def _begin(
+        self, process: subprocess.Popen[bytes], endpoint: Endpoint, document: bytes, folder: RuntimeFolder
+    ) -> None:
+        """Hand the new child to its threads; the watcher owns it once it runs, and not before."""
+        assert process.stdout is not None
+        assert process.stderr is not None
+        log = LogTail([process.stdout, process.stderr])
+        starting = threading.Thread(
+            target=self._await_readiness,
+            args=(process, endpoint, document),
+            name="slmctl-worker-start",
+            daemon=True,
+        )
+        watcher = threading.Thread(
+            target=self._watch,
+            args=(process, starting, folder, log),
+            name="slmctl-worker-watcher",
+            daemon=True,
+        )
+        starting.start()
+        watcher.start()
+        self._log = log
+        self._endpoint = endpoint
+        self._process = process
 
     def ensure_ready(self, timeout_seconds: float | None = None) -> Endpoint:
         """Start it if nobody has, wait until it answers, and give where. Callable from any number of threads.
@@ -312,15 +323,19 @@ class Worker:
             self._reaped = True
             if process.stdin is not None:
                 process.stdin.close()
-        log.finish()
-        folder.remove()
-        with self._changed:
-            self._end = self._how_it_ended(returncode, log.text())
-            self._state = self._end.state
-            self._changed.notify_all()
-        self.ended.set()
+        end = Ended(state=State.CRASHED, returncode=returncode, explanation=_UNEXPLAINED)
+        try:
+            log.finish()
+            folder.remove()
+            end = self._how_it_ended(returncode, log.text())
+        finally:  # whatever went wrong here, nobody may wait forever
+            with self._changed:
+                self._end = end
+                self._state = end.state
+                self._changed.notify_all()
+            self.ended.set()
         if self._on_end is not None:
-            self._on_end(self._end)
+            self._on_end(end)
 
     def _how_it_ended(self, returncode: int, log: str) -> Ended:
         if self._state is State.DRAINING:
@@ -338,4 +353,15 @@ class Worker:
         return Ended(state=State.CRASHED, returncode=returncode, explanation=explanation)
 
 
+def _put_down(process: subprocess.Popen[bytes]) -> None:
+    """End a child that nobody watches yet."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+
+
 _STOPPED = Explanation(sentence="The engine was stopped.", error=EngineStopped)
+_UNEXPLAINED = Explanation(sentence="The engine ended, and why could not be found out.")

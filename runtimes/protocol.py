@@ -24,10 +24,12 @@ StopReason = Literal["stop", "length", "tool_calls"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
+    """A request to a worker. Its repr shows neither the key nor the prompt."""
+
     method: Literal["GET", "POST"]
     path: str
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = dataclasses.field(repr=False)
+    body: bytes = dataclasses.field(repr=False)
 
     def with_key(self, key: str) -> HttpRequest:
         """The same request as the holder of the worker's key sends it."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-import tempfile
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -109,7 +108,10 @@ def user_data_folder(environment: Mapping[str, str], platform: str) -> Path:
     Written out because platformdirs costs as much start-up time as all of `slmctl list`; a test holds the two
     against each other.
     """
-    home = Path(environment["HOME"]) if environment.get("HOME") else Path.home()
+    try:
+        home = Path(environment["HOME"]) if environment.get("HOME") else Path.home()
+    except RuntimeError:  # no HOME, and a user that the system does not know, as in some containers
+        raise UsageError("There is no home folder.", hint="Set SLMCTL_HOME to a folder of yours.") from None
     if platform == "darwin":
         return home / "Library" / "Application Support" / "slmctl"
     base = environment.get("XDG_DATA_HOME", "").strip()
@@ -118,19 +120,18 @@ def user_data_folder(environment: Mapping[str, str], platform: str) -> Path:
 
 def runtime_folders(environment: Mapping[str, str]) -> tuple[Path, ...]:
     """Candidates for the folder of sockets, best first; never in the store."""
-    candidates = [
-        environment.get("XDG_RUNTIME_DIR", ""),
-        environment.get("TMPDIR", ""),
-        tempfile.gettempdir(),
-        "/tmp",  # noqa: S108 - runtimes.folders makes a folder in it that is ours alone
-    ]
+    shared = ("/tmp", "/var/tmp")  # noqa: S108 - runtimes.folders makes a folder in it that is ours alone
+    candidates = (environment.get("XDG_RUNTIME_DIR", ""), environment.get("TMPDIR", ""), *shared)
     return tuple(dict.fromkeys(Path(text) for text in candidates if text.startswith("/")))
 
 
 def _path(text: str) -> str:
     if "\0" in text or not text.strip():
         raise ValueError("a path is missing")
-    return str(Path(text).expanduser().absolute())
+    try:
+        return str(Path(text).expanduser().absolute())
+    except RuntimeError as error:
+        raise ValueError(f"{error}") from None
 
 
 def _tokens(text: str) -> int:

@@ -33,7 +33,8 @@ def document() -> str:
 
 
 def _block(command: click.Command, name: str) -> str:
-    context = click.Context(command, info_name=name, terminal_width=_WIDTH, max_content_width=_WIDTH)
+    settings = {**command.context_settings, "terminal_width": _WIDTH, "max_content_width": _WIDTH}
+    context = click.Context(command, info_name=name, **settings)
     return f"```\n{command.get_help(context)}\n```\n"
 
 

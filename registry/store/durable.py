@@ -68,10 +68,11 @@ def replace_file(temporary: Path, final: Path, data: bytes, *, mode: int = 0o644
 
 
 @contextmanager
-def store_errors(root: Path) -> Iterator[None]:
+def store_errors(root: Path, *, doing: str = "written") -> Iterator[None]:
     """Turn the operating system's refusals inside the store at `root` into our errors.
 
-    Raises NoSpace for a full disk or quota, StoreUnusable where the store cannot be read or written.
+    `doing` is what cannot be done to it: "written" or "read". Raises NoSpace for a full disk or quota,
+    StoreUnusable for everything else.
     """
     try:
         yield
@@ -83,8 +84,8 @@ def store_errors(root: Path) -> Iterator[None]:
             ) from error
         if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
             raise StoreUnusable(
-                f"The store at {root} cannot be written ({os.strerror(error.errno)}).",
-                hint="Check who owns it, or set SLMCTL_HOME to a folder that you can write.",
+                f"The store at {root} cannot be {doing} ({os.strerror(error.errno)}).",
+                hint="Check who owns it, or set SLMCTL_HOME to a folder of yours.",
             ) from error
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise StoreUnusable(

@@ -1,24 +1,26 @@
 """What is still needed: everything that a name or a lease reaches.
 
 Deciding and deleting happen with the store's lock held exclusively, and nothing is judged by its age. When a
-manifest that a name points at cannot be read, nothing is freed: its blobs are unknown, not unneeded.
+manifest that a name points at cannot be read, nothing is freed: its blobs are unknown, not unneeded. The
+same holds for what a damaged table of names still tells.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from registry.digest import Digest
 from registry.errors import BadContent
-from registry.manifest import MAX_MANIFEST_BYTES, Index, Manifest, parse
+from registry.manifest import MAX_INDEX_DEPTH, MAX_MANIFEST_BYTES, Index, Manifest, parse
 from registry.store.durable import flush_folder
 from registry.store.index import NameTable
 from registry.store.layout import Layout
 from registry.store.leases import find_leases
 
-_MAX_INDEX_DEPTH = 4
+_DIGEST = re.compile(rb"sha256:([0-9a-f]{64})(?![0-9a-f])")
 
 
 def reached_from(layout: Layout, roots: Iterable[Digest]) -> set[Digest]:
@@ -28,7 +30,7 @@ def reached_from(layout: Layout, roots: Iterable[Digest]) -> set[Digest]:
     """
     reached: set[Digest] = set()
     level = set(roots)
-    for _ in range(_MAX_INDEX_DEPTH):
+    for _ in range(MAX_INDEX_DEPTH):
         reached |= level
         below: set[Digest] = set()
         for digest in level:
@@ -40,7 +42,7 @@ def reached_from(layout: Layout, roots: Iterable[Digest]) -> set[Digest]:
         if not below:
             return reached
         level = below
-    raise BadContent(f"An image index is nested deeper than {_MAX_INDEX_DEPTH} levels.")
+    raise BadContent(f"An image index is nested deeper than {MAX_INDEX_DEPTH} levels.")
 
 
 def free(layout: Layout, candidates: Iterable[Digest], names: NameTable) -> int:
@@ -48,13 +50,16 @@ def free(layout: Layout, candidates: Iterable[Digest], names: NameTable) -> int:
 
     Call it with the store's lock held exclusively.
     """
+    if names.generation == "previous":
+        return 0  # what the damaged table named is unknown, not unneeded
     unneeded = set(candidates)
     try:
         unneeded -= reached_from(layout, {root.digest for root in names.roots()})
+        unneeded -= _named_by_damaged(layout)
+        for lease in find_leases(layout.leases):
+            unneeded -= lease.digests
     except (BadContent, OSError):
         return 0
-    for lease in find_leases(layout.leases):
-        unneeded -= lease.digests
     freed = 0
     for digest in sorted(unneeded):
         path = layout.blob(digest)
@@ -65,6 +70,18 @@ def free(layout: Layout, candidates: Iterable[Digest], names: NameTable) -> int:
     if freed:
         flush_folder(layout.blobs)
     return freed
+
+
+def _named_by_damaged(layout: Layout) -> set[Digest]:
+    """What tables of names that were put aside still tell: all digests in them, and what those reach."""
+    found: set[Digest] = set()
+    for path in layout.damaged_indexes:
+        for match in _DIGEST.findall(path.read_bytes()):
+            digest = Digest(match.decode())
+            found.add(digest)
+            with suppress(BadContent, OSError):  # torn in its middle, or gone long ago
+                found |= reached_from(layout, [digest])
+    return found
 
 
 def _read(path: Path) -> Manifest | Index:

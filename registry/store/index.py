@@ -15,6 +15,7 @@ from functools import cached_property
 from registry import mediatypes
 from registry.errors import BadContent, MalformedFile
 from registry.manifest import Descriptor
+from registry.names import DEFAULT_TAG
 
 MAX_INDEX_BYTES = 256 << 20
 
@@ -75,11 +76,15 @@ class NameTable:
         return {name.casefold(): name for name in self.entries}
 
     def find(self, name: str) -> Entry | None:
-        """The entry of exactly this full name, else of one that differs only in case."""
-        entry = self.entries.get(name)
-        if entry is None and (written := self._folded.get(name.casefold())) is not None:
-            entry = self.entries[written]
-        return entry
+        """The entry of exactly this full name, else of one that differs only in case.
+
+        Other tools write names without a tag; such an entry is found as `latest`.
+        """
+        bare = name.removesuffix(f":{DEFAULT_TAG}")
+        for wanted in (name, self._folded.get(name.casefold()), bare, self._folded.get(bare.casefold())):
+            if wanted is not None and wanted in self.entries:
+                return self.entries[wanted]
+        return None
 
     def with_entry(self, entry: Entry) -> NameTable:
         """The table with `entry` in the place of an entry of the same name, or at the end."""
@@ -90,31 +95,26 @@ class NameTable:
             annotations[mediatypes.SLMCTL_LINKED] = entry.linked
         row = {**entry.descriptor.to_json(), "annotations": annotations}
         rows = self._rows()
-        for position, old in enumerate(rows):
-            if _name(old) == entry.name:
-                rows[position] = row
-                break
+        places = [position for position, old in enumerate(rows) if _name(old) == entry.name]
+        if places:
+            rows[places[0]] = row
+            for position in reversed(places[1:]):  # another tool's doublets would hide what is said here
+                del rows[position]
         else:
             rows.append(row)
-        return NameTable(
-            document={**self.document, "manifests": rows}, entries={**self.entries, entry.name: entry}
+        return replace(
+            self, document={**self.document, "manifests": rows}, entries={**self.entries, entry.name: entry}
         )
 
     def without(self, names: Iterable[str]) -> NameTable:
         gone = frozenset(names)
         rows = [row for row in self._rows() if _name(row) not in gone]
         entries = {name: entry for name, entry in self.entries.items() if name not in gone}
-        return NameTable(document={**self.document, "manifests": rows}, entries=entries)
+        return replace(self, document={**self.document, "manifests": rows}, entries=entries)
 
     def roots(self) -> list[Descriptor]:
-        """What every entry points at, foreign ones included; rows that cannot be read are passed over."""
-        roots = []
-        for position, row in enumerate(self._rows()):
-            try:
-                roots.append(Descriptor.from_json(row, f"entry {position}"))
-            except BadContent:
-                continue
-        return roots
+        """What every entry points at, foreign ones included. Raises MalformedFile for a row that hides it."""
+        return [Descriptor.from_json(row, f"entry {position}") for position, row in enumerate(self._rows())]
 
     def to_bytes(self) -> bytes:
         """One entry a line: readable, and a one-line change stays one in a diff."""

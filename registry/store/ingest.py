@@ -1,10 +1,11 @@
 """Taking bytes into the store: nothing is visible before it is whole, verified and durable.
 
-    write to ingest/ -> size -> digest over the bytes written -> flush -> chmod 0444 -> rename -> flush folder
+    write to ingest/ -> size -> digest over the bytes written -> chmod 0444 -> flush -> rename -> flush folder
 
 A file of the user's is taken by reflink where the file system has that (FICLONE on Linux, clonefile on
 macOS), else by one copy; never by hard link, because the inode would stay the user's and a later write to it
-would change a verified blob. `move` renames the file in, and only when nobody else can hold its inode.
+would change a verified blob. A move renames the file in, last of all and only when nobody else can hold its
+inode; until the name is linked it can be undone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -45,6 +47,7 @@ class SourceFile:
     """A regular file of the user's, opened once; its size and times are those of the opened inode."""
 
     def __init__(self, path: Path) -> None:
+        """Raises NotFound, UsageError for what is no regular file, OperationFailed."""
         self.path = path
         try:
             self.fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -91,6 +94,53 @@ def hash_open_file(fd: int, progress: Progress = _no_progress) -> tuple[Digest, 
     return Digest(hasher.hexdigest()), position
 
 
+@dataclass(slots=True, kw_only=True)
+class Move:
+    """A user's file on its way into the store: hashed and flushed, and still where it was.
+
+    `blob` is the final path that it will be renamed to; None where a blob of these bytes is there already, so
+    that the file only has to go.
+    """
+
+    source: SourceFile
+    digest: Digest
+    blob: Path | None
+
+    def carry_out(self) -> None:
+        """Rename the file to its blob. The store's lock is held exclusively: nobody can name it yet."""
+        if self.blob is None or self.blob.exists():
+            self.blob = None
+            return
+        self._check_same_inode()
+        os.fchmod(self.source.fd, 0o444)
+        try:
+            self.source.path.rename(self.blob)
+            self.source.check_unchanged()
+        except BaseException:
+            self.undo()
+            raise
+
+    def undo(self) -> None:
+        """Give the file back as it was. The lock is still held, so nothing names the blob."""
+        if self.blob is not None:
+            with suppress(OSError):
+                if not self.source.path.exists() and self.blob.exists():
+                    self.blob.rename(self.source.path)
+                os.fchmod(self.source.fd, stat.S_IMODE(self.source.status.st_mode))
+
+    def finish(self) -> None:
+        """The name is linked: remove what the store has a copy of."""
+        if self.blob is None:
+            self._check_same_inode()
+            self.source.path.unlink()
+        flush_folder(self.source.path.absolute().parent)
+
+    def _check_same_inode(self) -> None:
+        now = self.source.path.lstat()
+        if (now.st_dev, now.st_ino) != (self.source.status.st_dev, self.source.status.st_ino):
+            raise OperationFailed(f"The file {_shown(self.source.path)} was replaced while it was read.")
+
+
 class Ingest:
     """Puts blobs into `blobs/sha256` by way of `ingest/`, for the owner of a lease."""
 
@@ -125,8 +175,10 @@ class Ingest:
         `check` is called with the descriptor of our private copy before it becomes a blob, and raises if the
         content will not do: what it saw is what is stored.
         """
-        if known := self._already_stored(source, lease, progress):
-            check(source.fd)
+        known = self._already_stored(source, lease, progress)
+        if known is not None:
+            with self.path_of(known).open("rb") as blob:
+                check(blob.fileno())
             return known
         with self._temporary(lease) as (path, fd):
             if _clone(source, path, fd):
@@ -141,64 +193,31 @@ class Ingest:
             self._commit(path, fd, digest, size)
         return digest
 
-    def move_file(
-        self,
-        source: SourceFile,
-        lease: Lease,
-        *,
-        check: Check,
-        progress: Progress = _no_progress,
-    ) -> Digest:
-        """Store a user's file by renaming it into the store; its path is gone afterwards.
+    def prepare_move(
+        self, source: SourceFile, lease: Lease, *, check: Check, progress: Progress = _no_progress
+    ) -> Move:
+        """Get everything ready to take a user's file by renaming it, without touching it yet.
 
         Where the inode cannot become the store's alone (another file system, another owner, a second hard
-        link) it is copied, and the original removed once the copy is durable.
+        link) it is copied now, and what is left for later is the removal of the original.
         """
-        if source.path.is_symlink():
-            raise UsageError(
-                f"{_shown(source.path)} is a symbolic link, which --move will not follow.",
-                hint="Name the file itself.",
-            )
         check(source.fd)
         ours = source.status.st_nlink == 1 and source.status.st_uid == os.geteuid()
         same_disk = source.status.st_dev == self._ingest.stat().st_dev
         if not (ours and same_disk):
             digest = self.take_file(source, lease, check=check, progress=progress)
-            self._remove_source(source)
-            return digest
+            return Move(source=source, digest=digest, blob=None)
         digest, size = hash_open_file(source.fd, progress)
         source.check_unchanged()
         lease.add(digest)
         flush_file(source.fd)
-        if self._present(digest, size):
-            self._remove_source(source)
-            return digest
-        path = self._ingest / lease.temporary()
-        self._check_same_inode(source)
-        source.path.rename(path)
-        try:
-            source.check_unchanged()
-            self._commit(path, source.fd, digest, size)
-        except BaseException:
-            with suppress(OSError):
-                path.rename(source.path)  # give it back
-            raise
-        flush_folder(source.path.absolute().parent)
-        return digest
-
-    def _remove_source(self, source: SourceFile) -> None:
-        self._check_same_inode(source)
-        source.path.unlink()
-
-    def _check_same_inode(self, source: SourceFile) -> None:
-        now = source.path.lstat()
-        if (now.st_dev, now.st_ino) != (source.status.st_dev, source.status.st_ino):
-            raise OperationFailed(f"The file {_shown(source.path)} was replaced while it was read.")
+        present = self._present(digest, size)
+        return Move(source=source, digest=digest, blob=None if present else self.path_of(digest))
 
     def _already_stored(self, source: SourceFile, lease: Lease, progress: Progress) -> Digest | None:
         """The digest of `source` if its blob is here: saves a copy when a model is made anew."""
         with os.scandir(self._blobs) as blobs:
-            if not any(blob.stat(follow_symlinks=False).st_size == source.size for blob in blobs):
+            if not any(_size(blob) == source.size for blob in blobs):
                 return None
         digest, size = hash_open_file(source.fd)
         source.check_unchanged()
@@ -245,6 +264,13 @@ class Ingest:
             flush_folder(self._blobs)
 
 
+def _size(blob: os.DirEntry[str]) -> int | None:
+    try:
+        return blob.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return None  # removed since the folder was read
+
+
 def _clone(source: SourceFile, path: Path, fd: int) -> bool:
     """Make the new, empty file at `path` share the source's blocks; False where that is impossible."""
     if sys.platform == "darwin":
@@ -262,13 +288,16 @@ def _clonefile(source: SourceFile, path: Path, fd: int) -> bool:
     beside = path.with_name(f"{path.name}.clone")
     if library.fclonefileat(source.fd, -2, os.fsencode(beside), 0) != 0:  # -2 is AT_FDCWD
         return False
-    clone = os.open(beside, os.O_RDWR | os.O_CLOEXEC)
     try:
-        os.fchmod(clone, 0o600)
-        beside.rename(path)
-        os.dup2(clone, fd, inheritable=False)
+        beside.chmod(0o600)  # it has the source's mode, which need not let us write
+        clone = os.open(beside, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            beside.rename(path)
+            os.dup2(clone, fd, inheritable=False)
+        finally:
+            os.close(clone)
     finally:
-        os.close(clone)
+        beside.unlink(missing_ok=True)
     return True
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from registry.digest import Digest
@@ -67,6 +68,17 @@ class Layout:
 
     def blob(self, digest: Digest) -> Path:
         return self.blobs / digest.hex
+
+    @property
+    def damaged_indexes(self) -> list[Path]:
+        """Tables of names that were found torn and put aside."""
+        return sorted(self.root.glob("index.json.damaged*"))
+
+    def free_damaged_path(self) -> Path:
+        """Where the next torn table goes, without taking the place of an earlier one."""
+        plain = self.root / "index.json.damaged"
+        numbered = (self.root / f"index.json.damaged.{number}" for number in count(1))
+        return plain if not plain.exists() else next(path for path in numbered if not path.exists())
 
     def check_version(self) -> None:
         """Raise StoreUnusable when a newer slmctl made this store."""

@@ -81,8 +81,8 @@ def find_leases(folder: Path) -> Iterator[FoundLease]:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            continue  # ended meanwhile, or no lease of ours
+        except FileNotFoundError:
+            continue  # ended meanwhile; every other error goes up: an unreadable lease has not ended
         try:
             held = not _try_lock(fd)
             with os.fdopen(os.dup(fd), "rb") as stream:
@@ -99,8 +99,8 @@ def _digests(lines: list[bytes]) -> Iterator[Digest]:
 
 
 def _try_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:  # shared: the owner's exclusive lock excludes it, and NFS wants no write access for it
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

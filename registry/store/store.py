@@ -10,8 +10,8 @@ import difflib
 import enum
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -31,9 +31,9 @@ from registry.errors import (
 from registry.manifest import MAX_MANIFEST_BYTES, Descriptor, Index, Manifest, parse
 from registry.names import DEFAULT_TAG, ModelRef
 from registry.store import gc
-from registry.store.durable import replace_file, store_errors, write_file
+from registry.store.durable import flush_folder, replace_file, store_errors, write_file
 from registry.store.index import MAX_INDEX_BYTES, Entry, NameTable
-from registry.store.ingest import Check, Ingest, Progress, SourceFile, hash_open_file
+from registry.store.ingest import Check, Ingest, Move, Progress, SourceFile, hash_open_file
 from registry.store.layout import Layout
 from registry.store.leases import Lease
 from registry.store.locks import Locks
@@ -62,29 +62,52 @@ class Session:
     """
 
     def __init__(self, store: Store, lease: Lease, locks: Locks) -> None:
-        self._root = store.root
+        self._store = store
         self._ingest = Ingest(store.layout.blobs, store.layout.ingest, locks)
         self._lease = lease
+        self._locks = locks
+        self._moves: list[Move] = []
 
     def keep(self, digests: Iterable[Digest]) -> None:
-        """Keep blobs that are in the store already from being collected while this session lasts."""
-        with store_errors(self._root):
+        """Keep blobs that are in the store from being collected while this session lasts.
+
+        Raises NotFound when one of them is gone already.
+        """
+        digests = list(digests)
+        with store_errors(self._store.root):
             self._lease.add(*digests)
+            with self._locks.shared():  # a collection that had not seen the lease is over now
+                missing = [digest for digest in digests if not self._store.layout.blob(digest).exists()]
+        if missing:
+            raise NotFound(f"The blob {missing[0]} is missing from the store.", hint="The model was removed.")
 
     def put(self, data: bytes) -> Digest:
         """Store a small blob."""
-        with store_errors(self._root):
+        with store_errors(self._store.root):
             return self._ingest.take_bytes(data, self._lease)
 
     def take(self, source: SourceFile, *, check: Check, progress: Progress | None = None) -> Digest:
         """Store the bytes of a user's file, which stays untouched; see `Ingest.take_file`."""
-        with store_errors(self._root):
+        with store_errors(self._store.root):
             return self._ingest.take_file(source, self._lease, check=check, progress=progress or _silent)
 
     def move(self, source: SourceFile, *, check: Check, progress: Progress | None = None) -> Digest:
-        """Store a user's file and leave nothing at its path; see `Ingest.move_file`."""
-        with store_errors(self._root):
-            return self._ingest.move_file(source, self._lease, check=check, progress=progress or _silent)
+        """Store a user's file and leave nothing at its path, once `link` has named it.
+
+        Until then it stays where it is; the source must be open until then.
+        """
+        with store_errors(self._store.root):
+            move = self._ingest.prepare_move(source, self._lease, check=check, progress=progress or _silent)
+        self._moves.append(move)
+        return move.digest
+
+    def link(
+        self, name: str, descriptor: Descriptor, *, source: str | None, linked: str, replace_rule: Replace
+    ) -> Entry:
+        """Carry out the moves and name the result in one step: all of it, or nothing. See `Store.link`."""
+        return self._store.link(
+            name, descriptor, source=source, linked=linked, replace_rule=replace_rule, moves=self._moves
+        )
 
 
 def _silent(_: int) -> None:
@@ -110,7 +133,7 @@ class Store:
         A damaged or missing index.json is answered from the generation before it; raises StoreUnusable when
         there is none.
         """
-        with store_errors(self.root):
+        with store_errors(self.root, doing="read"):
             self.layout.check_version()
             damage: MalformedFile | None = None
             for path, generation in (
@@ -187,7 +210,7 @@ class Store:
     def open_blob(self, descriptor: Descriptor) -> BinaryIO:
         """A blob opened for reading, its type and size checked. Raises NotFound, SizeMismatch, BadContent."""
         path = self.layout.blob(descriptor.digest)
-        with store_errors(self.root):
+        with store_errors(self.root, doing="read"):
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
             except FileNotFoundError:
@@ -234,7 +257,7 @@ class Store:
             with self._locks.exclusive():
                 self.layout.prepare_files()
                 if not self.layout.index.exists() and not self.layout.previous_index.exists():
-                    self._write_names(NameTable.empty(), "none")
+                    self._write_names(NameTable.empty())
 
     @contextmanager
     def session(self, purpose: str) -> Iterator[Session]:
@@ -253,13 +276,20 @@ class Store:
             lease.end()
 
     def link(
-        self, name: str, descriptor: Descriptor, *, source: str | None, linked: str, replace_rule: Replace
+        self,
+        name: str,
+        descriptor: Descriptor,
+        *,
+        source: str | None,
+        linked: str,
+        replace_rule: Replace,
+        moves: Sequence[Move] = (),
     ) -> Entry:
         """Point `name` at a manifest that is in the store; gives the entry as it now stands.
 
         A name that differs only in case is the same name and keeps its spelling. Raises NameTaken when the
         name exists, points elsewhere, and `replace_rule` does not allow it to move. What it pointed at and
-        nothing else needs is freed.
+        nothing else needs is freed. `moves` are carried out first, and undone when anything fails.
         """
         entry = Entry(name=name, descriptor=descriptor, source=source, linked=linked)
         with store_errors(self.root), self._locks.exclusive():
@@ -270,28 +300,34 @@ class Store:
                 entry = replace(entry, name=old.name)
             if not self.layout.blob(descriptor.digest).exists():
                 raise NotFound(f"The manifest {descriptor.digest} is not in the store any more.")
-            generation = names.generation
             names = names.with_entry(entry)
-            self._write_names(names, generation)
+            with ExitStack() as undo:
+                for move in moves:
+                    move.carry_out()
+                    undo.callback(move.undo)
+                if moves:
+                    flush_folder(self.layout.blobs)
+                self._write_names(names)
+                undo.pop_all()
             if old is not None and old.descriptor.digest != descriptor.digest:
                 self._free_entries(names, [old])
+        for move in moves:
+            move.finish()
         return entry
 
     def unlink(self, names_to_remove: Iterable[str]) -> Removed:
         """Remove names, and the blobs that only they needed. Unknown names are passed over."""
-        with store_errors(self.root):
-            if not self.layout.root.exists():
-                return Removed(entries=(), freed_bytes=0)
-            self.prepare()
-            with self._locks.exclusive():
-                names = self.names()
-                found = {entry.name: entry for name in names_to_remove if (entry := names.find(name))}
-                if not found:
-                    return Removed(entries=(), freed_bytes=0)
-                generation = names.generation
-                names = names.without(found)
-                self._write_names(names, generation)
-                freed = self._free_entries(names, found.values())
+        wanted = list(names_to_remove)
+        known = self.names()
+        if not any(known.find(name) for name in wanted):
+            return Removed(entries=(), freed_bytes=0)
+        self.prepare()
+        with store_errors(self.root), self._locks.exclusive():
+            names = self.names()
+            found = {entry.name: entry for name in wanted if (entry := names.find(name))}
+            names = names.without(found)
+            self._write_names(names)
+            freed = self._free_entries(names, found.values())
         return Removed(entries=tuple(found.values()), freed_bytes=freed)
 
     def free(self, candidates: Iterable[Digest]) -> int:
@@ -306,14 +342,14 @@ class Store:
                 candidates |= gc.reached_from(self.layout, [entry.descriptor.digest])
         return gc.free(self.layout, candidates, names)
 
-    def _write_names(self, names: NameTable, generation: str) -> None:
+    def _write_names(self, names: NameTable) -> None:
         """Replace index.json, keeping the generation before it. The store's lock is held exclusively.
 
-        `generation` says which file the old names were read from: a damaged index.json is put aside, so that
+        When the names were read from the previous generation, index.json is damaged: it is put aside, so that
         it neither gets lost nor takes the place of the good generation.
         """
         layout = self.layout
-        if generation == "current":
+        if names.generation == "current":
             kept = layout.ingest / "index.json.1.new"
             kept.unlink(missing_ok=True)
             try:
@@ -322,7 +358,7 @@ class Store:
                 write_file(kept, layout.index.read_bytes())
             kept.rename(layout.previous_index)
         elif layout.index.exists():
-            layout.index.rename(layout.root / "index.json.damaged")
+            layout.index.rename(layout.free_damaged_path())
         replace_file(layout.ingest / "index.json.new", layout.index, names.to_bytes())
 
 

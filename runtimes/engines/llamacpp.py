@@ -60,6 +60,14 @@ class LlamaCpp:
         _check_choice("pooling", request.pooling, POOLING_TYPES)
         if request.context_length < 1 or request.parallel < 1:
             raise UsageError("The context length and the number of parallel requests must be at least 1.")
+        for what, value, low, high in (
+            ("number of threads (num_thread)", request.threads, 1, 512),
+            ("batch (num_batch)", request.batch, 1, 2**31 - 1),
+            ("main GPU (main_gpu)", request.main_gpu, 0, 64),
+            ("number of GPU layers (num_gpu)", request.gpu_layers, -1, 2**31 - 1),
+        ):
+            if value is not None and not low <= value <= high:
+                raise UsageError(f"The {what} must lie between {low} and {high}; {value} does not.")
         flags = {
             # llama.cpp divides its context among the slots
             "n_ctx": request.context_length * request.parallel,

@@ -58,7 +58,7 @@ def own_process_state() -> None:
 
 
 def read_document() -> dict[str, Any]:
-    """The first line of standard input, read byte-exact so that what follows stays for the watcher."""
+    """The one line of standard input; nothing follows it but its end."""
     line = bytearray()
     while not line.endswith(b"\n"):
         piece = os.read(0, 65536)
@@ -88,9 +88,9 @@ def integer(low: int, high: int = 2**31 - 1) -> Any:
 
 
 def number(value: object) -> float:
-    if type(value) not in (int, float) or not 0 < value < 1e9:  # type: ignore[operator]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
         raise ValueError("must be a positive number")
-    return float(value)  # type: ignore[arg-type]
+    return float(value)
 
 
 def truth(value: object) -> bool:

@@ -6,33 +6,25 @@ Modelfile text -> instructions -> ModelSpec -> base -> blobs -> manifest -> name
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelfiles.spec import ModelSpec, merge
-from registry import mediatypes
-from registry.errors import MalformedFile, NotFound, UsageError
+from registry.errors import MalformedFile, NotFound, OperationFailed, UsageError
 from registry.formats.facts import ModelFacts
 from registry.formats.gguf import GgufHeader, read_header
 from registry.formats.gguf_facts import facts_from_gguf
-from registry.formats.shards import check_shards, find_shards
-from registry.manifest import (
-    Descriptor,
-    canonical_json,
-    load_json_object,
-    modelpack_config,
-    modelpack_layer,
-    modelpack_manifest,
-)
+from registry.formats.shards import find_shards
 from registry.names import ModelRef, Source, parse
 from registry.store.index import Entry
 from registry.store.ingest import SourceFile
 from registry.store.store import Replace, Session, Store, check_replaceable
 from slmctl.app.events import ByteCounter, OnEvent, ignore
 from slmctl.app.models import find_package
-from slmctl.app.package import SPEC_PATH, Package, Variant, variant_id
+from slmctl.app.package import SPEC_PATH, Package, PackageFile, Variant, weight_path, write_variant
 
 CREATED_HERE = "create"
 """The source of a name that `create` made: it belongs to no remote."""
@@ -58,9 +50,9 @@ class Created:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Base:
-    """What FROM brought: layers that are in the store, their facts, and what the base's author had said."""
+    """What FROM brought: files without a spec, their facts, and what the base's author had said."""
 
-    layers: tuple[Descriptor, ...]
+    files: tuple[PackageFile, ...]
     facts: ModelFacts
     licenses: tuple[str, ...]
     spec: ModelSpec
@@ -71,18 +63,25 @@ def create(store: Store, request: CreateRequest, *, now: str, on_event: OnEvent 
 
     Raises UsageError, NotFound, MalformedFile for the base; NameTaken for the name; StoreUnusable, NoSpace.
     """
-    files = _files(request)
-    inherited = None if files else find_package(store, parse(request.base), on_event)
-    if files:
-        _facts([_check_header(path) for path in files])  # a bad file is refused before a byte is copied
+    paths = _files(request)
+    inherited = None if paths else find_package(store, parse(request.base), on_event)
+    if paths:
+        facts_from_gguf([_check_file(path, request.move) for path in paths])  # before a byte is copied
     _check_name_is_free(store, request)
-    with store.session(f"create {request.name.full_name}") as session:
+    with ExitStack() as sources, store.session(f"create {request.name.full_name}") as session:
         if inherited is None:
-            base = _take_files(session, files, request, on_event)
+            opened = [sources.enter_context(SourceFile(path)) for path in paths]
+            base = _take_files(session, opened, request.move, on_event)
         else:
-            base = _inherit(store, session, inherited)
-        descriptor, variant = _write(session, base, request.spec)
-        entry = store.link(
+            base = _inherit(session, inherited)
+        descriptor, variant = write_variant(
+            session,
+            files=base.files,
+            facts=base.facts,
+            spec=merge(base.spec, request.spec),
+            licenses=base.licenses,
+        )
+        entry = session.link(
             request.name.full_name,
             descriptor,
             source=CREATED_HERE,
@@ -97,16 +96,25 @@ def _files(request: CreateRequest) -> list[Path]:
     text = request.base
     if not text:
         raise UsageError("FROM names nothing.", hint="Write FROM and a GGUF file or a model's name.")
-    path = request.folder / Path(text.removeprefix("file://")).expanduser()
-    if not path.exists() and not path.is_symlink():
-        if _looks_like_a_path(text):
-            raise NotFound(f"There is no file {text!r} to make a model from.", hint=f"Looked for {path}.")
+    try:
+        path = request.folder / Path(text.removeprefix("file://")).expanduser()
+        status = path.stat()
+    except FileNotFoundError:
+        status = None
+    except (OSError, RuntimeError, ValueError) as error:  # too long, no permission; a ~user that nobody is
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise OperationFailed(
+            f"The file {text!r:.120} cannot be looked at ({reason}).", hint="Check the path."
+        ) from None
+    if status is not None and not stat.S_ISDIR(status.st_mode):
+        return find_shards(path)
+    if not _looks_like_a_path(text):
         return []
-    if path.is_dir():
-        raise UsageError(
-            f"{text!r} is a folder; a model is made from a GGUF file.", hint="Name the .gguf file inside it."
-        )
-    return find_shards(path)
+    if status is None:
+        raise NotFound(f"There is no file {text!r:.120} to make a model from.", hint=f"Looked for {path}.")
+    raise UsageError(
+        f"{text!r:.120} is a folder; a model is made from a GGUF file.", hint="Name the .gguf file inside it."
+    )
 
 
 def _looks_like_a_path(text: str) -> bool:
@@ -115,14 +123,13 @@ def _looks_like_a_path(text: str) -> bool:
     return parse(text).source is Source.FILE
 
 
-def _check_header(path: Path) -> GgufHeader:
+def _check_file(path: Path, move: bool) -> GgufHeader:
+    if move and path.is_symlink():
+        raise UsageError(
+            f"{path.name!r} is a symbolic link, which --move will not follow.", hint="Name the file itself."
+        )
     with SourceFile(path) as source:
         return _read_header(source.fd, path.name)
-
-
-def _facts(headers: Sequence[GgufHeader]) -> ModelFacts:
-    check_shards(headers)
-    return facts_from_gguf(headers)
 
 
 def _read_header(fd: int, name: str) -> GgufHeader:
@@ -144,65 +151,40 @@ def _check_name_is_free(store: Store, request: CreateRequest) -> None:
         check_replaceable(old, stand_in, Replace.SAME_SOURCE)
 
 
-def _take_files(session: Session, files: Sequence[Path], request: CreateRequest, on_event: OnEvent) -> _Base:
-    """Put the weights into the store. What is described is what was stored: headers come from our copies."""
+def _take_files(session: Session, sources: Sequence[SourceFile], move: bool, on_event: OnEvent) -> _Base:
+    """Put the weights into the store. What is described is what is stored: headers come from our copies."""
     headers: dict[int, GgufHeader] = {}
-    layers = []
-    with ExitStack() as stack:
-        # all are opened and checked before the first is moved: a bad one leaves every file where it was
-        sources = [stack.enter_context(SourceFile(path)) for path in files]
-        for number, source in enumerate(sources):
+    files = []
+    for number, source in enumerate(sources):
 
-            def check(fd: int, number: int = number, name: str = source.path.name) -> None:
-                headers[number] = _read_header(fd, name)
+        def check(fd: int, number: int = number, name: str = source.path.name) -> None:
+            headers[number] = _read_header(fd, name)
 
-            take = session.move if request.move else session.take
-            digest = take(
-                source,
-                check=check,
-                progress=ByteCounter(on_event, stage="copy", item=source.path.name, total=source.size),
+        counter = ByteCounter(on_event, stage="copy", item=source.path.name, total=source.size)
+        take = session.move if move else session.take
+        files.append(
+            PackageFile(
+                path=weight_path(number, len(sources)),
+                role="weights",
+                digest=take(source, check=check, progress=counter),
+                size=source.size,
             )
-            layers.append(
-                modelpack_layer(
-                    media_type=mediatypes.MODELPACK_WEIGHT,
-                    digest=digest,
-                    size=source.size,
-                    path=_weight_path(number, len(files)),
-                )
-            )
-    ordered = [headers[number] for number in range(len(files))]
+        )
+    ordered = [headers[number] for number in range(len(sources))]
     licenses = tuple(header.license for header in ordered[:1] if header.license)
-    return _Base(layers=tuple(layers), facts=_facts(ordered), licenses=licenses, spec=ModelSpec())
+    return _Base(files=tuple(files), facts=facts_from_gguf(ordered), licenses=licenses, spec=ModelSpec())
 
 
-def _weight_path(number: int, count: int) -> str:
-    """A name that says nothing of the user's: llama.cpp finds the other shards by this pattern."""
-    return "model.gguf" if count == 1 else f"model-{number + 1:05}-of-{count:05}.gguf"
-
-
-def _inherit(store: Store, session: Session, package: Package) -> _Base:
+def _inherit(session: Session, package: Package) -> _Base:
     """What a model in the store brings to one that is made from it. Its blobs are kept from here on."""
     variant = _only_variant(package)
     if variant.facts is None:
         raise UsageError(
             f"The model {package.name} has no facts to build on.", hint="Make it anew from its file."
         )
-    session.keep([variant.digest, *(file.digest for file in variant.files)])
-    manifest = store.manifest_of(variant.digest)
-    layers = [
-        layer
-        for layer in manifest.layers
-        if layer.annotations.get(mediatypes.MODELPACK_FILEPATH) != SPEC_PATH
-    ]
-    config = load_json_object(store.read_blob(manifest.config), "The model's config")
-    described = config.get("descriptor")
-    licenses = described.get("licenses") if isinstance(described, dict) else None
-    return _Base(
-        layers=tuple(layers),
-        facts=variant.facts,
-        licenses=tuple(map(str, licenses)) if isinstance(licenses, list) else (),
-        spec=variant.spec,
-    )
+    files = tuple(file for file in variant.files if file.path != SPEC_PATH)
+    session.keep([file.digest for file in files])
+    return _Base(files=files, facts=variant.facts, licenses=variant.licenses, spec=variant.spec)
 
 
 def _only_variant(package: Package) -> Variant:
@@ -212,44 +194,3 @@ def _only_variant(package: Package) -> Variant:
             f"The model {package.name} has several variants: {ids}.", hint="Name one build's model."
         )
     return package.variants[0]
-
-
-def _write(session: Session, base: _Base, spec: ModelSpec) -> tuple[Descriptor, str]:
-    """Write spec, config and manifest over the base's layers; gives the manifest and the variant's id."""
-    spec_bytes = merge(base.spec, spec).to_canonical_bytes()
-    layers = [
-        *base.layers,
-        modelpack_layer(
-            media_type=mediatypes.MODELPACK_WEIGHT_CONFIG,
-            digest=session.put(spec_bytes),
-            size=len(spec_bytes),
-            path=SPEC_PATH,
-        ),
-    ]
-    config = modelpack_config(
-        architecture=base.facts.architecture,
-        format=base.facts.format,
-        quantization=base.facts.quantization,
-        parameters=base.facts.parameters,
-        licenses=base.licenses,
-        diff_ids=[layer.digest for layer in layers],
-    )
-    variant = variant_id(base.facts.format, base.facts.quantization)
-    manifest = modelpack_manifest(
-        config=Descriptor(
-            media_type=mediatypes.MODELPACK_CONFIG, digest=session.put(config), size=len(config)
-        ),
-        layers=layers,
-        annotations={
-            mediatypes.SLMCTL_VARIANT: variant,
-            mediatypes.SLMCTL_FACTS: canonical_json(base.facts.to_json()).decode(),
-        },
-    )
-    digest = session.put(manifest.raw)
-    descriptor = Descriptor(
-        media_type=mediatypes.OCI_MANIFEST,
-        digest=digest,
-        size=len(manifest.raw),
-        artifact_type=mediatypes.MODELPACK_ARTIFACT,
-    )
-    return descriptor, variant

@@ -21,7 +21,6 @@ from registry.errors import MalformedFile, SlmctlError, UsageError
 from registry.formats.facts import ModelFacts
 from registry.formats.gguf import GgufHeader, read_header
 from registry.formats.gguf_facts import facts_from_gguf
-from registry.formats.shards import check_shards
 from registry.store.store import Store
 from runtimes import protocol
 from runtimes.client import Client
@@ -30,7 +29,7 @@ from runtimes.engines.catalog import engine_for
 from runtimes.process import Launch, Worker, fd_path, worker_argv, worker_environment
 from runtimes.sampling import Sampling
 from slmctl.app.events import ByteCounter, EngineLog, Note, OnEvent, ignore
-from slmctl.app.package import Package, Variant
+from slmctl.app.package import Package, Variant, weight_path
 from slmctl.config import Settings
 
 DEFAULT_CONTEXT = 4096
@@ -121,7 +120,6 @@ class _OpenModel:
     """The weight files of a variant, opened and checked, in order."""
 
     streams: tuple[BinaryIO, ...]
-    names: tuple[str, ...]
     facts: ModelFacts
     has_chat_template: bool
 
@@ -139,13 +137,11 @@ def _open_model(store: Store, variant: Variant, verify: bool, on_event: OnEvent)
                 store.verify_open_blob(file.descriptor, stream, progress)
             streams.append(stream)
         headers = [_header(stream) for stream in streams]
-        check_shards(headers)
         facts = facts_from_gguf(headers)
         if variant.facts is not None and facts != variant.facts:
             on_event(Note(text="The package's facts contradict the file's header; the header counts."))
         yield _OpenModel(
             streams=tuple(streams),
-            names=tuple(file.path.rsplit("/", 1)[-1] for file in variant.weights),
             facts=facts,
             has_chat_template=headers[0].has_chat_template,
         )
@@ -182,9 +178,12 @@ def _launch(
     context: int,
 ) -> Launch:
     fds = [stream.fileno() for stream in model.streams]
+    for fd in fds:
+        os.lseek(fd, 0, os.SEEK_SET)  # where /dev/fd is a duplicate (macOS), the offset is shared too
     sharded = len(fds) > 1
+    names = [weight_path(number, len(fds)) for number in range(len(fds))]  # the package's own are not asked
     request = LaunchRequest(
-        model=model.names[0] if sharded else fd_path(fds[0]),
+        model=names[0] if sharded else fd_path(fds[0]),
         context_length=context,
         parallel=1,
         threads=_whole(parameters, "num_thread") or _usable_cpus(),
@@ -201,7 +200,7 @@ def _launch(
         explain=engine.explain,
         folder_candidates=settings.runtime_folders,
         pass_fds=tuple(fds),
-        links=dict(zip(model.names, fds, strict=True)) if sharded else {},
+        links=dict(zip(names, fds, strict=True)) if sharded else {},
         start_timeout_seconds=settings.start_timeout_seconds,
     )
 
@@ -228,13 +227,32 @@ def _messages(system: str | None, prompt: str) -> Sequence[Mapping[str, object]]
 
 def sampling_of(parameters: Mapping[str, ParameterValue]) -> Sampling:
     """The parameters that say how to sample; the others say how to load."""
-    names = {field.name for field in dataclasses.fields(Sampling)}
-    return Sampling(**{name: value for name, value in parameters.items() if name in names})  # type: ignore[arg-type]
+    stop = parameters.get("stop")
+    return Sampling(
+        temperature=_number(parameters, "temperature"),
+        top_k=_whole(parameters, "top_k"),
+        top_p=_number(parameters, "top_p"),
+        min_p=_number(parameters, "min_p"),
+        typical_p=_number(parameters, "typical_p"),
+        repeat_penalty=_number(parameters, "repeat_penalty"),
+        repeat_last_n=_whole(parameters, "repeat_last_n"),
+        presence_penalty=_number(parameters, "presence_penalty"),
+        frequency_penalty=_number(parameters, "frequency_penalty"),
+        seed=_whole(parameters, "seed"),
+        num_predict=_whole(parameters, "num_predict"),
+        num_keep=_whole(parameters, "num_keep"),
+        stop=stop if isinstance(stop, tuple) else None,
+    )
 
 
 def _whole(parameters: Mapping[str, ParameterValue], name: str) -> int | None:
     value = parameters.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(parameters: Mapping[str, ParameterValue], name: str) -> float | None:
+    value = parameters.get(name)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _flag(parameters: Mapping[str, ParameterValue], name: str) -> bool | None:

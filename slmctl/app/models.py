@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from registry import mediatypes
 from registry.digest import Digest
 from registry.errors import BadContent, NotFound, StoreUnusable
-from registry.manifest import Index
 from registry.names import ModelRef, parse_name
 from registry.store.index import Entry, NameTable
 from registry.store.store import Replace, Store
 from slmctl.app.events import Note, OnEvent, ignore
-from slmctl.app.package import Package
+from slmctl.app.package import Package, summary_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,30 +96,18 @@ def remove_models(store: Store, names: Sequence[str], on_event: OnEvent = ignore
 
 def _listed(store: Store, entry: Entry) -> Listed:
     problem = None
-    sizes: dict[Digest, int] = {}
-    variants: list[str] = []
+    variants: tuple[str, ...] = ()
+    size: int | None = None
     try:
-        _measure(store, entry, sizes, variants)
+        variants, size = summary_of(store, entry)
     except (BadContent, NotFound, StoreUnusable) as error:
         problem = error.message
     return Listed(
         name=entry.name,
         digest=entry.descriptor.digest,
-        size=None if problem else sum(sizes.values()),
-        variants=tuple(variants),
+        size=size,
+        variants=variants,
         source=entry.source,
         modified=entry.linked,
         problem=problem,
     )
-
-
-def _measure(store: Store, entry: Entry, sizes: dict[Digest, int], variants: list[str]) -> None:
-    manifest = store.manifest(entry.descriptor)
-    manifests = (
-        [store.manifest(below) for below in manifest.blobs] if isinstance(manifest, Index) else [manifest]
-    )
-    for each in manifests:
-        if isinstance(each, Index):
-            raise BadContent(f"The image index {entry.descriptor.digest} names another index.")
-        sizes.update({layer.digest: layer.size for layer in each.layers})
-        variants.append(each.annotations.get(mediatypes.SLMCTL_VARIANT, "unknown"))

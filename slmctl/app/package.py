@@ -6,6 +6,7 @@ This is the only module outside `registry` that gives media types and annotation
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -15,18 +16,27 @@ from registry import mediatypes
 from registry.digest import Digest
 from registry.errors import DoesNotFit, MalformedFile, NotFound, UsageError
 from registry.formats.facts import ModelFacts
-from registry.manifest import Descriptor, Index, Manifest, load_json_object
+from registry.manifest import (
+    MAX_INDEX_DEPTH,
+    Descriptor,
+    Manifest,
+    canonical_json,
+    load_json_object,
+    modelpack_config,
+    modelpack_layer,
+    modelpack_manifest,
+)
 from registry.names import ModelRef
 from registry.store.index import Entry, NameTable
-from registry.store.store import Store
+from registry.store.store import Session, Store
 
 SPEC_PATH = "slmctl/spec.json"
 DEFAULT_QUANTIZATION = "q4_k_m"
 
-_MAX_INDEX_DEPTH = 4
-_WEIGHT_PREFIX = "application/vnd.cncf.model.weight.v1."
-_WEIGHT_CONFIG_PREFIX = "application/vnd.cncf.model.weight.config.v1."
-_DOC_PREFIX = "application/vnd.cncf.model.doc.v1."
+_MAX_VARIANTS = 500
+_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
+_MEDIA_TYPES = {"config": mediatypes.MODELPACK_WEIGHT_CONFIG, "doc": mediatypes.MODELPACK_DOC}
+"""What a file's role makes of its layer; all other roles are kinds of weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +50,7 @@ class PackageFile:
 
     @property
     def descriptor(self) -> Descriptor:
+        """The blob, as the store is asked for it."""
         return Descriptor(media_type="", digest=self.digest, size=self.size)
 
 
@@ -53,6 +64,7 @@ class Variant:
     digest: Digest
     facts: ModelFacts | None
     spec: ModelSpec
+    licenses: tuple[str, ...]
     files: tuple[PackageFile, ...]
     local: bool
 
@@ -97,7 +109,7 @@ class Package:
             digest=entry.descriptor.digest,
             source=entry.source,
             linked=entry.linked,
-            variants=tuple(_variants(store, entry.descriptor, depth=0)),
+            variants=tuple(_variant(store, manifest) for manifest in manifests_of(store, entry.descriptor)),
         )
 
     def choose(self, wanted: str | None) -> Variant:
@@ -107,8 +119,8 @@ class Package:
         """
         ids = ", ".join(variant.id for variant in self.variants)
         if wanted is None:
-            usual = [variant for variant in self.variants if variant.id.endswith(f"-{DEFAULT_QUANTIZATION}")]
-            return (usual or list(self.variants))[0]
+            usual = (each for each in self.variants if each.id.endswith(f"-{DEFAULT_QUANTIZATION}"))
+            return next(usual, self.variants[0])
         text = wanted.lower()
         matches = [variant for variant in self.variants if variant.id == text]
         matches = matches or [variant for variant in self.variants if text in variant.id]
@@ -120,23 +132,98 @@ class Package:
 
 
 def variant_id(format: str, quantization: str | None) -> str:  # noqa: A002 - the field's name
+    """`<format>-<quantization>`, lower case."""
     return f"{format}-{quantization or 'unknown'}".lower()
 
 
-def _variants(store: Store, descriptor: Descriptor, depth: int) -> list[Variant]:
-    manifest = store.manifest(descriptor)
-    if isinstance(manifest, Manifest):
-        return [_variant(store, manifest)]
-    if depth >= _MAX_INDEX_DEPTH:
+def manifests_of(store: Store, descriptor: Descriptor) -> list[Manifest]:
+    """The image manifests behind a name: one, or those of an index and of the indexes in it, each once.
+
+    Raises MalformedFile for an index that is nested too deeply, names too many or names none.
+    """
+    found: dict[Digest, Manifest] = {}
+    seen: set[Digest] = set()
+    level = [descriptor]
+    for _ in range(MAX_INDEX_DEPTH):
+        below: list[Descriptor] = []
+        for each in level:
+            if each.digest in seen:
+                continue
+            seen.add(each.digest)
+            document = store.manifest(each)
+            if isinstance(document, Manifest):
+                found[each.digest] = document
+            else:
+                below += document.manifests
+            if len(seen) > _MAX_VARIANTS:
+                raise MalformedFile(f"The image index {descriptor.digest} names more than {_MAX_VARIANTS}.")
+        level = below
+    if level:
         raise MalformedFile(f"The image index {descriptor.digest} is nested too deeply.")
-    return _variants_of_index(store, manifest, depth)
-
-
-def _variants_of_index(store: Store, index: Index, depth: int) -> list[Variant]:
-    found = [variant for below in index.manifests for variant in _variants(store, below, depth + 1)]
     if not found:
-        raise MalformedFile(f"The image index {index.digest} names no variant.")
-    return found
+        raise MalformedFile(f"The image index {descriptor.digest} names no variant.")
+    return list(found.values())
+
+
+def summary_of(store: Store, entry: Entry) -> tuple[tuple[str, ...], int]:
+    """The ids of a name's variants and the bytes of all their files, from the manifests alone."""
+    sizes: dict[Digest, int] = {}
+    ids = []
+    for manifest in manifests_of(store, entry.descriptor):
+        sizes.update({layer.digest: layer.size for layer in manifest.layers})
+        ids.append(_written_id(manifest) or "unknown")
+    return tuple(ids), sum(sizes.values())
+
+
+def write_variant(
+    session: Session,
+    *,
+    files: Sequence[PackageFile],
+    facts: ModelFacts,
+    spec: ModelSpec,
+    licenses: Sequence[str],
+) -> tuple[Descriptor, str]:
+    """Write spec, config and a canonical manifest for a build; gives the manifest's descriptor and the id.
+
+    `files` without the spec; their blobs need not be in place before the name is linked.
+    """
+    spec_bytes = spec.to_canonical_bytes()
+    spec_file = PackageFile(
+        path=SPEC_PATH, role="config", digest=session.put(spec_bytes), size=len(spec_bytes)
+    )
+    layers = [_layer(file) for file in (*files, spec_file)]
+    config = modelpack_config(
+        architecture=facts.architecture,
+        format=facts.format,
+        quantization=facts.quantization,
+        parameters=facts.parameters,
+        licenses=licenses,
+        diff_ids=[layer.digest for layer in layers],
+    )
+    identity = variant_id(facts.format, facts.quantization)
+    manifest = modelpack_manifest(
+        config=Descriptor(
+            media_type=mediatypes.MODELPACK_CONFIG, digest=session.put(config), size=len(config)
+        ),
+        layers=layers,
+        annotations={
+            mediatypes.SLMCTL_VARIANT: identity,
+            mediatypes.SLMCTL_FACTS: canonical_json(facts.to_json()).decode(),
+        },
+    )
+    descriptor = Descriptor(
+        media_type=mediatypes.OCI_MANIFEST,
+        digest=session.put(manifest.raw),
+        size=len(manifest.raw),
+        artifact_type=mediatypes.MODELPACK_ARTIFACT,
+    )
+    return descriptor, identity
+
+
+def weight_path(number: int, count: int) -> str:
+    """The name of weight file `number` (from 0) of `count`. It says nothing of what the user's was called,
+    and llama.cpp finds the parts of a sharded set by this pattern."""
+    return "model.gguf" if count == 1 else f"model-{number + 1:05}-of-{count:05}.gguf"
 
 
 def _variant(store: Store, manifest: Manifest) -> Variant:
@@ -148,19 +235,17 @@ def _variant(store: Store, manifest: Manifest) -> Variant:
         )
     files = tuple(file for layer in manifest.layers if (file := _file(layer)) is not None)
     config = load_json_object(store.read_blob(manifest.config), "The model's config")
-    described = config.get("config")
-    described = described if isinstance(described, dict) else {}
     facts = _facts(manifest)
-    format_ = facts.format if facts else str(described.get("format") or "gguf")
-    quantization = facts.quantization if facts else described.get("quantization")
-    quantization = quantization if isinstance(quantization, str) else None
+    format_ = facts.format if facts else _described(config, "config", "format") or "gguf"
+    quantization = facts.quantization if facts else _described(config, "config", "quantization")
     return Variant(
-        id=manifest.annotations.get(mediatypes.SLMCTL_VARIANT) or variant_id(format_, quantization),
+        id=_written_id(manifest) or variant_id(format_, quantization),
         format=format_,
         quantization=quantization,
         digest=manifest.digest,
         facts=facts,
         spec=_spec(store, files),
+        licenses=_licenses(config),
         files=files,
         local=all(store.layout.blob(file.digest).exists() for file in files),
     )
@@ -176,13 +261,37 @@ def _file(layer: Descriptor) -> PackageFile | None:
 
 
 def _role(layer: Descriptor) -> str | None:
-    if layer.media_type.startswith(_WEIGHT_CONFIG_PREFIX):
-        return "config"
-    if layer.media_type.startswith(_WEIGHT_PREFIX):
+    if layer.media_type == mediatypes.MODELPACK_WEIGHT:
         return layer.annotations.get(mediatypes.SLMCTL_ROLE, "weights")
-    if layer.media_type.startswith(_DOC_PREFIX):
-        return "doc"
-    return None
+    return next((role for role, media_type in _MEDIA_TYPES.items() if media_type == layer.media_type), None)
+
+
+def _layer(file: PackageFile) -> Descriptor:
+    return modelpack_layer(
+        media_type=_MEDIA_TYPES.get(file.role, mediatypes.MODELPACK_WEIGHT),
+        digest=file.digest,
+        size=file.size,
+        path=file.path,
+        role=None if file.role == "weights" or file.role in _MEDIA_TYPES else file.role,
+    )
+
+
+def _written_id(manifest: Manifest) -> str | None:
+    """The variant's id as the manifest has it; None when it has none that is one."""
+    written = manifest.annotations.get(mediatypes.SLMCTL_VARIANT, "")
+    return written if _ID.fullmatch(written) else None
+
+
+def _described(config: dict[str, object], part: str, name: str) -> str | None:
+    described = config.get(part)
+    value = described.get(name) if isinstance(described, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def _licenses(config: dict[str, object]) -> tuple[str, ...]:
+    described = config.get("descriptor")
+    licenses = described.get("licenses") if isinstance(described, dict) else None
+    return tuple(text for text in licenses if isinstance(text, str)) if isinstance(licenses, list) else ()
 
 
 def checked_path(text: str) -> str:

@@ -12,13 +12,15 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from io import TextIOWrapper
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 import click
 
 from registry.errors import OperationFailed, SlmctlError, UsageError
-from slmctl import config
+from slmctl import __version__, config
 from slmctl.cli.exits import Exit, exit_code
 from slmctl.cli.render import print_error
 
@@ -78,8 +80,6 @@ class LazyGroup(click.Group):
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
-        from slmctl import __version__
-
         click.echo(f"slmctl {__version__}")
         ctx.exit()
 
@@ -109,11 +109,15 @@ def cli(ctx: click.Context) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line; gives the exit code. A reader that closes the pipe has what it wanted: 0."""
+    _prepare_streams()
     try:
         code = _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         code = Exit.OK
+        _abandon_stdout()
+    except OSError as error:  # what was written did not arrive
+        code = _fail(_system_refusal(error), arguments)
         _abandon_stdout()
     return code
 
@@ -140,8 +144,8 @@ def _run(arguments: list[str]) -> int:
         return Exit.SIGINT
     except Terminated as error:
         return error.code
-    except BrokenPipeError:
-        raise
+    except OSError:
+        raise  # of stdout: everything else has a sentence by now
     except Exception as error:  # noqa: BLE001 - the last line of defence: a sentence, not a traceback
         return _fail(_bug(error), arguments)
     return Exit.OK
@@ -172,6 +176,25 @@ def _usage(error: click.UsageError) -> UsageError:
 def _sentence(text: str) -> str:
     text = " ".join(text.split())
     return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
+def _prepare_streams() -> None:
+    """Have somewhere to write to when a stream was closed, and no character that cannot be written."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the program ends
+        elif isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _system_refusal(error: OSError) -> OperationFailed:
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    where = f" {error.filename!r:.200}" if error.filename else ""
+    return OperationFailed(
+        f"The system refused to read or write{where} ({reason}).",
+        hint="Check the disk, and where the output goes.",
+    )
 
 
 def _bug(error: Exception) -> OperationFailed:

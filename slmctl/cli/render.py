@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TextIO
 
 from registry.errors import SlmctlError
 from slmctl.app.events import EngineLog, Event, Note, Progress
+
+_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 _REFRESH_FRACTION = 0.01  # a progress line is drawn again when another hundredth is done
 
@@ -78,6 +81,7 @@ class Output:
 
 
 def print_json(command: str, fields: Mapping[str, object]) -> None:
+    """Write one document to stdout; indented for people, on one line for programs."""
     document = {"schema": f"slmctl.{command}/1", **fields}
     text = json.dumps(document, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
     print(text, flush=True)  # noqa: T201
@@ -95,7 +99,7 @@ def print_error(error: SlmctlError, *, command: str, as_json: bool) -> None:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Left-aligned columns, four blanks apart, no borders."""
-    lines = [list(header), *[[clean(cell) for cell in row] for row in rows]]
+    lines = [list(header), *[[_one_line(cell) for cell in row] for row in rows]]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
         "    ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -103,13 +107,17 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def sections(parts: Mapping[str, Mapping[str, str]]) -> str:
-    """Titled blocks of name and value, as `show` prints them; empty blocks are left out."""
+def sections(parts: Mapping[str, Sequence[tuple[str, str]]]) -> str:
+    """Titled blocks of rows (a name and a value, or a text and ""), as `show` prints them.
+
+    Empty blocks are left out.
+    """
     blocks = []
     for title, rows in parts.items():
         if rows:
-            width = max(len(name) for name in rows)
-            lines = [f"    {name.ljust(width)}    {clean(value)}".rstrip() for name, value in rows.items()]
+            cells = [(_one_line(name), _one_line(value)) for name, value in rows]
+            width = max(len(name) for name, _ in cells)
+            lines = [f"    {name.ljust(width)}    {value}".rstrip() for name, value in cells]
             blocks.append("\n".join([f"  {title}", *lines]))
     return "\n\n".join(blocks)
 
@@ -169,9 +177,12 @@ def clean(text: str) -> str:
 
 
 def _is_control(char: str) -> bool:
-    return (
-        ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 or char in "\u2028\u2029\u202a\u202b\u202c\u202d\u202e"
-    )
+    """Control characters, line separators, and Unicode's controls of a text's direction."""
+    return unicodedata.category(char) in {"Cc", "Zl", "Zp"} or char in _DIRECTIONS
+
+
+def _one_line(text: str) -> str:
+    return clean(text).replace("\n", " ").replace("\t", " ")
 
 
 def _write(stream: TextIO, text: str) -> None:

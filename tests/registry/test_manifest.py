@@ -15,10 +15,10 @@ from registry.manifest import (
     Index,
     Manifest,
     canonical_json,
-    human_count,
     modelpack_config,
     modelpack_layer,
     modelpack_manifest,
+    param_size,
     parse,
 )
 
@@ -152,4 +152,4 @@ def test_an_index_is_told_from_a_manifest() -> None:
     [(999, "999"), (260_032, "260k"), (1500, "1.5k"), (596_049_920, "596m"), (4_022_468_096, "4b"), (1_720_574_976, "1.7b")],
 )  # fmt: skip
 def test_parameter_counts_are_short(count: int, text: str) -> None:
-    assert human_count(count) == text
+    assert param_size(count) == text

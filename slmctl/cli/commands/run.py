@@ -77,6 +77,9 @@ def command(
         variant=variant,
         verify=verify,
     )
+    for text in (request.prompt, request.system or ""):
+        if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+            raise UsageError("The prompt is not valid text in this terminal's encoding.", hint="Send UTF-8.")
     answer = _Answer(context.output)
     events = generate(context.store, context.settings, request, context.output.on_event)
     with closing(events), answer:

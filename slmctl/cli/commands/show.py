@@ -54,31 +54,30 @@ def _variant_fields(variant: Variant) -> dict[str, object]:
 
 def _text(package: Package, variant: Variant) -> str:
     facts = variant.facts
-    model = {
-        "name": package.name,
-        "digest": str(package.digest),
-        "size": human_bytes(package.size),
-        "source": package.source or "another tool",
-    }
+    model = [
+        ("name", package.name),
+        ("digest", str(package.digest)),
+        ("size", human_bytes(package.size)),
+        ("source", package.source or "another tool"),
+    ]
     if facts is not None:
-        model |= {
-            "architecture": facts.architecture or "-",
-            "parameters": human_count(facts.parameters),
-            "context length": str(facts.trained_context or "-"),
-            "embedding length": str(facts.hidden or "-"),
-            "quantization": facts.quantization or "-",
-        }
-    parameters = {
-        name: ", ".join(map(repr, value)) if isinstance(value, tuple) else str(value)
+        model += [
+            ("architecture", facts.architecture),
+            ("parameters", human_count(facts.parameters)),
+            ("context length", str(facts.trained_context or "-")),
+            ("embedding length", str(facts.hidden or "-")),
+            ("quantization", facts.quantization or "-"),
+        ]
+    variants = [
+        (each.id, f"{human_bytes(each.size)}, {_runtime(each) or 'no engine'}") for each in package.variants
+    ]
+    parameters = [
+        (name, ", ".join(map(repr, value)) if isinstance(value, tuple) else str(value))
         for name, value in variant.spec.parameters.items()
-    }
-    variants = {
-        each.id: f"{human_bytes(each.size)}, {_runtime(each) or 'no engine'}" for each in package.variants
-    }
-    text = sections({"Model": model, "Variants": variants, "Parameters": parameters})
-    if variant.spec.system:
-        text += "\n\n" + sections({"System": dict.fromkeys(_first_lines(variant.spec.system), "")})
-    return f"{text}\n"
+    ]
+    system = [(line, "") for line in _first_lines(variant.spec.system or "")]
+    blocks = {"Model": model, "Variants": variants, "Parameters": parameters, "System": system}
+    return f"{sections(blocks)}\n"
 
 
 def _runtime(variant: Variant) -> str | None:

@@ -1,5 +1,6 @@
 """The store's promises, each looked at in the files behind the interface."""
 
+import errno
 import fcntl
 import json
 import os
@@ -17,13 +18,14 @@ from registry.errors import (
     NotFound,
     OperationFailed,
     SizeMismatch,
+    SlmctlError,
     StoreUnusable,
     UsageError,
 )
 from registry.manifest import Descriptor, modelpack_config, modelpack_layer, modelpack_manifest
 from registry.names import parse
 from registry.store.index import Entry, NameTable
-from registry.store.ingest import SourceFile
+from registry.store.ingest import Check, SourceFile
 from registry.store.store import Replace, Session, Store
 
 NOW = "2026-11-22T00:00:00Z"
@@ -36,7 +38,10 @@ def store(tmp_path: Path) -> Store:
 
 def write_model(session: Session, content: bytes) -> Descriptor:
     """A small model whose only layer is `content`."""
-    weights = session.put(content)
+    return write_manifest(session, session.put(content), len(content))
+
+
+def write_manifest(session: Session, weights: Digest, size: int) -> Descriptor:
     config = modelpack_config(
         architecture=None, format="gguf", quantization=None, parameters=None, licenses=[], diff_ids=[weights]
     )
@@ -46,7 +51,7 @@ def write_model(session: Session, content: bytes) -> Descriptor:
         ),
         layers=[
             modelpack_layer(
-                media_type=mediatypes.MODELPACK_WEIGHT, digest=weights, size=len(content), path="model.gguf"
+                media_type=mediatypes.MODELPACK_WEIGHT, digest=weights, size=size, path="model.gguf"
             )
         ],
         annotations={},
@@ -183,68 +188,82 @@ def test_a_device_is_refused_at_once() -> None:
 # Moving a file in
 
 
+def move_in(store: Store, path: Path, name: str = "moved:latest", check: Check = no_check) -> Digest:
+    """Move a file in and name a manifest over it; the weights' digest."""
+    with SourceFile(path) as source, store.session("test") as session:
+        digest = session.move(source, check=check)
+        descriptor = write_manifest(session, digest, source.size)
+        session.link(name, descriptor, source="create", linked=NOW, replace_rule=Replace.SAME_SOURCE)
+    return digest
+
+
 def test_move_renames_the_file_into_the_store(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "model.bin"
     path.write_bytes(b"weights")
     inode = path.stat().st_ino
-    with SourceFile(path) as source, store.session("test") as session:
-        digest = session.move(source, check=no_check)
-        blob = store.layout.blob(digest)
-        assert not path.exists()
-        assert blob.stat().st_ino == inode
-        assert stat.S_IMODE(blob.stat().st_mode) == 0o444
+    blob = store.layout.blob(move_in(store, path))
+    assert not path.exists()
+    assert blob.stat().st_ino == inode
+    assert stat.S_IMODE(blob.stat().st_mode) == 0o444
 
 
 def test_move_copies_a_file_whose_inode_others_hold(store: Store, tmp_path: Path) -> None:
     path, other = tmp_path / "model.bin", tmp_path / "other.bin"
     path.write_bytes(b"weights")
     other.hardlink_to(path)
-    with SourceFile(path) as source, store.session("test") as session:
-        digest = session.move(source, check=no_check)
-        assert not path.exists()
-        other.write_bytes(b"poison!")
-        assert Digest.of(store.layout.blob(digest).read_bytes()) == digest
+    digest = move_in(store, path)
+    assert not path.exists()
+    other.write_bytes(b"poison!")
+    assert Digest.of(store.layout.blob(digest).read_bytes()) == digest
 
 
 def test_move_of_known_bytes_removes_the_file(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "model.bin"
     path.write_bytes(b"weights")
-    with store.session("test") as session:
-        known = session.put(b"weights")
-        with SourceFile(path) as source:
-            assert session.move(source, check=no_check) == known
+    add(store, "known:latest", b"weights")
+    assert move_in(store, path) == Digest.of(b"weights")
     assert not path.exists()
 
 
-def test_move_refuses_a_symbolic_link_and_leaves_both(store: Store, tmp_path: Path) -> None:
-    path, link = tmp_path / "model.bin", tmp_path / "link.bin"
-    path.write_bytes(b"weights")
-    link.symlink_to(path)
-
-    def move() -> None:
-        with SourceFile(link) as source, store.session("test") as session:
-            session.move(source, check=no_check)
-
-    with pytest.raises(UsageError, match="symbolic link"):
-        move()
-    assert link.is_symlink()
-    assert path.read_bytes() == b"weights"
-
-
-def test_move_of_a_bad_file_leaves_it_where_it_was(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["alone", "hard link", "known"])
+@pytest.mark.parametrize(
+    "moment", ["bad content", "before the link", "name taken", "disk full", "interrupted"]
+)
+def test_a_move_that_fails_leaves_the_file_as_it_was(
+    store: Store, tmp_path: Path, kind: str, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "model.bin"
-    path.write_bytes(b"bad")
+    path.write_bytes(b"weights")
+    path.chmod(0o640)
+    if kind == "hard link":
+        (tmp_path / "other.bin").hardlink_to(path)
+    if kind == "known":
+        add(store, "known:latest", b"weights")
+    add(store, "moved:latest", b"another", "ollama://library/moved" if moment == "name taken" else "create")
+    before = blobs(store)
 
     def refuse(_: int) -> None:
         raise BadContent("Bad.")
 
-    def move() -> None:
-        with SourceFile(path) as source, store.session("test") as session:
-            session.move(source, check=refuse)
+    def write(*_: object) -> None:
+        raise KeyboardInterrupt if moment == "interrupted" else OSError(errno.ENOSPC, "full")
 
-    with pytest.raises(BadContent):
-        move()
-    assert path.read_bytes() == b"bad"
+    def attempt() -> None:
+        if moment == "before the link":
+            with SourceFile(path) as source, store.session("test") as session:
+                session.move(source, check=no_check)
+                raise KeyboardInterrupt
+        move_in(store, path, check=refuse if moment == "bad content" else no_check)
+
+    if moment in {"disk full", "interrupted"}:  # while the table of names is written, after the rename
+        monkeypatch.setattr(Store, "_write_names", write)
+    with pytest.raises((SlmctlError, KeyboardInterrupt)):
+        attempt()
+    monkeypatch.undo()
+    assert path.read_bytes() == b"weights"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert blobs(store) == before
+    assert leftovers(store) == []
 
 
 # Names
@@ -338,6 +357,31 @@ def test_nothing_is_freed_while_a_named_manifest_cannot_be_read(store: Store) ->
     assert Digest.of(b"two").hex in blobs(store)
 
 
+def test_a_lease_that_cannot_be_read_stops_all_freeing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more open files, for example: not to know what a lease lists is no leave to delete it."""
+    add(store, "a:latest", b"one")
+    with store.session("test") as session:
+        session.keep([Digest.of(b"one")])
+        real = os.open
+
+        def starved(path: str | Path, *rest: int, **named: int) -> int:
+            if Path(path).parent == store.layout.leases:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return real(path, *rest, **named)
+
+        monkeypatch.setattr(os, "open", starved)
+        assert store.unlink(["a:latest"]).freed_bytes == 0
+        monkeypatch.undo()
+        assert Digest.of(b"one").hex in blobs(store)
+
+
+def test_keeping_what_is_gone_is_refused(store: Store) -> None:
+    add(store, "a:latest", b"one")
+    store.unlink(["a:latest"])
+    with store.session("test") as session, pytest.raises(NotFound, match="missing"):
+        session.keep([Digest.of(b"one")])
+
+
 def test_a_manifest_must_be_there_to_be_named(store: Store) -> None:
     store.prepare()
     ghost = Descriptor(media_type=mediatypes.OCI_MANIFEST, digest=Digest.of(b"ghost"), size=5)
@@ -360,6 +404,52 @@ def test_a_torn_table_is_answered_from_the_previous_generation_and_mended(store:
     assert set(store.names().entries) == {"a:latest", "c:latest"}
     assert store.names().generation == "current"
     assert (store.root / "index.json.damaged").read_bytes() == whole[: len(whole) // 2]
+
+
+def test_what_only_a_torn_table_still_names_is_not_freed(store: Store) -> None:
+    """A name was added, the table torn before anything else happened: its blobs are not garbage."""
+    add(store, "a:latest", b"one")
+    kept = add(store, "keep:latest", b"two")
+    torn = store.layout.index.read_bytes()[:-8]
+    store.layout.index.write_bytes(torn)
+    store.free(Digest(hexdigest) for hexdigest in blobs(store))
+    assert Digest.of(b"two").hex in blobs(store)
+    store.unlink(["a:latest"])
+    add(store, "c:latest", b"three")
+    store.unlink(["c:latest"])
+    store.free(Digest(hexdigest) for hexdigest in blobs(store))
+    assert {Digest.of(b"two").hex, kept.descriptor.digest.hex} <= blobs(store)
+    assert Digest.of(b"three").hex not in blobs(store)
+
+
+def test_every_torn_table_is_put_aside(store: Store) -> None:
+    add(store, "a:latest", b"one")
+    for number in range(3):
+        add(store, f"b{number}:latest", b"two")
+        store.layout.index.write_bytes(f"torn {number}".encode())
+        add(store, "c:latest", f"three {number}".encode())
+    assert [path.read_text() for path in store.layout.damaged_indexes] == ["torn 0", "torn 1", "torn 2"]
+
+
+def test_a_row_that_hides_what_it_names_stops_all_freeing(store: Store) -> None:
+    add(store, "a:latest", b"one")
+    add(store, "b:latest", b"two")
+    document = json.loads(store.layout.index.read_bytes())
+    document["manifests"][1]["size"] = "many"
+    store.layout.index.write_text(json.dumps(document))
+    assert store.unlink(["a:latest"]).freed_bytes == 0
+    assert Digest.of(b"two").hex in blobs(store)
+
+
+def test_names_that_others_wrote_without_a_tag_or_twice(store: Store) -> None:
+    first, second = add(store, "a:latest", b"one"), add(store, "b:latest", b"two")
+    document = json.loads(store.layout.index.read_bytes())
+    for row in document["manifests"]:
+        row["annotations"][mediatypes.REF_NAME] = "plain"
+    store.layout.index.write_text(json.dumps(document))
+    assert store.resolve(parse("plain")).descriptor == second.descriptor
+    store.link("plain", first.descriptor, source="create", linked=NOW, replace_rule=Replace.ANYTHING)
+    assert store.resolve(parse("plain")).descriptor == first.descriptor
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"[]", b"\0" * 100, b'{"schemaVersion":2,"manifests":3}'])
