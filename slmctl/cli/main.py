@@ -117,8 +117,9 @@ def run(arguments: list[str]) -> int:
         code = Exit.OK
         _abandon_stdout()
     except OSError as error:  # what was written did not arrive
-        code = _fail(_system_refusal(error), arguments)
+        code = Exit.FAILED
         _abandon_stdout()
+        print_error(_system_refusal(error), command="slmctl", as_json=False)
     return code
 
 

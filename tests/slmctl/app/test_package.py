@@ -203,3 +203,56 @@ def test_a_model_whose_manifest_is_damaged_is_listed_with_its_problem(store: Sto
     assert (row.name, row.size) == ("broken:latest", None)
     assert row.problem is not None
     assert Digest.parse(str(row.digest)) == descriptor.digest
+
+
+def test_an_index_that_multiplies_is_read_once(store: Store, tiny_model: Path) -> None:
+    """Levels of indexes that name the next one over and over again: each document counts once."""
+    row = make(store, "tiny", tiny_model)
+    for level in range(3):
+        document = {
+            "schemaVersion": 2,
+            "mediaType": mediatypes.OCI_INDEX,
+            "manifests": [{"mediaType": row.media_type, "digest": str(row.digest), "size": row.size}] * 5000,
+        }
+        link_document(store, f"level{level}:latest", document, mediatypes.OCI_INDEX)
+        row = store.resolve(parse(f"level{level}")).descriptor
+    assert len(find_package(store, parse("level2")).variants) == 1
+    link_document(
+        store,
+        "deep:latest",
+        {
+            "schemaVersion": 2,
+            "manifests": [{"mediaType": row.media_type, "digest": str(row.digest), "size": row.size}],
+        },
+        mediatypes.OCI_INDEX,
+    )
+    with pytest.raises(MalformedFile, match="too deeply"):
+        find_package(store, parse("deep"))
+
+
+def test_the_files_of_a_package_cannot_choose_names_in_the_workers_folder(
+    store: Store, settings: Settings, tiny_shards: list[Path]
+) -> None:
+    """Shards called after the socket and the lock of the runtime folder load all the same."""
+    descriptor = make(store, "shards", tiny_shards[0])
+
+    def rename(document: dict[str, Any]) -> None:
+        for layer, path in zip(document["layers"], ("a/e.sock", "b/lock", "c/lock"), strict=False):
+            layer["annotations"][mediatypes.MODELPACK_FILEPATH] = path
+
+    link_document(store, "renamed:latest", changed(store, descriptor, rename), mediatypes.OCI_MANIFEST)
+    package = find_package(store, parse("renamed"))
+    request = GenerateRequest(package=package, prompt="x", raw=True, parameters={"num_predict": 1})
+    assert isinstance(next(iter(generate(store, settings, request))), Loaded)
+
+
+@pytest.mark.parametrize("written", ["\x1b]0;x\x07", "UPPER", "a b", "x" * 65, ""])
+def test_an_id_that_is_none_gives_way_to_the_facts(store: Store, tiny_model: Path, written: str) -> None:
+    descriptor = make(store, "good", tiny_model)
+    document = changed(
+        store,
+        descriptor,
+        lambda document: document["annotations"].update({mediatypes.SLMCTL_VARIANT: written}),
+    )
+    link_document(store, "odd:latest", document, mediatypes.OCI_MANIFEST)
+    assert find_package(store, parse("odd")).variants[0].id == "gguf-f32"

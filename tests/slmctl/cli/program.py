@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,19 @@ class Program:
         cwd: Path | None = None,
     ) -> Outcome:
         """Run it to its end. Whatever happens: no traceback, and an error has a sentence."""
+        return self.run(self.command(*arguments), stdin=stdin, environment=environment, cwd=cwd)
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        stdin: bytes | None = None,
+        environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> Outcome:
+        """Run a command line that has slmctl in it, as `__call__` does."""
         done = subprocess.run(
-            self.command(*arguments),
+            command,
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from slmctl.cli.main import ALIASES, COMMANDS
-from tests.slmctl.cli.program import SCHEMAS, Program
+from tests.slmctl.cli.program import SCHEMAS, SCRIPT, Program
 
 
 def test_bare_slmctl_prints_a_short_help(slmctl: Program) -> None:
@@ -62,6 +64,8 @@ def test_every_command_has_a_help_and_a_schema(slmctl: Program, command: str) ->
         (("create", "x", "--from", "nosuch"), 3, "There is no model nosuch"),
         (("create", "x", "--from", "."), 2, "is a folder"),
         (("create", "x", "--from", "/dev/zero"), 2, "is not a regular file"),
+        (("create", "x", "--from", "a" * 300), 1, "cannot be looked at (File name too long)"),
+        (("create", "x", "--from", "~nosuchuser/x.gguf"), 1, "cannot be looked at"),
         (("create", "x", "--from", "a", "-f", "b"), 2, "exclude each other"),
         (("create", "./x", "--from", "a"), 2, "is a file"),
         (("show", "nosuch"), 3, "There is no model nosuch"),
@@ -104,13 +108,82 @@ def test_a_home_that_cannot_be_a_folder_is_named(slmctl: Program, tmp_path: Path
         assert "SLMCTL_HOME" in outcome.hint
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_home_without_write_permission_is_named(slmctl: Program, tmp_path: Path) -> None:
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0o500)
-    outcome = slmctl("cp", "a", "b", environment={"SLMCTL_HOME": str(locked)})
-    assert outcome.code == 3
-    assert slmctl("list", environment={"SLMCTL_HOME": str(locked)}).code == 0
+def test_a_home_without_permission_is_named(slmctl: Program, tmp_path: Path, tiny_model: Path) -> None:
+    """For root too, when it gives up the right to pass over permissions."""
+    prefix: list[str] = []
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("root needs setpriv to give up a right")
+        prefix = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    assert slmctl("create", "tiny", "--from", str(tiny_model)).code == 0
+    cases = {0o500: (0, "cannot be written"), 0o000: (1, "cannot be")}
+    folders = [path for path in (slmctl.store, *slmctl.store.rglob("*")) if path.is_dir()]
+    for mode, (readable, sentence) in cases.items():
+        for folder in folders:
+            folder.chmod(mode)
+        try:
+            listed = slmctl.run([*prefix, *slmctl.command("list")])
+            copied = slmctl.run([*prefix, *slmctl.command("cp", "tiny", "other")])
+        finally:
+            for folder in folders:
+                folder.chmod(0o755)
+        assert listed.code == readable
+        assert copied.code == 1
+        assert sentence in copied.err.splitlines()[0]
+        assert str(slmctl.store) in copied.err.splitlines()[0]
+        assert copied.hint
+
+
+def shell(slmctl: Program, script: str, **environment: str) -> tuple[int, str, str]:
+    """Run a line of sh in which $S is slmctl."""
+    done = subprocess.run(
+        ["sh", "-c", script],
+        env={**slmctl.environment, **environment, "S": str(SCRIPT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "said"),
+    [
+        ('"$S" list >&-', 0, ""),
+        ('"$S" list 2>&-', 0, ""),
+        ('"$S" show nosuch >&- 2>&-', 3, ""),
+        ('"$S" show nosuch 2>&-', 3, ""),
+        ('"$S" list <&-', 0, ""),
+        ('"$S" run nosuch <&-', 3, "no model nosuch"),
+        ('"$S" version >/dev/full', 1, "No space left"),
+        ('"$S" --help >/dev/full', 1, "No space left"),
+        ('"$S" list --json >/dev/full', 1, "No space left"),
+        ("\"$S\" create x --json --from $(printf '/tmp/\\377.gguf')", 3, ""),
+        ("\"$S\" run $(printf '\\377') x", 2, "not a model name"),
+    ],
+)
+def test_odd_streams_and_bytes_get_the_same_answers(
+    slmctl: Program, script: str, code: int, said: str
+) -> None:
+    found, out, err = shell(slmctl, script)
+    assert (found, "Traceback" in out + err) == (code, False), err
+    assert "inside slmctl failed" not in out + err
+    assert said in err
+
+
+def test_an_output_that_knows_only_ascii(slmctl: Program, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "Modelfile").write_text(f"FROM {tiny_model}\nSYSTEM \u65e5\u672c \u00fc\n", encoding="utf-8")
+    assert slmctl("create", "tiny", "-f", str(tmp_path / "Modelfile")).code == 0
+    code, out, err = shell(slmctl, '"$S" show tiny', PYTHONIOENCODING="ascii:strict")
+    assert (code, err) == (0, "")
+    assert "\\u65e5" in out
+
+
+def test_a_home_that_nobody_has(slmctl: Program) -> None:
+    assert slmctl("list", environment={"SLMCTL_HOME": "~nosuchuser/x"}).code == 2
+    code, _, err = shell(slmctl, 'unset HOME SLMCTL_HOME TMPDIR; "$S" version')
+    assert (code, err) == (0, "")
 
 
 def test_settings_come_from_the_environment_the_file_and_defaults(slmctl: Program) -> None:

@@ -278,6 +278,34 @@ def test_the_manifest_is_modelpack_and_its_facts_are_the_headers(slmctl: Program
     assert json.loads(manifest.annotations["dev.slmctl.facts"]) == shown
 
 
+def test_a_folder_does_not_hide_a_model(slmctl: Program, tiny_model: Path, tmp_path: Path) -> None:
+    digest = create(slmctl, "tiny", tiny_model)
+    (tmp_path / "tiny").mkdir()
+    again = slmctl("create", "again", "--from", "tiny", "--json", cwd=tmp_path)
+    assert again.json["digest"] == digest
+
+
+def test_what_strangers_wrote_cannot_steer_the_terminal(slmctl: Program, tiny_model: Path) -> None:
+    """Escape sequences and line breaks in a system message, a variant's id and a foreign name."""
+    text = f'FROM {tiny_model}\nSYSTEM """\x1b[31mred\x07\n\u202egnp.exe\n"""\n'
+    assert slmctl("create", "tiny", "-f", "-", stdin=text.encode()).code == 0
+    index = slmctl.store / "index.json"
+    document = json.loads(index.read_bytes())
+    document["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"] = (
+        "evil\nfalse:row\x1b]0;x\x07"
+    )
+    document["manifests"].append(
+        {**document["manifests"][0], "annotations": {"org.opencontainers.image.ref.name": "tiny:latest"}}
+    )
+    index.write_text(json.dumps(document))
+    for arguments in (("list",), ("show", "tiny")):
+        outcome = slmctl(*arguments)
+        assert outcome.code == 0
+        assert all(char.isprintable() or char == "\n" for char in outcome.out), outcome.out
+        assert "\x1b" not in outcome.out
+    assert len(slmctl("list").out.splitlines()) == 3
+
+
 def test_run_verify_finds_a_flipped_bit(slmctl: Program, tiny_model: Path) -> None:
     create(slmctl, "tiny", tiny_model)
     blob = slmctl.store / "blobs" / "sha256" / sha256(tiny_model.read_bytes()).hexdigest()
