@@ -24,7 +24,7 @@ from pathlib import Path
 from tests.processes import until, wait_until_gone, worker_of
 from tests.registry.formats.hostile import CORPUS
 from tests.slmctl.cli.program import REPOSITORY, Program
-from tools.random_model import GIGABYTE, write_random_model
+from tools.random_model import GIGABYTE, TINY, write_random_model
 
 RESULT = Path(__file__).parent / "results" / "limits.md"
 ENDLESS = ("--raw", "--max-tokens", "90000", "--ctx", "100000", "the")
@@ -94,8 +94,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="slm") as name:
         folder = Path(name)
         program = Program(folder / "home", folder)
-        for model, shape in (("tiny", {}), ("gigabyte", {"shape": GIGABYTE})):
-            write_random_model(folder / f"{model}.gguf", **shape)
+        for model, shape in (("tiny", TINY), ("gigabyte", GIGABYTE)):
+            write_random_model(folder / f"{model}.gguf", shape=shape)
             assert program("create", model, "--from", str(folder / f"{model}.gguf"), "--move").code == 0
         rows = [
             Row(
