@@ -105,8 +105,7 @@ def wants_traceback() -> bool:
 def user_data_folder(environment: Mapping[str, str], platform: str) -> Path:
     """Where slmctl keeps its state by default: the same folder as platformdirs' user_data_path("slmctl").
 
-    Written out because platformdirs costs as much start-up time as all of `slmctl list`; a test holds the two
-    against each other.
+    Written out because `slmctl list` must start fast; a test holds the two against each other.
     """
     try:
         home = Path(environment["HOME"]) if environment.get("HOME") else Path.home()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -60,17 +61,17 @@ def test_the_child_gets_what_it_is_given_and_nothing_else() -> None:
     reader, writer = os.pipe()
     code = (
         f"import os; os.write({writer}, b'x'); "
-        "print(sorted(os.environ), os.getsid(0) == os.getpid(), sorted(os.listdir('/proc/self/fd')))"
+        "import json; print(json.dumps([sorted(os.environ), os.getsid(0) == os.getpid(), os.listdir('/proc/self/fd')]))"
     )
     out = finish(launch([sys.executable, "-I", "-c", code], env={"A": "1"}, pass_fds=[writer]))
     os.close(writer)
     assert os.read(reader, 2) == b"x"
     os.close(reader)
-    environ, session, fds = out.decode().replace("] ", "]|").replace("True ", "True|").strip().split("|")
-    assert set(eval(environ)) <= {"A", "LC_CTYPE"}  # Python sets the locale itself
-    assert session == "True"
-    assert {"0", "1", "2", str(writer)} <= set(eval(fds))
-    assert len(eval(fds)) == 5  # and the listing's own
+    environ, leads_session, fds = json.loads(out)
+    assert set(environ) <= {"A", "LC_CTYPE"}  # Python sets the locale itself
+    assert leads_session is True
+    assert {"0", "1", "2", str(writer)} <= set(fds)
+    assert len(fds) == 5  # and the listing's own
 
 
 def test_what_cannot_be_started_is_told_to_the_caller() -> None:

@@ -428,8 +428,9 @@ def test_a_file_that_is_no_descriptor(base: Path, tiny_model: Path) -> None:
     request = LaunchRequest(model=fd_path(99), context_length=512)
     with llama_launch(base, tiny_model) as launch:
         launch = dataclasses.replace(launch, document=LLAMA_CPP.command(request))
-        with Worker(launch) as worker, pytest.raises(SlmctlError) as caught:
+        with Worker(launch) as worker, pytest.raises(MalformedFile) as caught:
             worker.ensure_ready(DEADLINE_SECONDS)
+    assert "no GGUF file" in caught.value.message
     assert "/proc" not in caught.value.message
 
 

@@ -118,7 +118,7 @@ def test_what_a_death_at_load_says(base: Path, code: int, error: type[SlmctlErro
 
 
 def test_callers_patience_is_not_the_start_timeout(base: Path) -> None:
-    with Worker(fake_launch(base, "--load-seconds", "0.3")) as worker:
+    with Worker(fake_launch(base, "--load-seconds", "2")) as worker:
         with pytest.raises(EngineNotReady):
             worker.ensure_ready(0.01)
         assert worker.state is State.STARTING

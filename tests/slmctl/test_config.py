@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import platformdirs
 import pytest
 from platformdirs.macos import MacOS
 from platformdirs.unix import Unix
@@ -17,4 +16,3 @@ def test_the_default_home_is_platformdirs(monkeypatch: pytest.MonkeyPatch, data_
     assert user_data_folder(environment, "linux") == Path(Unix("slmctl").user_data_dir)
     if not data_home:  # platformdirs honours XDG_DATA_HOME on macOS too, in some versions
         assert user_data_folder(environment, "darwin") == Path(MacOS("slmctl", appauthor=False).user_data_dir)
-    assert platformdirs.user_data_path is not None

@@ -124,4 +124,4 @@ def test_memory_and_time_in_a_process_of_its_own(tmp_path: Path) -> None:
     measured = json.loads(done.stdout)
     assert measured["seconds"].keys() == sizes.keys()
     assert 0 < measured["growth_bytes"] < 64 * 1024 * 1024
-    assert all(seconds < 1.0 for seconds in measured["seconds"].values()), measured["seconds"]
+    assert all(seconds < 10.0 for seconds in measured["seconds"].values()), measured["seconds"]
