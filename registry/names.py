@@ -91,7 +91,7 @@ class ModelRef:
     @property
     def short_name(self) -> str:
         """The full name without a tag that says nothing; for messages."""
-        return self.full_name.removesuffix(f":{DEFAULT_TAG}")
+        return short_name(self.full_name)
 
     def __str__(self) -> str:
         """Text that parses to this value again."""
@@ -138,6 +138,25 @@ def parse_name(text: str) -> ModelRef:
     if ref.source is Source.FILE:
         _ = ref.full_name  # raises, with the sentence
     return ref
+
+
+def parse_new_name(text: str) -> ModelRef:
+    """Read the name that a model is to get: like `parse_name`, but without a digest."""
+    ref = parse_name(text)
+    if ref.digest is not None:
+        at = text.rindex("@")
+        raise _invalid(
+            text,
+            (at, len(text)),
+            "A new name cannot be pinned to a digest",
+            "Leave out the @sha256:... part.",
+        )
+    return ref
+
+
+def short_name(full_name: str) -> str:
+    """A full name without a tag that says nothing."""
+    return full_name.removesuffix(f":{DEFAULT_TAG}")
 
 
 def _is_path(text: str) -> bool:

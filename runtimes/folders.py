@@ -142,13 +142,32 @@ def _usable_base(candidate: Path) -> tuple[Path, bool]:
     found = base.lstat()
     if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == 0o700:
         return base, False
-    private = Path(tempfile.mkdtemp(prefix="slmctl-", dir=candidate))
+    _sweep_private_bases(candidate)
+    private = Path(tempfile.mkdtemp(prefix=_private_prefix(), dir=candidate))
     try:
         _check_length(private)
     except _Refused:
         private.rmdir()
         raise
     return private, True
+
+
+def _private_prefix() -> str:
+    return f"slmctl-{os.geteuid()}-"
+
+
+def _sweep_private_bases(candidate: Path) -> None:
+    """Remove the private bases of crashed owners: those of ours in which no folder is left."""
+    with os.scandir(candidate) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(_private_prefix())]
+    for name in names:
+        base = candidate / name
+        found = base.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            continue
+        with contextlib.suppress(OSError):
+            if sweep(base) and not any(path.name.startswith(_PREFIX) for path in base.iterdir()):
+                _remove_tree(base)
 
 
 def _check_parent(candidate: Path) -> None:

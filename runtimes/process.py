@@ -10,6 +10,7 @@ Nobody looks at the state and then acts: callers ask `ensure_ready`, and are tol
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import enum
@@ -20,6 +21,7 @@ import signal
 import subprocess
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -128,13 +130,15 @@ class Worker:
         return log.text() if log is not None else ""
 
     def start(self) -> None:
-        """Start the child and return at once; a second call does nothing.
+        """Start the child and return at once; a second call does nothing. What still lives when the
+        interpreter ends is stopped then.
 
         Raises OperationFailed without a runtime folder, EngineStartFailed when the program cannot be run.
         """
         with self._changed:
             if self._process is not None or self._state is not State.STARTING:
                 return
+            atexit.register(_stop_the_living)  # once more does no harm
             folder = RuntimeFolder.create(self._launch.folder_candidates)
             endpoint = Endpoint(folder.socket, secrets.token_hex(32))
             process: subprocess.Popen[bytes] | None = None
@@ -159,7 +163,7 @@ class Worker:
         """Hand the new child to its threads; the watcher owns it once it runs, and not before."""
         assert process.stdout is not None
         assert process.stderr is not None
-        log = LogTail([process.stdout, process.stderr])
+        log = LogTail([process.stdout, process.stderr])  # owns the two pipes from here on
         starting = threading.Thread(
             target=self._await_readiness,
             args=(process, endpoint, document),
@@ -172,6 +176,7 @@ class Worker:
             name="slmctl-worker-watcher",
             daemon=True,
         )
+        _LIVING.add(self)
         starting.start()
         watcher.start()
         self._log = log
@@ -242,7 +247,14 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        interruption: BaseException | None = None
+        while not self.ended.is_set():
+            try:
+                self.stop(grace_seconds=5.0 if interruption is None else 0.0)
+            except (KeyboardInterrupt, SystemExit) as another:  # first put away what was started
+                interruption = another
+        if interruption is not None and error is None:
+            raise interruption
 
     def _stop_unstarted(self) -> None:
         if self._end is None:
@@ -334,6 +346,7 @@ class Worker:
                 self._state = end.state
                 self._changed.notify_all()
             self.ended.set()
+            _LIVING.discard(self)
         if self._on_end is not None:
             self._on_end(end)
 
@@ -353,14 +366,22 @@ class Worker:
         return Ended(state=State.CRASHED, returncode=returncode, explanation=explanation)
 
 
+_LIVING: weakref.WeakSet[Worker] = weakref.WeakSet()
+
+
+def _stop_the_living() -> None:
+    """At the interpreter's end: an interrupt at a bad moment may have left a worker without its owner."""
+    for worker in list(_LIVING):
+        worker.stop(grace_seconds=0.0)
+
+
 def _put_down(process: subprocess.Popen[bytes]) -> None:
     """End a child that nobody watches yet."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    for pipe in (process.stdin, process.stdout, process.stderr):
-        if pipe is not None:
-            pipe.close()
+    if process.stdin is not None:
+        process.stdin.close()  # a LogTail has the other two, or they go with the process object
 
 
 _STOPPED = Explanation(sentence="The engine was stopped.", error=EngineStopped)

@@ -57,7 +57,8 @@ def _fields(sampling: Sampling, *, limit_field: str) -> dict[str, object]:
     fields: dict[str, object] = {name: getattr(sampling, name) for name in _SAME_NAME}
     fields["n_keep"] = sampling.num_keep
     if sampling.seed is not None:
-        fields["seed"] = _RANDOM_SEED if sampling.seed < 0 else sampling.seed & 0xFFFFFFFF
+        seed = sampling.seed & 0xFFFFFFFF
+        fields["seed"] = _RANDOM_SEED if sampling.seed < 0 else min(seed, _RANDOM_SEED - 1)
     if sampling.num_predict is not None:
         # Ollama: -1 without end, -2 until the context is full; llama-server stops there for both
         fields[limit_field] = sampling.num_predict if sampling.num_predict > 0 else -1

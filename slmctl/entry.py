@@ -6,6 +6,8 @@ intruder gets a sentence and not a traceback from somewhere inside it.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +18,7 @@ _NEIGHBOURS = ("registry", "modelfiles", "runtimes")
 
 def main() -> NoReturn:
     """The console script."""
+    _open_closed_streams()
     try:
         if complaint := find_intruder(Path(__file__).parent.parent):
             sys.stderr.write(f"slmctl: {complaint}\n  Install slmctl by itself: 'uv tool install slmctl' or ")
@@ -23,9 +26,20 @@ def main() -> NoReturn:
             sys.exit(1)
         from slmctl.cli.main import run  # not before the look around
 
-        sys.exit(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
     except KeyboardInterrupt:  # while the modules were still being read
-        sys.exit(130)
+        code = 130
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left is the interpreter's own end
+    sys.exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Put /dev/null where stdin, stdout or stderr is closed: the next file would get its number."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def find_intruder(home: Path) -> str | None:

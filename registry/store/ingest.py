@@ -4,8 +4,8 @@
 
 A file of the user's is taken by reflink where the file system has that (FICLONE on Linux, clonefile on
 macOS), else by one copy; never by hard link, because the inode would stay the user's and a later write to it
-would change a verified blob. A move renames the file in, last of all and only when nobody else can hold its
-inode; until the name is linked it can be undone.
+would change a verified blob. The one exception is a move: the file gets a second name in the store, and loses
+its first when the model is named, if nobody else can hold its inode; until then nothing is lost.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -71,6 +70,14 @@ class SourceFile:
     def size(self) -> int:
         return self.status.st_size
 
+    def is_at(self, path: Path) -> bool:
+        """Whether `path` names this very file."""
+        try:
+            found = path.lstat()
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == (self.status.st_dev, self.status.st_ino)
+
     def check_unchanged(self) -> None:
         """Raise OperationFailed if the file was written to since it was opened."""
         now = os.fstat(self.fd)
@@ -94,53 +101,6 @@ def hash_open_file(fd: int, progress: Progress = _no_progress) -> tuple[Digest, 
     return Digest(hasher.hexdigest()), position
 
 
-@dataclass(slots=True, kw_only=True)
-class Move:
-    """A user's file on its way into the store: hashed and flushed, and still where it was.
-
-    `blob` is the final path that it will be renamed to; None where a blob of these bytes is there already, so
-    that the file only has to go.
-    """
-
-    source: SourceFile
-    digest: Digest
-    blob: Path | None
-
-    def carry_out(self) -> None:
-        """Rename the file to its blob. The store's lock is held exclusively: nobody can name it yet."""
-        if self.blob is None or self.blob.exists():
-            self.blob = None
-            return
-        self._check_same_inode()
-        os.fchmod(self.source.fd, 0o444)
-        try:
-            self.source.path.rename(self.blob)
-            self.source.check_unchanged()
-        except BaseException:
-            self.undo()
-            raise
-
-    def undo(self) -> None:
-        """Give the file back as it was. The lock is still held, so nothing names the blob."""
-        if self.blob is not None:
-            with suppress(OSError):
-                if not self.source.path.exists() and self.blob.exists():
-                    self.blob.rename(self.source.path)
-                os.fchmod(self.source.fd, stat.S_IMODE(self.source.status.st_mode))
-
-    def finish(self) -> None:
-        """The name is linked: remove what the store has a copy of."""
-        if self.blob is None:
-            self._check_same_inode()
-            self.source.path.unlink()
-        flush_folder(self.source.path.absolute().parent)
-
-    def _check_same_inode(self) -> None:
-        now = self.source.path.lstat()
-        if (now.st_dev, now.st_ino) != (self.source.status.st_dev, self.source.status.st_ino):
-            raise OperationFailed(f"The file {_shown(self.source.path)} was replaced while it was read.")
-
-
 class Ingest:
     """Puts blobs into `blobs/sha256` by way of `ingest/`, for the owner of a lease."""
 
@@ -156,7 +116,7 @@ class Ingest:
         """Store a small blob."""
         digest = Digest.of(data)
         lease.add(digest)
-        if not self._present(digest, len(data)):
+        if not self._intact(digest, len(data)):
             with self._temporary(lease) as (path, fd):
                 write_all(fd, data)
                 self._commit(path, fd, digest, len(data))
@@ -193,49 +153,87 @@ class Ingest:
             self._commit(path, fd, digest, size)
         return digest
 
-    def prepare_move(
+    def share_file(
         self, source: SourceFile, lease: Lease, *, check: Check, progress: Progress = _no_progress
-    ) -> Move:
-        """Get everything ready to take a user's file by renaming it, without touching it yet.
+    ) -> Digest:
+        """Make a user's file the blob by a second name for its inode: the first half of a move.
 
-        Where the inode cannot become the store's alone (another file system, another owner, a second hard
-        link) it is copied now, and what is left for later is the removal of the original.
+        The second half is `remove_source` once the model is named, or `restore_source` when that failed;
+        until then the file is where it was, and read-only. Where the inode cannot become the store's alone
+        (another file system, another owner, other names or writers of it) the file is copied instead.
         """
+        if source.path.resolve().is_relative_to(self._blobs.parent.parent.resolve()):
+            raise UsageError(f"{_shown(source.path)} lies in the store already.", hint="Leave out --move.")
         check(source.fd)
-        ours = source.status.st_nlink == 1 and source.status.st_uid == os.geteuid()
-        same_disk = source.status.st_dev == self._ingest.stat().st_dev
-        if not (ours and same_disk):
-            digest = self.take_file(source, lease, check=check, progress=progress)
-            return Move(source=source, digest=digest, blob=None)
         digest, size = hash_open_file(source.fd, progress)
         source.check_unchanged()
         lease.add(digest)
+        if self._intact(digest, size) or not self._can_share(source, digest):
+            return self.take_file(source, lease, check=check)
         flush_file(source.fd)
-        present = self._present(digest, size)
-        return Move(source=source, digest=digest, blob=None if present else self.path_of(digest))
+        path = self._ingest / lease.temporary()
+        try:
+            os.link(source.path, path, follow_symlinks=False)
+        except OSError:  # a file system without links
+            return self.take_file(source, lease, check=check)
+        try:
+            if not source.is_at(path):
+                raise OperationFailed(f"The file {_shown(source.path)} was replaced while it was read.")
+            self._commit(path, source.fd, digest, size)
+            source.check_unchanged()
+        finally:
+            path.unlink(missing_ok=True)
+        return digest
+
+    def remove_source(self, source: SourceFile) -> None:
+        """The second half of a move; raises OSError when the file cannot be removed."""
+        if source.is_at(source.path):
+            source.path.unlink()
+            flush_folder(source.path.absolute().parent)
+
+    def restore_source(self, source: SourceFile, digest: Digest) -> None:
+        """Give the file its mode back, unless somebody else's model needs the blob that it shares."""
+        if not source.is_at(self.path_of(digest)):
+            os.fchmod(source.fd, stat.S_IMODE(source.status.st_mode))
+
+    def _can_share(self, source: SourceFile, digest: Digest) -> bool:
+        """Whether nobody else can write to the file: no other name, owner or open descriptor."""
+        names = 2 if source.is_at(self.path_of(digest)) else 1  # two after a move that was cut short
+        if source.status.st_nlink != names or source.status.st_uid != os.geteuid():
+            return False
+        if source.status.st_dev != self._ingest.stat().st_dev:
+            return False
+        return not _is_open_for_writing(source.fd)
 
     def _already_stored(self, source: SourceFile, lease: Lease, progress: Progress) -> Digest | None:
         """The digest of `source` if its blob is here: saves a copy when a model is made anew."""
         with os.scandir(self._blobs) as blobs:
             if not any(_size(blob) == source.size for blob in blobs):
                 return None
-        digest, size = hash_open_file(source.fd)
+        digest, size = hash_open_file(source.fd, progress)
         source.check_unchanged()
         lease.add(digest)
-        if not self._present(digest, size):
+        # a blob that shares the file's inode (a move that was cut short) is replaced by a copy of our own
+        if source.is_at(self.path_of(digest)) or not self._intact(digest, size):
             return None
-        progress(size)
         return digest
 
-    def _present(self, digest: Digest, size: int) -> bool:
-        """Whether the blob is at its final path, durably. Ask only after the lease lists it."""
+    def _intact(self, digest: Digest, size: int) -> bool:
+        """Whether the blob is at its final path, with these very bytes, durably.
+
+        Ask only after the lease lists it. Whoever asks has the bytes: a blob that rotted is replaced by them.
+        """
         with self._locks.shared():
             try:
-                status = self.path_of(digest).lstat()
-            except FileNotFoundError:
+                fd = os.open(self.path_of(digest), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except OSError:
                 return False
-        if not stat.S_ISREG(status.st_mode) or status.st_size != size:
-            return False
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) or status.st_size != size or hash_open_file(fd)[0] != digest:
+                return False
+        finally:
+            os.close(fd)
         flush_folder(self._blobs)  # whoever put it there may have died before doing so
         return True
 
@@ -251,12 +249,8 @@ class Ingest:
                 path.unlink()  # gone when it was committed
 
     def _commit(self, path: Path, fd: int, digest: Digest, size: int) -> None:
-        """Make the whole, verified file at `path` the blob `digest`."""
+        """Make the whole, verified file at `path` the blob `digest`, in the place of whatever is there."""
         with self._locks.writer(digest):
-            if self._present(digest, size):
-                with suppress(FileNotFoundError):
-                    path.unlink()
-                return
             os.fchmod(fd, 0o444)
             flush_file(fd)
             with self._locks.shared():
@@ -269,6 +263,18 @@ def _size(blob: os.DirEntry[str]) -> int | None:
         return blob.stat(follow_symlinks=False).st_size
     except FileNotFoundError:
         return None  # removed since the folder was read
+
+
+def _is_open_for_writing(fd: int) -> bool:
+    """Whether anybody can still write to an open file: then Linux grants no read lease (fcntl(2))."""
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return False
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN  # other errors: a file system without leases
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
 
 
 def _clone(source: SourceFile, path: Path, fd: int) -> bool:

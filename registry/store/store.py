@@ -10,8 +10,8 @@ import difflib
 import enum
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -31,9 +31,9 @@ from registry.errors import (
 from registry.manifest import MAX_MANIFEST_BYTES, Descriptor, Index, Manifest, parse
 from registry.names import DEFAULT_TAG, ModelRef
 from registry.store import gc
-from registry.store.durable import flush_folder, replace_file, store_errors, write_file
+from registry.store.durable import replace_file, store_errors, write_file
 from registry.store.index import MAX_INDEX_BYTES, Entry, NameTable
-from registry.store.ingest import Check, Ingest, Move, Progress, SourceFile, hash_open_file
+from registry.store.ingest import Check, Ingest, Progress, SourceFile, hash_open_file
 from registry.store.layout import Layout
 from registry.store.leases import Lease
 from registry.store.locks import Locks
@@ -66,7 +66,7 @@ class Session:
         self._ingest = Ingest(store.layout.blobs, store.layout.ingest, locks)
         self._lease = lease
         self._locks = locks
-        self._moves: list[Move] = []
+        self._moved: list[tuple[SourceFile, Digest]] = []
 
     def keep(self, digests: Iterable[Digest]) -> None:
         """Keep blobs that are in the store from being collected while this session lasts.
@@ -92,22 +92,31 @@ class Session:
             return self._ingest.take_file(source, self._lease, check=check, progress=progress or _silent)
 
     def move(self, source: SourceFile, *, check: Check, progress: Progress | None = None) -> Digest:
-        """Store a user's file and leave nothing at its path, once `link` has named it.
+        """Store a user's file; `finish_moves` removes the original, `undo_moves` leaves it as it was.
 
-        Until then it stays where it is; the source must be open until then.
+        The source must be open until then.
         """
         with store_errors(self._store.root):
-            move = self._ingest.prepare_move(source, self._lease, check=check, progress=progress or _silent)
-        self._moves.append(move)
-        return move.digest
+            digest = self._ingest.share_file(source, self._lease, check=check, progress=progress or _silent)
+        self._moved.append((source, digest))
+        return digest
 
-    def link(
-        self, name: str, descriptor: Descriptor, *, source: str | None, linked: str, replace_rule: Replace
-    ) -> Entry:
-        """Carry out the moves and name the result in one step: all of it, or nothing. See `Store.link`."""
-        return self._store.link(
-            name, descriptor, source=source, linked=linked, replace_rule=replace_rule, moves=self._moves
-        )
+    def finish_moves(self) -> list[Path]:
+        """The model is named: remove the originals. Gives those that could not be removed."""
+        left = []
+        for source, _ in self._moved:
+            try:
+                self._ingest.remove_source(source)
+            except OSError:
+                left.append(source.path)
+        self._moved = []
+        return left
+
+    def undo_moves(self) -> None:
+        """The model was not named, and its blobs are collected: the originals are as they were."""
+        for source, digest in self._moved:
+            with suppress(OSError):
+                self._ingest.restore_source(source, digest)
 
 
 def _silent(_: int) -> None:
@@ -265,31 +274,26 @@ class Store:
         self.prepare()
         with store_errors(self.root), self._locks.shared():
             lease = Lease(self.layout.leases, purpose=purpose)
+        session = Session(self, lease, self._locks)
         try:
-            yield Session(self, lease, self._locks)
+            yield session
         except BaseException:
             lease.end()
             with suppress(StoreUnusable, NoSpace):
                 self.free(lease.digests)
+            session.undo_moves()
             raise
         finally:
             lease.end()
 
     def link(
-        self,
-        name: str,
-        descriptor: Descriptor,
-        *,
-        source: str | None,
-        linked: str,
-        replace_rule: Replace,
-        moves: Sequence[Move] = (),
+        self, name: str, descriptor: Descriptor, *, source: str | None, linked: str, replace_rule: Replace
     ) -> Entry:
         """Point `name` at a manifest that is in the store; gives the entry as it now stands.
 
         A name that differs only in case is the same name and keeps its spelling. Raises NameTaken when the
         name exists, points elsewhere, and `replace_rule` does not allow it to move. What it pointed at and
-        nothing else needs is freed. `moves` are carried out first, and undone when anything fails.
+        nothing else needs is freed.
         """
         entry = Entry(name=name, descriptor=descriptor, source=source, linked=linked)
         with store_errors(self.root), self._locks.exclusive():
@@ -301,18 +305,9 @@ class Store:
             if not self.layout.blob(descriptor.digest).exists():
                 raise NotFound(f"The manifest {descriptor.digest} is not in the store any more.")
             names = names.with_entry(entry)
-            with ExitStack() as undo:
-                for move in moves:
-                    move.carry_out()
-                    undo.callback(move.undo)
-                if moves:
-                    flush_folder(self.layout.blobs)
-                self._write_names(names)
-                undo.pop_all()
+            self._write_names(names)
             if old is not None and old.descriptor.digest != descriptor.digest:
                 self._free_entries(names, [old])
-        for move in moves:
-            move.finish()
         return entry
 
     def unlink(self, names_to_remove: Iterable[str]) -> Removed:
@@ -357,6 +352,7 @@ class Store:
             except OSError:  # a file system without hard links
                 write_file(kept, layout.index.read_bytes())
             kept.rename(layout.previous_index)
+            kept.unlink(missing_ok=True)  # renaming one name of a file over another of the same does nothing
         elif layout.index.exists():
             layout.index.rename(layout.free_damaged_path())
         replace_file(layout.ingest / "index.json.new", layout.index, names.to_bytes())

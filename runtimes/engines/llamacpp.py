@@ -58,11 +58,14 @@ class LlamaCpp:
         _check_choice("KV cache type", request.cache_type_k, CACHE_TYPES)
         _check_choice("KV cache type", request.cache_type_v, CACHE_TYPES)
         _check_choice("pooling", request.pooling, POOLING_TYPES)
-        if request.context_length < 1 or request.parallel < 1:
-            raise UsageError("The context length and the number of parallel requests must be at least 1.")
+        if request.context_length < 2 or request.parallel < 1:
+            raise UsageError(
+                f"A context of {request.context_length} tokens is too short.",
+                hint="llama.cpp takes 2 or more.",
+            )
         for what, value, low, high in (
             ("number of threads (num_thread)", request.threads, 1, 512),
-            ("batch (num_batch)", request.batch, 1, 2**31 - 1),
+            ("batch (num_batch)", request.batch, 2, 2**31 - 1),
             ("main GPU (main_gpu)", request.main_gpu, 0, 64),
             ("number of GPU layers (num_gpu)", request.gpu_layers, -1, 2**31 - 1),
         ):
@@ -133,7 +136,7 @@ class _Meaning(NamedTuple):
 
 _LOG_HINT = "Run it again with --verbose to see the engine's own words."
 _SMALLER_HINT = "Use a smaller context, a smaller quantization or a smaller model."
-_BROKEN_HINT = "Get the file again; `slmctl verify` tells whether its bytes are the published ones."
+_BROKEN_HINT = "Get the file again; `slmctl run --verify` tells whether the store's bytes are damaged."
 
 # the first that fits wins: the specific before the general
 _MEANINGS = (
@@ -237,7 +240,7 @@ _MEANINGS = (
             r"failed to (?:parse|initialize) chat template|chat template .{0,40}(?:parsing|not supported)"
         ),
         "llama.cpp cannot read the model's chat template.",
-        "Give the model another template with TEMPLATE in a Modelfile.",
+        "Run it with --raw, which needs no template.",
     ),
     _Meaning(
         re.compile(r"couldn't bind|bind\(\) failed|Address already in use|failed to bind"),

@@ -22,7 +22,7 @@ from registry.names import ModelRef, Source, parse
 from registry.store.index import Entry
 from registry.store.ingest import SourceFile
 from registry.store.store import Replace, Session, Store, check_replaceable
-from slmctl.app.events import ByteCounter, OnEvent, ignore
+from slmctl.app.events import ByteCounter, Note, OnEvent, ignore
 from slmctl.app.models import find_package
 from slmctl.app.package import SPEC_PATH, Package, PackageFile, Variant, weight_path, write_variant
 
@@ -81,13 +81,15 @@ def create(store: Store, request: CreateRequest, *, now: str, on_event: OnEvent 
             spec=merge(base.spec, request.spec),
             licenses=base.licenses,
         )
-        entry = session.link(
+        entry = store.link(
             request.name.full_name,
             descriptor,
             source=CREATED_HERE,
             linked=now,
             replace_rule=Replace.ANYTHING if request.force else Replace.SAME_SOURCE,
         )
+        for path in session.finish_moves():
+            on_event(Note(text=f"{path} is in the store now, but the file could not be removed."))
     return Created(entry=entry, variant=variant)
 
 

@@ -49,5 +49,5 @@ class ByteCounter:
         self._done = 0
 
     def __call__(self, count: int) -> None:
-        self._done += count
+        self._done = min(self._done + count, self._total)  # what is read twice counts once
         self._on_event(Progress(stage=self._stage, item=self._item, done=self._done, total=self._total))

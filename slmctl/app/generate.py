@@ -88,6 +88,11 @@ def generate(
         spec = _with_request(variant.spec, request)
         context = _context_length(spec.parameters, settings, model.facts)
         started = time.monotonic()
+        trained = model.facts.trained_context
+        if trained is not None and context > trained:
+            note = f"{package.name} was trained for {trained} tokens of context; it gets no more."
+            on_event(Note(text=note))
+            context = trained
         worker = stack.enter_context(Worker(_launch(engine, settings, model, spec.parameters, context)))
         stack.enter_context(_last_words(worker, on_event))
         endpoint = worker.ensure_ready()
@@ -101,7 +106,7 @@ def generate(
         )
         if not request.raw and not model.has_chat_template:
             on_event(Note(text=f"{package.name} has no chat template; the prompt is sent as plain text."))
-        question = _question(request, spec, model.has_chat_template)
+        question = _question(request, spec, context, model.has_chat_template)
         yield from Client(endpoint, worker).stream(question)
 
 
@@ -163,7 +168,7 @@ def _with_request(spec: ModelSpec, request: GenerateRequest) -> ModelSpec:
 def _context_length(parameters: Mapping[str, ParameterValue], settings: Settings, facts: ModelFacts) -> int:
     """What was asked for, else 4,096 or what the model was trained for if that is less."""
     asked = parameters.get("num_ctx", settings.context_length)
-    if isinstance(asked, int):
+    if isinstance(asked, int) and asked != 0:  # 0 is Ollama's way to say: as usual
         if asked < 1:
             raise UsageError(f"A context of {asked} tokens is none.", hint="Ask for at least 1 token.")
         return asked
@@ -210,8 +215,10 @@ def _usable_cpus() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def _question(request: GenerateRequest, spec: ModelSpec, has_chat_template: bool) -> protocol.HttpRequest:
-    sampling = sampling_of(spec.parameters)
+def _question(
+    request: GenerateRequest, spec: ModelSpec, context: int, has_chat_template: bool
+) -> protocol.HttpRequest:
+    sampling = sampling_of(spec.parameters, context)
     if request.raw:
         return protocol.completion_request(request.prompt, sampling)
     if not has_chat_template:
@@ -225,9 +232,10 @@ def _messages(system: str | None, prompt: str) -> Sequence[Mapping[str, object]]
     return [*messages, {"role": "user", "content": prompt}]
 
 
-def sampling_of(parameters: Mapping[str, ParameterValue]) -> Sampling:
+def sampling_of(parameters: Mapping[str, ParameterValue], context: int) -> Sampling:
     """The parameters that say how to sample; the others say how to load."""
     stop = parameters.get("stop")
+    last = _whole(parameters, "repeat_last_n")
     return Sampling(
         temperature=_number(parameters, "temperature"),
         top_k=_whole(parameters, "top_k"),
@@ -235,7 +243,7 @@ def sampling_of(parameters: Mapping[str, ParameterValue]) -> Sampling:
         min_p=_number(parameters, "min_p"),
         typical_p=_number(parameters, "typical_p"),
         repeat_penalty=_number(parameters, "repeat_penalty"),
-        repeat_last_n=_whole(parameters, "repeat_last_n"),
+        repeat_last_n=context if last == -1 else last,  # Ollama: -1 is the whole context
         presence_penalty=_number(parameters, "presence_penalty"),
         frequency_penalty=_number(parameters, "frequency_penalty"),
         seed=_whole(parameters, "seed"),

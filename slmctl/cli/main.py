@@ -19,7 +19,7 @@ from typing import NoReturn
 
 import click
 
-from registry.errors import OperationFailed, SlmctlError, UsageError
+from registry.errors import BadContent, EngineFailed, OperationFailed, SlmctlError, UsageError
 from slmctl import __version__, config
 from slmctl.cli.exits import Exit, exit_code
 from slmctl.cli.render import print_error
@@ -40,12 +40,24 @@ ALIASES = {"ls": "list", "tag": "cp"}
 _EPILOG = 'First steps: slmctl create NAME --from FILE.gguf, then slmctl run NAME "Hello!"'
 
 
-class Terminated(BaseException):
+class Interrupted(OperationFailed):
+    code = "interrupted"
+
+
+_HINTS: tuple[tuple[type[SlmctlError], str], ...] = (
+    (EngineFailed, "Run it again with --verbose to see the engine's own words."),
+    (BadContent, "Get the file again from where it came from."),
+    (Interrupted, "Run it again when you want it done."),
+)
+"""What to do about errors that come without a hint of their own."""
+
+
+class Terminated(SystemExit):
     """SIGTERM or SIGHUP came; raised in the main thread so that everything is put away on the way out."""
 
     def __init__(self, code: Exit) -> None:
-        super().__init__(code)
-        self.code = code
+        super().__init__(int(code))
+        self.exit = code
 
 
 class LazyGroup(click.Group):
@@ -118,8 +130,11 @@ def run(arguments: list[str]) -> int:
         _abandon_stdout()
     except OSError as error:  # what was written did not arrive
         code = Exit.FAILED
-        _abandon_stdout()
-        print_error(_system_refusal(error), command="slmctl", as_json=False)
+        if error.filename is None:  # of a stream, most likely of stdout
+            _abandon_stdout()
+            print_error(_system_refusal(error), command="slmctl", as_json=False)
+        else:
+            _fail(_system_refusal(error), arguments)
     return code
 
 
@@ -140,11 +155,9 @@ def _run(arguments: list[str]) -> int:
     except click.ClickException as error:
         return _fail(OperationFailed(_sentence(error.format_message())), arguments)
     except (KeyboardInterrupt, click.Abort):
-        if sys.stderr.isatty():
-            sys.stderr.write("\n")  # behind the terminal's ^C
-        return Exit.SIGINT
-    except Terminated as error:
-        return error.code
+        return _interrupted(Exit.SIGINT, arguments)
+    except Terminated as terminated:
+        return _interrupted(terminated.exit, arguments)
     except OSError:
         raise  # of stdout: everything else has a sentence by now
     except Exception as error:  # noqa: BLE001 - the last line of defence: a sentence, not a traceback
@@ -159,12 +172,22 @@ def _terminate(code: Exit) -> Callable[[int, FrameType | None], NoReturn]:
     return handler
 
 
+def _interrupted(code: Exit, arguments: list[str]) -> Exit:
+    """No sentence: who sent the signal knows. A program that waits for a document gets one."""
+    if "--json" in arguments:
+        _fail(Interrupted("The command was interrupted."), arguments)
+    elif sys.stderr.isatty():
+        sys.stderr.write("\n")  # behind the terminal's ^C
+    return code
+
+
 def _fail(error: SlmctlError, arguments: list[str]) -> Exit:
     given = arguments[: arguments.index("--")] if "--" in arguments else arguments
     name = next((argument for argument in given if not argument.startswith("-")), "slmctl")
     name = ALIASES.get(name, name)
-    if error.hint is None and isinstance(error, UsageError):
-        error.hint = f"'slmctl {name} --help' shows how it is used."
+    if error.hint is None:
+        error.hint = next((hint for kind, hint in _HINTS if isinstance(error, kind)), None)
+        error.hint = error.hint or f"'slmctl {name} --help' shows how it is used."
     print_error(error, command=name if name in COMMANDS else "slmctl", as_json="--json" in given)
     return exit_code(error)
 
@@ -181,6 +204,8 @@ def _sentence(text: str) -> str:
 
 def _prepare_streams() -> None:
     """Have somewhere to write to when a stream was closed, and no character that cannot be written."""
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open()  # noqa: SIM115 - until the program ends
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

@@ -83,7 +83,8 @@ class Output:
 def print_json(command: str, fields: Mapping[str, object]) -> None:
     """Write one document to stdout; indented for people, on one line for programs."""
     document = {"schema": f"slmctl.{command}/1", **fields}
-    text = json.dumps(document, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    text = json.dumps(document, ensure_ascii=not unicode, indent=2 if sys.stdout.isatty() else None)
     print(text, flush=True)  # noqa: T201
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from registry.names import parse_name
+from registry.names import parse_name, parse_new_name, short_name
 from slmctl.app.models import copy_model
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
@@ -15,11 +15,11 @@ from slmctl.cli.command import command as make_command
 @click.argument("target")
 @click.option("--force", is_flag=True, help="Replace TARGET if it is another model.")
 def command(context: Context, source: str, target: str, force: bool) -> None:
-    old, new = parse_name(source), parse_name(target)
+    old, new = parse_name(source), parse_new_name(target)
     entry = copy_model(
         context.store, old, new, force=force, now=context.now(), on_event=context.output.on_event
     )
     context.output.result(
         {"name": entry.name, "digest": str(entry.descriptor.digest), "source": entry.source},
-        lambda: f"copied '{old.short_name}' to '{new.short_name}'",
+        lambda: f"copied '{old.short_name}' to '{short_name(entry.name)}'",
     )

@@ -10,7 +10,7 @@ import click
 from modelfiles.errors import ModelfileError
 from modelfiles.spec import ModelSpec, from_text
 from registry.errors import NotFound, OperationFailed, UsageError
-from registry.names import parse_name
+from registry.names import parse_new_name, short_name
 from slmctl.app.create import CreateRequest, create
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
@@ -31,13 +31,13 @@ _MAX_MODELFILE_BYTES = 16 << 20
 def command(
     context: Context, name: str, modelfile: str | None, base: str | None, move: bool, force: bool
 ) -> None:
-    ref = parse_name(name)
+    ref = parse_new_name(name)
     if base is not None and modelfile is not None:
         raise UsageError(
             "--from and --file exclude each other.", hint="A Modelfile names its base with FROM."
         )
     if base is not None:
-        folder, spec = Path.cwd(), ModelSpec()
+        folder, spec = _current_folder(), ModelSpec()
     else:
         folder, base, spec = _read_modelfile(context, modelfile)
     request = CreateRequest(name=ref, base=base, folder=folder, spec=spec, move=move, force=force)
@@ -50,7 +50,7 @@ def command(
             "variant": created.variant,
             "source": entry.source,
         },
-        lambda: f"created '{ref.short_name}' ({created.variant}, {entry.descriptor.digest.short})",
+        lambda: f"created '{short_name(entry.name)}' ({created.variant}, {entry.descriptor.digest.short})",
     )
 
 
@@ -73,8 +73,15 @@ def _read_modelfile(context: Context, given: str | None) -> tuple[Path, str, Mod
             f"{shown} has {len(authored.sources)} FROM lines.",
             hint="A model is made from one base; of a sharded file, name any one part.",
         )
-    folder = Path.cwd() if given == "-" else Path(shown).absolute().parent
+    folder = _current_folder() if given == "-" else _current_folder() / Path(shown).parent
     return folder, authored.sources[0], authored.spec
+
+
+def _current_folder() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:
+        raise OperationFailed("The current folder is gone.", hint="Change to another one.") from None
 
 
 def _read_text(path: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import stat
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ from slmctl.cli.command import command as make_command
 from slmctl.cli.render import Output, clean
 
 _MAX_PROMPT_BYTES = 64 << 20
+_PATIENCE_SECONDS = 2.0
+"""After so long without a byte on stdin it is said what is waited for."""
 
 
 @make_command("run", about="Ask the model NAME. Text piped in stands before PROMPT.")
@@ -70,7 +73,7 @@ def command(
     package = find_package(context.store, ref, context.output.on_event)  # before anybody waits for stdin
     request = GenerateRequest(
         package=package,
-        prompt=_read_prompt(prompt),
+        prompt=_read_prompt(prompt, context.output),
         system=system,
         raw=raw,
         parameters=parameters,
@@ -187,15 +190,15 @@ def _parameters(named: dict[str, str | None], options: Sequence[str]) -> dict[st
     return parameters
 
 
-def _read_prompt(words: Sequence[str]) -> str:
+def _read_prompt(words: Sequence[str], output: Output) -> str:
     """What was piped in, then the words of the command line. Raises UsageError when there is neither."""
-    piped = _read_stdin()
+    piped = _read_stdin(output)
     if not words and piped is None:
         raise UsageError("There is no prompt.", hint='Write it behind the name: slmctl run NAME "Hello!"')
     return "\n".join(part for part in (piped, " ".join(words)) if part)
 
 
-def _read_stdin() -> str | None:
+def _read_stdin(output: Output) -> str | None:
     """The text of a pipe or a file on stdin; None when stdin is something else, such as a terminal."""
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
@@ -203,6 +206,8 @@ def _read_stdin() -> str | None:
         return None
     if not (stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)):
         return None
+    if not select.select([sys.stdin], [], [], _PATIENCE_SECONDS)[0]:
+        output.note("Waiting for the end of the text on stdin; </dev/null says that there is none.")
     data = sys.stdin.buffer.read(_MAX_PROMPT_BYTES + 1)
     if len(data) > _MAX_PROMPT_BYTES:
         raise UsageError(

@@ -193,7 +193,8 @@ def move_in(store: Store, path: Path, name: str = "moved:latest", check: Check =
     with SourceFile(path) as source, store.session("test") as session:
         digest = session.move(source, check=check)
         descriptor = write_manifest(session, digest, source.size)
-        session.link(name, descriptor, source="create", linked=NOW, replace_rule=Replace.SAME_SOURCE)
+        store.link(name, descriptor, source="create", linked=NOW, replace_rule=Replace.SAME_SOURCE)
+        assert session.finish_moves() == []
     return digest
 
 

@@ -10,12 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.processes import until, wait_until_gone, worker_of
 from tests.slmctl.cli.program import REPOSITORY, Program
+from tools.random_model import TINY, Shape, write_random_model
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -24,8 +26,11 @@ ENDLESS = ("--raw", "--max-tokens", "90000", "--ctx", "100000", "the")
 
 
 @pytest.fixture
-def tiny(slmctl: Program, tiny_model: Path) -> Program:
-    assert slmctl("create", "tiny", "--from", str(tiny_model)).code == 0
+def tiny(slmctl: Program, tmp_path: Path) -> Program:
+    """With a model that can answer for minutes: the engine caps a context at what a model was trained for."""
+    path = tmp_path / "tiny.gguf"
+    write_random_model(path, shape=replace(TINY, context=131072))
+    assert slmctl("create", "tiny", "--from", str(path), "--move").code == 0
     return slmctl
 
 
@@ -249,8 +254,6 @@ def test_a_reflink_file_system_holds_no_second_copy(
 
 def write_model_of(path: Path, size: int) -> None:
     """A model with feed-forward layers so wide that its file has about `size` bytes."""
-    from tools.random_model import Shape, write_random_model
-
     feed_forward = size // (3 * 256 * 4 * 2) // 32 * 32
     write_random_model(path, shape=Shape(feed_forward=feed_forward))
     assert path.stat().st_size >= size * 0.8
