@@ -23,6 +23,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
 
@@ -135,6 +136,29 @@ class Worker:
 
         Raises OperationFailed without a runtime folder, EngineStartFailed when the program cannot be run.
         """
+        # Signals are raised in the main thread only: in a thread of its own a start is never cut in half
+        started: Future[None] = Future()
+        starter = threading.Thread(
+            target=self._carry_out_start, args=(started,), name="slmctl-worker-starter", daemon=True
+        )
+        try:
+            starter.start()
+            started.result()
+        except (KeyboardInterrupt, SystemExit):
+            while starter.is_alive():
+                with contextlib.suppress(KeyboardInterrupt, SystemExit):
+                    starter.join()
+            self._stop_in_spite_of_interrupts(0.0)
+            raise
+
+    def _carry_out_start(self, started: Future[None]) -> None:
+        try:
+            self._start()
+            started.set_result(None)
+        except Exception as error:  # noqa: BLE001 - it is the caller's
+            started.set_exception(error)
+
+    def _start(self) -> None:
         with self._changed:
             if self._process is not None or self._state is not State.STARTING:
                 return
@@ -247,14 +271,19 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        interruption = self._stop_in_spite_of_interrupts(5.0)
+        if interruption is not None and error is None:
+            raise interruption
+
+    def _stop_in_spite_of_interrupts(self, grace_seconds: float) -> BaseException | None:
+        """Put away what was started, whatever the user's impatience; gives the last interrupt that came."""
         interruption: BaseException | None = None
         while not self.ended.is_set():
             try:
-                self.stop(grace_seconds=5.0 if interruption is None else 0.0)
-            except (KeyboardInterrupt, SystemExit) as another:  # first put away what was started
+                self.stop(grace_seconds if interruption is None else 0.0)
+            except (KeyboardInterrupt, SystemExit) as another:
                 interruption = another
-        if interruption is not None and error is None:
-            raise interruption
+        return interruption
 
     def _stop_unstarted(self) -> None:
         if self._end is None:

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -265,6 +266,113 @@ def test_a_move_that_fails_leaves_the_file_as_it_was(
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert blobs(store) == before
     assert leftovers(store) == []
+
+
+def test_a_move_of_what_lies_in_the_store_is_refused(store: Store) -> None:
+    entry = add(store, "a:latest", b"weights")
+    blob = store.layout.blob(Digest.of(b"weights"))
+    with pytest.raises(UsageError, match="in the store already"):
+        move_in(store, blob)
+    with pytest.raises(UsageError, match="in the store already"):
+        move_in(store, store.root / "blobs" / ".." / "blobs" / "sha256" / blob.name)
+    assert blob.read_bytes() == b"weights"
+    assert store.resolve(parse("a")) == entry
+
+
+@pytest.mark.parametrize("damage", [b"weight", b"WEIGHTS"], ids=["short", "rotten"])
+@pytest.mark.parametrize("way", ["take", "move", "put"])
+def test_good_bytes_replace_a_damaged_blob(store: Store, tmp_path: Path, damage: bytes, way: str) -> None:
+    add(store, "a:latest", b"weights")
+    blob = store.layout.blob(Digest.of(b"weights"))
+    blob.chmod(0o644)
+    blob.write_bytes(damage)
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"weights")
+    if way == "move":
+        move_in(store, path)
+        assert not path.exists()
+    else:
+        with SourceFile(path) as source, store.session("test") as session:
+            session.take(source, check=no_check) if way == "take" else session.put(b"weights")
+    assert blob.read_bytes() == b"weights"
+    assert stat.S_IMODE(blob.stat().st_mode) == 0o444
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for a lease")
+def test_a_move_copies_a_file_that_somebody_may_still_write_to(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"weights")
+    with path.open("r+b", buffering=0) as writer:
+        digest = move_in(store, path)
+        writer.write(b"poison!")
+    assert not path.exists()
+    assert store.layout.blob(digest).read_bytes() == b"weights"
+
+
+def test_a_move_that_was_cut_short_is_finished_by_the_next(store: Store, tmp_path: Path) -> None:
+    """Killed when the blob was in place and nothing named it: the file is still there, with two names."""
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"weights")
+    store.prepare()
+    blob = store.layout.blob(Digest.of(b"weights"))
+    blob.hardlink_to(path)
+    path.chmod(0o444)
+    move_in(store, path)
+    assert not path.exists()
+    assert blob.read_bytes() == b"weights"
+
+
+def test_a_copy_does_not_share_what_a_cut_move_left(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"weights")
+    store.prepare()
+    blob = store.layout.blob(Digest.of(b"weights"))
+    blob.hardlink_to(path)
+    with SourceFile(path) as source, store.session("test") as session:
+        session.take(source, check=no_check)
+        path.write_bytes(b"poison!")
+        assert blob.read_bytes() == b"weights"
+
+
+def test_a_file_that_cannot_be_removed_is_told_of(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"weights")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "immutable")
+
+    with SourceFile(path) as source, store.session("test") as session:
+        digest = session.move(source, check=no_check)
+        descriptor = write_manifest(session, digest, source.size)
+        store.link("m:latest", descriptor, source="create", linked=NOW, replace_rule=Replace.NOTHING)
+        monkeypatch.setattr(Path, "unlink", refuse)
+        assert session.finish_moves() == [path]
+        monkeypatch.undo()
+    assert store.resolve(parse("m")).descriptor == descriptor
+
+
+def test_a_failure_after_the_table_was_replaced_loses_neither_file_nor_blob(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last flush fails: the name may stand, so what it names must too."""
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"weights")
+    store.prepare()
+    real = Store._write_names
+
+    def write_and_fail(self: Store, names: NameTable) -> None:
+        real(self, names)
+        raise OSError(errno.EIO, "flush")
+
+    monkeypatch.setattr(Store, "_write_names", write_and_fail)
+    with pytest.raises(StoreUnusable):
+        move_in(store, path)
+    monkeypatch.undo()
+    assert path.read_bytes() == b"weights"
+    named = store.resolve(parse("moved")).descriptor
+    assert {blob.digest.hex for blob in store.manifest(named).blobs} <= blobs(store)
 
 
 # Names

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import shutil
 import signal
 import struct
@@ -10,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,6 +89,32 @@ def test_a_signal_ends_it_all(tiny: Program, number: int, code: int, whole_group
     assert end_of(process) == (code, "")
     assert wait_until_gone(worker, 20)
     assert folders(tiny) == []
+
+
+def test_an_interrupted_command_still_writes_its_document(tiny: Program) -> None:
+    process = tiny.start("run", "tiny", "--json", *ENDLESS)
+    until(lambda: worker_of(process.pid))
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert json.loads(out)["error"]["code"] == "interrupted"
+
+
+def test_an_interrupt_at_any_moment_leaves_nothing(tiny: Program) -> None:
+    """Sixty interrupts spread over start, load and answer: no worker, no folder, no lease, no half file."""
+    chance = random.Random(7)
+    for _ in range(60):
+        process = tiny.start("run", "tiny", "--max-tokens", "200", "the")
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.06 + chance.random() * 0.3)
+        worker = worker_of(process.pid)
+        process.send_signal(signal.SIGINT)
+        code, err = end_of(process)
+        assert code in {0, 130} or "KeyboardInterrupt" in err, (code, err)  # before our first line of code
+        assert worker is None or wait_until_gone(worker, 20)
+        assert folders(tiny) == []
+    assert list((tiny.store / "leases").iterdir()) == []
+    assert list((tiny.store / "ingest").iterdir()) == []
 
 
 def test_two_and_eight_runs_at_once_do_not_disturb_each_other(tiny: Program) -> None:

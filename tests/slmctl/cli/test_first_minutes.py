@@ -68,6 +68,8 @@ def test_every_command_has_a_help_and_a_schema(slmctl: Program, command: str) ->
         (("create", "x", "--from", "~nosuchuser/x.gguf"), 1, "cannot be looked at"),
         (("create", "x", "--from", "a", "-f", "b"), 2, "exclude each other"),
         (("create", "./x", "--from", "a"), 2, "is a file"),
+        (("create", f"x@sha256:{'0' * 64}", "--from", "a"), 2, "cannot be pinned"),
+        (("cp", "a", f"x@sha256:{'0' * 64}"), 2, "cannot be pinned"),
         (("show", "nosuch"), 3, "There is no model nosuch"),
         (("cp", "nosuch", "other"), 3, "There is no model nosuch"),
         (("cp", "nosuch"), 2, "Missing argument 'TARGET'"),
@@ -156,6 +158,12 @@ def shell(slmctl: Program, script: str, **environment: str) -> tuple[int, str, s
         ('"$S" show nosuch 2>&-', 3, ""),
         ('"$S" list <&-', 0, ""),
         ('"$S" run nosuch <&-', 3, "no model nosuch"),
+        ('"$S" create x -f - <&-', 2, "FROM"),
+        (
+            'mkdir "$HOME/d" && cd "$HOME/d" && rmdir "$HOME/d" && "$S" create x --from y.gguf',
+            1,
+            "folder is gone",
+        ),
         ('"$S" version >/dev/full', 1, "No space left"),
         ('"$S" --help >/dev/full', 1, "No space left"),
         ('"$S" list --json >/dev/full', 1, "No space left"),
@@ -178,6 +186,16 @@ def test_an_output_that_knows_only_ascii(slmctl: Program, tiny_model: Path, tmp_
     code, out, err = shell(slmctl, '"$S" show tiny', PYTHONIOENCODING="ascii:strict")
     assert (code, err) == (0, "")
     assert "\\u65e5" in out
+    code, out, err = shell(slmctl, '"$S" show tiny --json', PYTHONIOENCODING="latin-1")
+    assert json.loads(out)["variants"][0]["spec"]["system"] == "\u65e5\u672c \u00fc"
+
+
+def test_a_model_runs_without_a_stdin(slmctl: Program, tiny_model: Path) -> None:
+    """Its file would get the number of the closed descriptor."""
+    assert slmctl("create", "tiny", "--from", str(tiny_model)).code == 0
+    code, out, err = shell(slmctl, '"$S" run tiny --raw --max-tokens 3 the <&-')
+    assert (code, err) == (0, "")
+    assert len(out.split()) >= 2
 
 
 def test_a_home_that_nobody_has(slmctl: Program) -> None:
