@@ -15,7 +15,8 @@ from modelfiles.spec import ParameterValue, parse_parameter
 from registry.errors import UsageError
 from registry.names import Source, parse
 from runtimes.protocol import Finished, TextDelta, ThinkingDelta
-from slmctl.app.generate import GenerateEvent, GenerateRequest, Loaded, generate
+from slmctl.app.generate import GenerateEvent, GenerateRequest, generate
+from slmctl.app.load import Loaded
 from slmctl.app.models import find_package
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
