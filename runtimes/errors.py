@@ -56,6 +56,11 @@ class EngineRefused(EngineFailed):
         self.status = status
         self.kind = kind
 
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the prompt is longer than the context."""
+        return self.kind == "exceed_context_size_error"
+
 
 class EngineSpokeNonsense(EngineFailed):
     pass

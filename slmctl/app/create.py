@@ -32,10 +32,13 @@ CREATED_HERE = "create"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateRequest:
-    """`base` is FROM's text, `folder` what a relative path in it starts from; `move` renames the files in."""
+    """`base` is FROM's text, or the name of a model in the store whatever files there are.
+
+    `folder` is what a relative path in the text starts from; `move` renames the files into the store.
+    """
 
     name: ModelRef
-    base: str
+    base: str | ModelRef
     folder: Path
     spec: ModelSpec
     move: bool = False
@@ -63,8 +66,8 @@ def create(store: Store, request: CreateRequest, *, now: str, on_event: OnEvent 
 
     Raises UsageError, NotFound, MalformedFile for the base; NameTaken for the name; StoreUnusable, NoSpace.
     """
-    paths = _files(request)
-    inherited = None if paths else find_package(store, parse(request.base), on_event)
+    paths = _files(request.base, request.folder) if isinstance(request.base, str) else []
+    inherited = None if paths else find_package(store, _name(request.base), on_event)
     if paths:
         facts_from_gguf([_check_file(path, request.move) for path in paths])  # before a byte is copied
     _check_name_is_free(store, request)
@@ -93,13 +96,16 @@ def create(store: Store, request: CreateRequest, *, now: str, on_event: OnEvent 
     return Created(entry=entry, variant=variant)
 
 
-def _files(request: CreateRequest) -> list[Path]:
+def _name(base: str | ModelRef) -> ModelRef:
+    return parse(base) if isinstance(base, str) else base
+
+
+def _files(text: str, folder: Path) -> list[Path]:
     """The files that FROM means, in order; none when it names a model."""
-    text = request.base
     if not text:
         raise UsageError("FROM names nothing.", hint="Write FROM and a GGUF file or a model's name.")
     try:
-        path = request.folder / Path(text.removeprefix("file://")).expanduser()
+        path = folder / Path(text.removeprefix("file://")).expanduser()
         status = path.stat()
     except FileNotFoundError:
         status = None

@@ -1,39 +1,18 @@
-"""One answer from a model: package -> variant -> files -> worker -> stream.
-
-    look up -> choose the variant -> open and check its files -> start the worker -> ask -> stream
-
-What was checked is what is loaded: the worker gets the very files that were opened here, not their paths.
-"""
+"""One answer from a model that is loaded for it."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
 
-from modelfiles.spec import ModelSpec, ParameterValue
-from registry.digest import Digest
-from registry.errors import MalformedFile, SlmctlError, UsageError
-from registry.formats.facts import ModelFacts
-from registry.formats.gguf import GgufHeader, read_header
-from registry.formats.gguf_facts import facts_from_gguf
+from modelfiles.spec import ParameterValue
 from registry.store.store import Store
 from runtimes import protocol
-from runtimes.client import Client
-from runtimes.engines.base import Engine, LaunchRequest
-from runtimes.engines.catalog import engine_for
-from runtimes.process import Launch, Worker, fd_path, worker_argv, worker_environment
-from runtimes.sampling import Sampling
-from slmctl.app.events import ByteCounter, EngineLog, Note, OnEvent, ignore
-from slmctl.app.package import Package, Variant, weight_path
+from slmctl.app.events import Note, OnEvent, ignore
+from slmctl.app.load import Loaded, LoadRequest, conversation, load
+from slmctl.app.package import Package
 from slmctl.config import Settings
-
-DEFAULT_CONTEXT = 4096
-"""Tokens of context when nobody asked for a number and the model was trained for at least as many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +20,8 @@ class GenerateRequest:
     """What is asked of which model.
 
     `parameters` are Ollama's (num_ctx, temperature, ...) and win over the package's. `raw` sends the prompt
-    as it is, behind the token that begins a text, without a template and without the system message.
+    as it is, behind the token that begins a text, without a template and without the system message. `think`
+    asks for the model's reasoning or for none; None leaves it to the model.
     """
 
     package: Package
@@ -51,18 +31,7 @@ class GenerateRequest:
     parameters: Mapping[str, ParameterValue] = dataclasses.field(default_factory=dict)
     variant: str | None = None
     verify: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
-    """The model is loaded: what it is, and how long that took. `context_length` is in tokens."""
-
-    name: str
-    digest: Digest
-    variant: str
-    engine: str
-    context_length: int
-    load_seconds: float
+    think: bool | None = None
 
 
 GenerateEvent = Loaded | protocol.Event
@@ -76,193 +45,20 @@ def generate(
     Closing the generator stops the answer and the worker. Raises NotFound, BadContent, DoesNotFit,
     EngineFailed.
     """
-    package = request.package
-    variant = package.choose(request.variant)
-    if len(package.variants) > 1 and request.variant is None:
-        on_event(
-            Note(text=f"Running {variant.id} of {len(package.variants)} variants; --variant chooses another.")
-        )
-    engine = engine_for(variant.format, variant.facts.architecture if variant.facts else None)
-    with ExitStack() as stack:
-        model = stack.enter_context(_open_model(store, variant, request.verify, on_event))
-        spec = _with_request(variant.spec, request)
-        context = _context_length(spec.parameters, settings, model.facts)
-        started = time.monotonic()
-        trained = model.facts.trained_context
-        if trained is not None and context > trained:
-            note = f"{package.name} was trained for {trained} tokens of context; it gets no more."
+    wanted = LoadRequest(
+        package=request.package,
+        parameters=request.parameters,
+        variant=request.variant,
+        verify=request.verify,
+    )
+    with load(store, settings, wanted, on_event) as model:
+        yield model.about
+        if request.raw:
+            yield from model.complete(request.prompt, request.parameters)
+            return
+        if not model.has_chat_template:
+            note = f"{model.about.name} has no chat template; the prompt is sent as plain text."
             on_event(Note(text=note))
-            context = trained
-        worker = stack.enter_context(Worker(_launch(engine, settings, model, spec.parameters, context)))
-        stack.enter_context(_last_words(worker, on_event))
-        endpoint = worker.ensure_ready()
-        yield Loaded(
-            name=package.name,
-            digest=package.digest,
-            variant=variant.id,
-            engine=engine.name,
-            context_length=context,
-            load_seconds=time.monotonic() - started,
-        )
-        if not request.raw and not model.has_chat_template:
-            on_event(Note(text=f"{package.name} has no chat template; the prompt is sent as plain text."))
-        question = _question(request, spec, context, model.has_chat_template)
-        yield from Client(endpoint, worker).stream(question)
-
-
-@contextmanager
-def _last_words(worker: Worker, on_event: OnEvent) -> Iterator[None]:
-    """When an error comes from below, tell what the engine wrote before it."""
-    try:
-        yield
-    except SlmctlError:
-        on_event(EngineLog(text=worker.stderr_tail))
-        raise
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _OpenModel:
-    """The weight files of a variant, opened and checked, in order."""
-
-    streams: tuple[BinaryIO, ...]
-    facts: ModelFacts
-    has_chat_template: bool
-
-
-@contextmanager
-def _open_model(store: Store, variant: Variant, verify: bool, on_event: OnEvent) -> Iterator[_OpenModel]:
-    if not variant.weights:
-        raise MalformedFile(f"The variant {variant.id} has no weights.")
-    with ExitStack() as stack:
-        streams = []
-        for file in variant.weights:
-            stream = stack.enter_context(store.open_blob(file.descriptor))
-            if verify:
-                progress = ByteCounter(on_event, stage="verify", item=file.path, total=file.size)
-                store.verify_open_blob(file.descriptor, stream, progress)
-            streams.append(stream)
-        headers = [_header(stream) for stream in streams]
-        facts = facts_from_gguf(headers)
-        if variant.facts is not None and facts != variant.facts:
-            on_event(Note(text="The package's facts contradict the file's header; the header counts."))
-        yield _OpenModel(
-            streams=tuple(streams),
-            facts=facts,
-            has_chat_template=headers[0].has_chat_template,
-        )
-
-
-def _header(stream: BinaryIO) -> GgufHeader:
-    stream.seek(0)
-    try:
-        return read_header(stream)
-    except MalformedFile as error:
-        raise MalformedFile(error.message, hint=error.hint or "Make or pull the model again.") from None
-
-
-def _with_request(spec: ModelSpec, request: GenerateRequest) -> ModelSpec:
-    system = request.system if request.system is not None else spec.system
-    return dataclasses.replace(spec, system=system, parameters={**spec.parameters, **request.parameters})
-
-
-def _context_length(parameters: Mapping[str, ParameterValue], settings: Settings, facts: ModelFacts) -> int:
-    """What was asked for, else 4,096 or what the model was trained for if that is less."""
-    asked = parameters.get("num_ctx", settings.context_length)
-    if isinstance(asked, int) and asked != 0:  # 0 is Ollama's way to say: as usual
-        if asked < 1:
-            raise UsageError(f"A context of {asked} tokens is none.", hint="Ask for at least 1 token.")
-        return asked
-    return min(DEFAULT_CONTEXT, facts.trained_context or DEFAULT_CONTEXT)
-
-
-def _launch(
-    engine: Engine,
-    settings: Settings,
-    model: _OpenModel,
-    parameters: Mapping[str, ParameterValue],
-    context: int,
-) -> Launch:
-    fds = [stream.fileno() for stream in model.streams]
-    for fd in fds:
-        os.lseek(fd, 0, os.SEEK_SET)  # where /dev/fd is a duplicate (macOS), the offset is shared too
-    sharded = len(fds) > 1
-    names = [weight_path(number, len(fds)) for number in range(len(fds))]  # the package's own are not asked
-    request = LaunchRequest(
-        model=names[0] if sharded else fd_path(fds[0]),
-        context_length=context,
-        parallel=1,
-        threads=_whole(parameters, "num_thread") or _usable_cpus(),
-        batch=_whole(parameters, "num_batch"),
-        gpu_layers=_whole(parameters, "num_gpu"),
-        main_gpu=_whole(parameters, "main_gpu"),
-        mmap=_flag(parameters, "use_mmap"),
-        cache_ram_mib=0,  # one answer has no use for a cache of prompts
-    )
-    return Launch(
-        argv=worker_argv(engine.worker),
-        environment=worker_environment(settings.environment),
-        document=engine.command(request),
-        explain=engine.explain,
-        folder_candidates=settings.runtime_folders,
-        pass_fds=tuple(fds),
-        links=dict(zip(names, fds, strict=True)) if sharded else {},
-        start_timeout_seconds=settings.start_timeout_seconds,
-    )
-
-
-def _usable_cpus() -> int:
-    affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-def _question(
-    request: GenerateRequest, spec: ModelSpec, context: int, has_chat_template: bool
-) -> protocol.HttpRequest:
-    sampling = sampling_of(spec.parameters, context)
-    if request.raw:
-        return protocol.completion_request(request.prompt, sampling)
-    if not has_chat_template:
-        text = f"{spec.system}\n\n{request.prompt}" if spec.system else request.prompt
-        return protocol.completion_request(text, sampling)
-    return protocol.chat_request(_messages(spec.system, request.prompt), sampling)
-
-
-def _messages(system: str | None, prompt: str) -> Sequence[Mapping[str, object]]:
-    messages = [{"role": "system", "content": system}] if system else []
-    return [*messages, {"role": "user", "content": prompt}]
-
-
-def sampling_of(parameters: Mapping[str, ParameterValue], context: int) -> Sampling:
-    """The parameters that say how to sample; the others say how to load."""
-    stop = parameters.get("stop")
-    last = _whole(parameters, "repeat_last_n")
-    return Sampling(
-        temperature=_number(parameters, "temperature"),
-        top_k=_whole(parameters, "top_k"),
-        top_p=_number(parameters, "top_p"),
-        min_p=_number(parameters, "min_p"),
-        typical_p=_number(parameters, "typical_p"),
-        repeat_penalty=_number(parameters, "repeat_penalty"),
-        repeat_last_n=context if last == -1 else last,  # Ollama: -1 is the whole context
-        presence_penalty=_number(parameters, "presence_penalty"),
-        frequency_penalty=_number(parameters, "frequency_penalty"),
-        seed=_whole(parameters, "seed"),
-        num_predict=_whole(parameters, "num_predict"),
-        num_keep=_whole(parameters, "num_keep"),
-        stop=stop if isinstance(stop, tuple) else None,
-    )
-
-
-def _whole(parameters: Mapping[str, ParameterValue], name: str) -> int | None:
-    value = parameters.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _number(parameters: Mapping[str, ParameterValue], name: str) -> float | None:
-    value = parameters.get(name)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _flag(parameters: Mapping[str, ParameterValue], name: str) -> bool | None:
-    value = parameters.get(name)
-    return value if isinstance(value, bool) else None
+        system = request.system if request.system is not None else model.spec.system
+        messages = conversation(system, ("user", request.prompt))
+        yield from model.answer(messages, request.parameters, think=request.think)

@@ -64,6 +64,12 @@ class Output:
         elif self.progress == "auto" and sys.stderr.isatty():
             self._draw(event)
 
+    def status(self, text: str) -> None:
+        """A line that whatever comes next takes away."""
+        if self.progress == "auto" and sys.stderr.isatty():
+            _write(sys.stderr, f"\r{clean(text)}\x1b[K")
+            self._line_open = True
+
     def end_progress(self) -> None:
         if self._line_open:
             _write(sys.stderr, "\r\x1b[K")

@@ -16,18 +16,26 @@ from modelfiles.spec import ParameterValue, parse_parameter
 from registry.errors import UsageError
 from registry.names import Source, parse
 from runtimes.protocol import Finished, TextDelta, ThinkingDelta
-from slmctl.app.generate import GenerateEvent, GenerateRequest, Loaded, generate
+from slmctl.app.chat import Chat, ChatSettings
+from slmctl.app.generate import GenerateEvent, GenerateRequest, generate
+from slmctl.app.load import Loaded
 from slmctl.app.models import find_package
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
-from slmctl.cli.render import Output, clean
+from slmctl.cli.render import Output
+from slmctl.cli.terminal.screen import AnswerWriter, wants_style
+from slmctl.cli.terminal.session import converse
+from slmctl.cli.timings import timings
 
 _MAX_PROMPT_BYTES = 64 << 20
 _PATIENCE_SECONDS = 2.0
 """After so long without a byte on stdin it is said what is waited for."""
 
 
-@make_command("run", about="Ask the model NAME. Text piped in stands before PROMPT.")
+@make_command(
+    "run",
+    about="Ask the model NAME. Text piped in stands before PROMPT; without either a terminal gets a prompt.",
+)
 @click.argument("name")
 @click.argument("prompt", nargs=-1)
 @click.option("--system", metavar="TEXT", help="The system message, in place of the package's.")
@@ -44,6 +52,14 @@ _PATIENCE_SECONDS = 2.0
 )
 @click.option("--raw", is_flag=True, help="Feed the prompt as it is, without a chat template.")
 @click.option("--variant", metavar="ID", help="Which build, where there are several.")
+@click.option(
+    "--think/--no-think",
+    "think",
+    default=None,
+    help="Ask a model that can for its reasoning first, or for none of it.",
+)
+@click.option("--hide-thinking", is_flag=True, help="Do not show the reasoning; a pipe never gets it.")
+@click.option("--nowordwrap", is_flag=True, help="Do not break lines at words on a terminal.")
 @click.option("--verify", is_flag=True, help="Hash the files before they are loaded.")
 @click.option("--verbose", is_flag=True, help="Print timings to stderr, and what an engine that fails wrote.")
 def command(
@@ -58,6 +74,9 @@ def command(
     options: tuple[str, ...],
     raw: bool,
     variant: str | None,
+    think: bool | None,
+    hide_thinking: bool,
+    nowordwrap: bool,
     verify: bool,
     verbose: bool,
 ) -> None:
@@ -71,6 +90,15 @@ def command(
         )
     parameters = _parameters(named, options)
     package = find_package(context.store, ref, context.output.on_event)  # before anybody waits for stdin
+    if not prompt and sys.stdin.isatty() and sys.stdout.isatty() and not context.output.as_json:
+        _check_text(system or "")
+        chosen = ChatSettings(system=system, parameters=parameters, raw=raw, think=think, verify=verify)
+        on_event = context.output.on_event
+        with Chat(
+            context.store, context.settings, package, chosen, variant=variant, on_event=on_event
+        ) as chat:
+            converse(context, chat, hide_thinking=hide_thinking, wraps=not nowordwrap)
+        return
     request = GenerateRequest(
         package=package,
         prompt=_read_prompt(prompt, context.output),
@@ -79,37 +107,44 @@ def command(
         parameters=parameters,
         variant=variant,
         verify=verify,
+        think=think,
     )
-    for text in (request.prompt, request.system or ""):
-        if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
-            raise UsageError("The prompt is not valid text in this terminal's encoding.", hint="Send UTF-8.")
-    answer = _Answer(context.output)
+    _check_text(f"{request.prompt}{request.system or ''}")
+    writer = None
+    if sys.stdout.isatty() and not context.output.as_json:
+        styled = wants_style(context.settings.environment)
+        writer = AnswerWriter(sys.stdout, wrap=not nowordwrap, styled=styled, hide_thinking=hide_thinking)
+    answer = _Answer(context.output, writer)
     events = generate(context.store, context.settings, request, context.output.on_event)
     with closing(events), answer:
         for event in events:
             answer.take(event)
     if context.output.as_json:
         context.output.document(answer.fields())
-    if verbose:
-        answer.print_timings()
+    if verbose and answer.finished is not None:
+        for line in timings(answer.finished, answer.loaded):
+            context.output.note(line)
 
 
 class _Answer:
-    """Streams the text to stdout, or collects it for the JSON document."""
+    """Streams the text to stdout, or collects it for the JSON document. `writer` is there on a terminal."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, writer: AnswerWriter | None) -> None:
         self.loaded: Loaded | None = None
         self.finished: Finished | None = None
         self._thinking: list[str] = []
         self._texts: list[str] = []
         self._output = output
-        self._on_terminal = sys.stdout.isatty()
+        self._writer = writer
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """End the last line, also of an answer that broke off: what follows starts on one of its own."""
+        if self._writer is not None:
+            self._writer.end()
+            return
         unfinished = not self._texts or not self._texts[-1].endswith("\n")
         if unfinished and not self._output.as_json and (self._texts or kind is None):
             _write("" if kind is BrokenPipeError else "\n")
@@ -120,29 +155,16 @@ class _Answer:
             self._output.end_progress()
         elif isinstance(event, TextDelta):
             self._texts.append(event.text)
-            if not self._output.as_json:
-                _write(clean(event.text) if self._on_terminal else event.text)
+            if self._writer is not None:
+                self._writer.say(event.text)
+            elif not self._output.as_json:
+                _write(event.text)
         elif isinstance(event, ThinkingDelta):
             self._thinking.append(event.text)
+            if self._writer is not None:
+                self._writer.think(event.text)
         elif isinstance(event, Finished):
             self.finished = event
-
-    def print_timings(self) -> None:
-        finished, loaded = self.finished, self.loaded
-        if finished is None or loaded is None:
-            return
-        rows = [("load duration", f"{loaded.load_seconds:.3f}s")]
-        for label, count, seconds in (
-            ("prompt eval", finished.prompt_tokens, finished.prompt_seconds),
-            ("eval", finished.generated_tokens, finished.generation_seconds),
-        ):
-            if count is not None and seconds is not None:
-                rows.append((f"{label} count", f"{count} token(s)"))
-                rows.append((f"{label} duration", f"{seconds:.3f}s"))
-                if seconds > 0:
-                    rows.append((f"{label} rate", f"{count / seconds:.2f} tokens/s"))
-        for label, value in rows:
-            self._output.note(f"{label + ':':22}{value}")
 
     def fields(self) -> dict[str, object]:
         """The JSON document of a finished answer."""
@@ -164,6 +186,11 @@ class _Answer:
             "prompt_seconds": finished.prompt_seconds,
             "generation_seconds": finished.generation_seconds,
         }
+
+
+def _check_text(text: str) -> None:
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise UsageError("The prompt is not valid text in this terminal's encoding.", hint="Send UTF-8.")
 
 
 def _write(text: str) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import click
 
 from registry.names import parse_name
-from runtimes.engines.catalog import engine_name
 from slmctl.app.models import find_package
 from slmctl.app.package import Package, Variant
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
-from slmctl.cli.render import human_bytes, human_count, sections
+from slmctl.cli.describe import describe, runtime_of
 
 
 @make_command("show", about="Show what the model NAME is and what its author set.")
@@ -19,7 +18,7 @@ from slmctl.cli.render import human_bytes, human_count, sections
 def command(context: Context, name: str, variant: str | None) -> None:
     package = find_package(context.store, parse_name(name), context.output.on_event)
     chosen = package.choose(variant)
-    context.output.result(_fields(package), lambda: _text(package, chosen))
+    context.output.result(_fields(package), lambda: describe(package, chosen))
 
 
 def _fields(package: Package) -> dict[str, object]:
@@ -36,7 +35,7 @@ def _fields(package: Package) -> dict[str, object]:
 def _variant_fields(variant: Variant) -> dict[str, object]:
     return {
         "id": variant.id,
-        "runtime": _runtime(variant),
+        "runtime": runtime_of(variant),
         "size": variant.size,
         "local": variant.local,
         "fits": None,  # unknown until there is a plan
@@ -50,40 +49,3 @@ def _variant_fields(variant: Variant) -> dict[str, object]:
             for file in variant.files
         ],
     }
-
-
-def _text(package: Package, variant: Variant) -> str:
-    facts = variant.facts
-    model = [
-        ("name", package.name),
-        ("digest", str(package.digest)),
-        ("size", human_bytes(package.size)),
-        ("source", package.source or "another tool"),
-    ]
-    if facts is not None:
-        model += [
-            ("architecture", facts.architecture),
-            ("parameters", human_count(facts.parameters)),
-            ("context length", str(facts.trained_context or "-")),
-            ("embedding length", str(facts.hidden or "-")),
-            ("quantization", facts.quantization or "-"),
-        ]
-    variants = [
-        (each.id, f"{human_bytes(each.size)}, {_runtime(each) or 'no engine'}") for each in package.variants
-    ]
-    parameters = [
-        (name, ", ".join(map(repr, value)) if isinstance(value, tuple) else str(value))
-        for name, value in variant.spec.parameters.items()
-    ]
-    system = [(line, "") for line in _first_lines(variant.spec.system or "")]
-    blocks = {"Model": model, "Variants": variants, "Parameters": parameters, "System": system}
-    return f"{sections(blocks)}\n"
-
-
-def _runtime(variant: Variant) -> str | None:
-    return engine_name(variant.format, variant.facts.architecture if variant.facts else None)
-
-
-def _first_lines(text: str) -> list[str]:
-    lines = text.splitlines()
-    return [*lines[:2], "..."] if len(lines) > 2 else lines

@@ -18,7 +18,8 @@ from registry.names import parse
 from registry.store.store import Replace, Store
 from slmctl.app.create import CreateRequest, create
 from slmctl.app.events import Event, Note
-from slmctl.app.generate import GenerateRequest, Loaded, generate
+from slmctl.app.generate import GenerateRequest, generate
+from slmctl.app.load import Loaded
 from slmctl.app.models import find_package, list_models
 from slmctl.app.package import Package, checked_path
 from slmctl.config import Settings

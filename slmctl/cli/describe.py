@@ -1,0 +1,54 @@
+"""A model in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from modelfiles.spec import ParameterValue
+from runtimes.engines.catalog import engine_name
+from slmctl.app.package import Package, Variant
+from slmctl.cli.render import human_bytes, human_count, sections
+
+
+def describe(package: Package, variant: Variant) -> str:
+    """What a model is, as `show` and the prompt's /show tell it."""
+    facts = variant.facts
+    model = [
+        ("name", package.name),
+        ("digest", str(package.digest)),
+        ("size", human_bytes(package.size)),
+        ("source", package.source or "another tool"),
+    ]
+    if facts is not None:
+        model += [
+            ("architecture", facts.architecture),
+            ("parameters", human_count(facts.parameters)),
+            ("context length", str(facts.trained_context or "-")),
+            ("embedding length", str(facts.hidden or "-")),
+            ("quantization", facts.quantization or "-"),
+        ]
+    variants = [
+        (each.id, f"{human_bytes(each.size)}, {runtime_of(each) or 'no engine'}") for each in package.variants
+    ]
+    parameters = parameter_rows(variant.spec.parameters)
+    system = [(line, "") for line in _first_lines(variant.spec.system or "")]
+    blocks = {"Model": model, "Variants": variants, "Parameters": parameters, "System": system}
+    return f"{sections(blocks)}\n"
+
+
+def parameter_rows(parameters: Mapping[str, ParameterValue]) -> list[tuple[str, str]]:
+    """Names and values as people read them."""
+    return [
+        (name, ", ".join(map(repr, value)) if isinstance(value, tuple) else str(value))
+        for name, value in parameters.items()
+    ]
+
+
+def runtime_of(variant: Variant) -> str | None:
+    """The engine that runs a variant; None when none does."""
+    return engine_name(variant.format, variant.facts.architecture if variant.facts else None)
+
+
+def _first_lines(text: str) -> list[str]:
+    lines = text.splitlines()
+    return [*lines[:2], "..."] if len(lines) > 2 else lines
