@@ -18,9 +18,11 @@ import resource
 import signal
 import sys
 import threading
+import time
 from typing import Any, NoReturn
 
 DOCUMENT_BYTES = 8 * 1024 * 1024
+LOG_SECONDS = 0.2
 SOCKET_TIMEOUT_SECONDS = 600
 _PR_SET_PDEATHSIG = 1
 
@@ -260,6 +262,8 @@ def main() -> None:
     try:
         server = xllamacpp.Server(params)  # holds the interpreter until the model is loaded
     except (RuntimeError, ValueError, MemoryError) as error:
+        # why it failed stands only in the log, which llama.cpp writes from a thread of its own
+        time.sleep(LOG_SECONDS)
         fail("load", str(error) or type(error).__name__)
     threading.Event().wait()
     del server

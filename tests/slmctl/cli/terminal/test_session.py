@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from modelfiles.spec import from_text
 from tests.processes import children, until, wait_until_gone
 from tests.slmctl.cli.program import Program
 from tests.slmctl.cli.terminal.driver import CTRL_C, CTRL_D, ENTER, UP, Terminal, pasted, plain
-from tools.random_model import WORDS, write_random_model
+from tools.random_model import TINY, WORDS, write_random_model
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
@@ -45,7 +46,9 @@ def tiny(slmctl: Program, tiny_model: Path) -> Program:
 @pytest.fixture(scope="session")
 def chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("chat") / "chat.gguf"
-    write_random_model(path, chat_template=TEMPLATE, metadata={"general.license": "MIT"})
+    # trained for so much context that an answer can go on for minutes: engines cap a context there
+    shape = replace(TINY, context=131072)
+    write_random_model(path, shape=shape, chat_template=TEMPLATE, metadata={"general.license": "MIT"})
     return path
 
 
