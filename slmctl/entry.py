@@ -18,10 +18,21 @@ def main() -> None:
     """The console script; ends the program."""
     try:
         code = _start()
-    except KeyboardInterrupt:  # while the modules were still being read
-        code = 130
+    except BaseException as error:
+        if not is_interrupt(error):
+            raise
+        code = 130  # while the modules were still being read
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left is the interpreter's own end
     sys.exit(code)
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Whether a Ctrl-C is behind an error: Python wraps it in others where it hits a class being made."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _start() -> int:

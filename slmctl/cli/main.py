@@ -23,6 +23,7 @@ from registry.errors import BadContent, EngineFailed, OperationFailed, SlmctlErr
 from slmctl import __version__, config
 from slmctl.cli.exits import Exit, exit_code
 from slmctl.cli.render import print_error
+from slmctl.entry import is_interrupt
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "create": ("slmctl.cli.commands.create", "Make a model from a GGUF file or a Modelfile"),
@@ -161,6 +162,8 @@ def _run(arguments: list[str]) -> int:
     except OSError:
         raise  # of stdout: everything else has a sentence by now
     except Exception as error:  # noqa: BLE001 - the last line of defence: a sentence, not a traceback
+        if is_interrupt(error):
+            return _interrupted(Exit.SIGINT, arguments)
         return _fail(_bug(error), arguments)
     return Exit.OK
 
