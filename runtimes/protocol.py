@@ -6,6 +6,7 @@ A transport sends an `HttpRequest` with the worker's key and hands the answer's 
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -167,7 +168,7 @@ def raise_for_status(status: int, body: bytes) -> None:
     _refuse(error, status)
 
 
-class StreamReader:
+class StreamReader(abc.ABC):
     """Reads the body of one streamed answer: `feed` it, and `close` it at the end of the body.
 
     Both raise EngineRefused for an error inside the stream and EngineSpokeNonsense for a broken one. `close`
@@ -195,8 +196,9 @@ class StreamReader:
         if not self._finished:
             raise EngineSpokeNonsense("The engine's answer broke off before its end.")
 
+    @abc.abstractmethod
     def _read(self, data: str) -> list[Event]:
-        raise NotImplementedError
+        """The events in one line of data."""
 
 
 class CompletionReader(StreamReader):
