@@ -232,6 +232,36 @@ def test_a_full_disk_leaves_the_store_whole(
 
 
 @pytest.mark.root
+def test_a_disk_that_fills_up_at_any_write_leaves_the_store_whole(
+    slmctl: Program, tiny_model: Path, mounted: list[Path]
+) -> None:
+    """The disk grows page by page, so that each write of a create is once the one that finds no room."""
+    slmctl.home.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(slmctl.home)], check=True)
+    mounted.append(slmctl.home)
+    codes = []
+    pages = -(-tiny_model.stat().st_size // 4096)
+    for size in (1, 2, 4, 6, 8, *range(pages, pages + 24)):
+        subprocess.run(["mount", "-o", f"remount,size={size * 4}k", str(slmctl.home)], check=True)
+        outcome = slmctl("create", "one", "--from", str(tiny_model))
+        codes.append(outcome.code)
+        listed = slmctl("list", "--json")
+        assert listed.code == 0
+        if outcome.code == 0:
+            assert [row["name"] for row in listed.json["models"]] == ["one:latest"]
+            break
+        assert outcome.code == 1
+        assert "no space left" in outcome.err
+        assert len(outcome.err.splitlines()) == 2
+        assert listed.json["models"] == []
+        for folder in ("blobs/sha256", "leases"):
+            assert not any((slmctl.store / folder).glob("*"))
+    assert codes.count(1) >= 8
+    assert codes[-1] == 0
+    assert slmctl("run", "one", "--verify", "--max-tokens", "2", "x").code == 0
+
+
+@pytest.mark.root
 def test_a_read_only_store_runs(tiny: Program, mounted: list[Path]) -> None:
     subprocess.run(["mount", "--bind", str(tiny.home), str(tiny.home)], check=True)
     mounted.append(tiny.home)

@@ -10,6 +10,7 @@ import pytest
 
 from registry.manifest import Manifest, parse
 from tests.slmctl.cli.program import Program
+from tools.random_model import write_random_model
 
 
 def create(slmctl: Program, name: str, base: Path, *more: str) -> str:
@@ -192,8 +193,6 @@ def test_piped_text_stands_before_the_prompt(slmctl: Program, tiny_model: Path) 
 
 
 def test_the_chat_template_of_the_file_is_used(slmctl: Program, tmp_path: Path) -> None:
-    from tools.random_model import write_random_model
-
     path = tmp_path / "chat.gguf"
     write_random_model(
         path,
