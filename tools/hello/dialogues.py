@@ -1,9 +1,10 @@
 """What hello is trained on: conversations made of the corpus, endlessly and from a seed.
 
 A model that has seen seven phrasings knows seven phrasings. To make it listen to the words that carry the
-question, whatever stands around them, every question is disturbed: common words are dropped, moved or put in
-front, letters are swapped, cases and marks are lost. Words that few facts share are never touched, for they
-are the question. Invented names in the place of such words make questions that have no answer.
+question, whatever stands around them, the phrasings are varied (`phrasings`) and then disturbed: common words
+are dropped, moved or put in front, letters are swapped, cases and marks are lost. Words that few facts share
+are hardly touched, for they are the question. Invented names in the place of such words make questions that
+have no answer, in the same frames.
 
 A disturbed question that comes to share a run of words with a held-out one is thrown away.
 """
@@ -12,10 +13,10 @@ from __future__ import annotations
 
 import random
 import string
-from collections import Counter
 from dataclasses import dataclass
 
-from tools.hello.corpus import REFUSAL, Corpus, runs, words
+from tools.hello.corpus import REFUSAL, Corpus, Fact, runs, words
+from tools.hello.phrasings import Phrasings, common_words
 
 REFUSALS = (f"{REFUSAL} I only know small language models and slmctl.",)
 
@@ -50,6 +51,9 @@ _ENDINGS = (
     "by the way",
 )
 
+_KNOWN = 0.82
+"""The share of questions that have an answer."""
+
 _COMMON_FACTS = 12
 """A word that so many facts' questions use carries no question by itself."""
 
@@ -72,15 +76,12 @@ class Dialogues:
     def __init__(self, corpus: Corpus, seed: int) -> None:
         self._corpus = corpus
         self._chance = random.Random(seed)
-        used_by = Counter(
-            word
-            for fact in corpus.facts
-            for word in {word for text in fact.questions for word in words(text)}
-        )
-        self._common = {word for word, count in used_by.items() if count >= _COMMON_FACTS}
+        self._phrasings = Phrasings(corpus, self._chance)
+        self._common = common_words(corpus, _COMMON_FACTS)
+        learnt = common_words(corpus, 1)
         held_out = [question for fact in corpus.facts for question in fact.held_out]
         self._forbidden = {run for text in (*held_out, *corpus.unknown_held_out) for run in runs(text)}
-        self._foreign = sorted({word for text in corpus.unknown for word in words(text)} - set(used_by))
+        self._foreign = sorted({word for text in corpus.unknown for word in words(text)} - learnt)
 
     def next(self) -> Dialogue:
         chance = self._chance
@@ -90,16 +91,31 @@ class Dialogues:
 
     def _turn(self) -> Turn:
         roll = self._chance.random()
-        if roll < 0.72:
+        if roll < _KNOWN:
             fact = self._chance.choice(self._corpus.facts)
-            return Turn(self._disturbed(self._chance.choice(fact.questions)), fact.answer)
-        question = self._chance.choice(self._corpus.unknown) if roll < 0.88 else self._unanswerable()
+            return Turn(self._disturbed(self._asked(fact)), fact.answer)
+        middle = (1 + _KNOWN) / 2
+        question = self._chance.choice(self._corpus.unknown) if roll < middle else self._unanswerable()
         return Turn(self._disturbed(question), self._chance.choice(REFUSALS))
+
+    def _asked(self, fact: Fact) -> str:
+        roll = self._chance.random()
+        if roll < 0.25 and (framed := self._phrasings.framed(fact)) is not None:
+            return framed
+        if roll < 0.40:
+            return self._phrasings.crossed(fact)
+        if roll < 0.55:
+            return self._phrasings.keywords(fact)
+        return self._chance.choice(fact.questions)
 
     def _unanswerable(self) -> str:
         """A question about a fact whose telling words are replaced by words that mean nothing here."""
         fact = self._chance.choice(self._corpus.facts)
-        question = self._chance.choice(fact.questions)
+        if self._chance.random() < 0.35:
+            return self._phrasings.frame(
+                " ".join(self._stranger("") for _ in range(self._chance.choice((1, 1, 1, 2))))
+            )
+        question = self._asked(fact)
         return " ".join(word if self._is_common(word) else self._stranger(word) for word in question.split())
 
     def _stranger(self, word: str) -> str:
@@ -123,8 +139,10 @@ class Dialogues:
 
     def _disturb(self, question: str) -> str:
         chance = self._chance
-        if chance.random() < 0.25:
+        if chance.random() < 0.2:
             return question
+        if chance.random() < 0.6:
+            question = self._phrasings.reworded(question, 0.4)
         pieces = question.split()
         drop = chance.choice((0.0, 0.1, 0.25, 0.5))
         kept = [piece for piece in pieces if not self._is_common(piece) or chance.random() >= drop]

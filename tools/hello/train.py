@@ -55,7 +55,7 @@ def config(vocabulary: int) -> LlamaConfig:
     )
 
 
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 def batches(source: Dialogues, tokenizer: Tokenizer, chance: random.Random) -> Iterator[Batch]:
@@ -73,25 +73,23 @@ def batches(source: Dialogues, tokenizer: Tokenizer, chance: random.Random) -> I
 
 
 def tensors(rows: Sequence[tuple[list[int], list[bool]]]) -> Batch:
-    """Ids, attention mask and loss weights of some conversations, each (rows, longest)."""
+    """Ids and loss weights of some conversations, each (rows, longest)."""
     longest = min(CONTEXT, max(len(ids) for ids, _ in rows))
     ids = torch.zeros((len(rows), longest), dtype=torch.long)
-    mask = torch.zeros((len(rows), longest), dtype=torch.long)
     weight = torch.zeros((len(rows), longest))
     for row, (row_ids, said) in enumerate(rows):
         length = min(len(row_ids), longest)
         ids[row, :length] = torch.tensor(row_ids[:length])
-        mask[row, :length] = 1
         weight[row, :length] = torch.tensor([1.0 if own else QUESTION_WEIGHT for own in said[:length]])
-    return ids, mask, weight
+    return ids, weight
 
 
-def loss_of(
-    model: LlamaForCausalLM, ids: torch.Tensor, mask: torch.Tensor, weight: torch.Tensor
-) -> torch.Tensor:
-    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
-    losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
-    return (losses * weight[:, 1:]).sum() / weight[:, 1:].sum()
+def loss_of(model: LlamaForCausalLM, ids: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    # rows end in padding and attention looks back only, so no token needs the mask
+    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    logits = model.lm_head(hidden.flatten(0, 1)).float()
+    losses = torch.nn.functional.cross_entropy(logits, ids[:, 1:].flatten(), reduction="none")
+    return (losses * weight[:, 1:].flatten()).sum() / weight[:, 1:].sum()
 
 
 def rate(step: int, steps: int) -> float:
@@ -107,7 +105,7 @@ def train(corpus: Corpus, work: Path, *, steps: int, minutes: float, seed: int) 
     torch.manual_seed(seed)
     tokenizer = tokens.train(corpus)
     model = LlamaForCausalLM(config(tokenizer.get_vocab_size()))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.05)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.1)
     step = 0
     checkpoint = work / "checkpoint.pt"
     if checkpoint.exists():
@@ -125,7 +123,8 @@ def train(corpus: Corpus, work: Path, *, steps: int, minutes: float, seed: int) 
         for _ in range(200):
             for group in optimizer.param_groups:
                 group["lr"] = rate(step, steps)
-            loss = loss_of(model, *next(source))
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = loss_of(model, *next(source))
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
