@@ -3,7 +3,8 @@
     <base>/slmctl-<uid>/lock          flocked shared to make a folder, exclusive to sweep stale ones
     <base>/slmctl-<uid>/w-<random>/   one worker: mode 0700
         lock                          flocked by the owner as long as it lives
-        e.sock                        the engine's socket
+        e.sock                        the engine's socket, or a holder's: h.sock
+    <base>/slmctl-<uid>/k-<key>       a link to a holder's folder (runtimes.holder)
 
 A folder whose lock is free is a crashed owner's and is removed. Nothing is judged by its age.
 """
@@ -86,6 +87,15 @@ class RuntimeFolder:
             _remove_tree(self._private_base)
 
 
+def shared_base(candidate: Path) -> Path | None:
+    """Where folders lie under a candidate, if that is there and ours alone; makes nothing."""
+    base = candidate / f"slmctl-{os.geteuid()}"
+    try:
+        return base if _is_ours_alone(base) else None
+    except OSError:
+        return None
+
+
 def sweep(base: Path) -> int:
     """Remove the folders of crashed owners from `base`; give how many.
 
@@ -139,8 +149,7 @@ def _usable_base(candidate: Path) -> tuple[Path, bool]:
     with contextlib.suppress(FileExistsError):
         os.mkdir(base, 0o700)  # noqa: PTH102 - Path.mkdir has no way to say that an existing link is no success
         return base, False
-    found = base.lstat()
-    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == 0o700:
+    if _is_ours_alone(base):
         return base, False
     _sweep_private_bases(candidate)
     private = Path(tempfile.mkdtemp(prefix=_private_prefix(), dir=candidate))
@@ -150,6 +159,13 @@ def _usable_base(candidate: Path) -> tuple[Path, bool]:
         private.rmdir()
         raise
     return private, True
+
+
+def _is_ours_alone(base: Path) -> bool:
+    found = base.lstat()
+    return (
+        stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == 0o700
+    )
 
 
 def _private_prefix() -> str:

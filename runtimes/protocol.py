@@ -20,7 +20,28 @@ from runtimes.sse import SseParser
 COMPLETION = "/completion"
 CHAT = "/v1/chat/completions"
 
+ANY_OBJECT: Mapping[str, object] = {"type": "object"}
+"""The schema of JSON mode: any JSON object."""
+
+# llama-server makes llguidance's grammars of schemas, and those fail with some SentencePiece tokenizers; for
+# JSON mode its own kind does, which works with all. RFC 8259, with little room for blanks
+_JSON_GRAMMAR = r"""
+root ::= object
+object ::= "{" ws ( member ( "," ws member )* )? "}"
+member ::= string ":" ws value ws
+array ::= "[" ws ( value ws ( "," ws value ws )* )? "]"
+value ::= object | array | string | number | "true" | "false" | "null"
+string ::= "\"" ( [^"\\\x00-\x1F] | "\\" ( ["\\/bfnrt] | "u" [0-9a-fA-F]{4} ) )* "\""
+number ::= "-"? ( "0" | [1-9] [0-9]{0,15} ) ( "." [0-9]{1,16} )? ( [eE] [-+]? [0-9]{1,3} )?
+ws ::= ( " " | "\n" [ \t]{0,16} )?
+"""
+
 StopReason = Literal["stop", "length", "tool_calls"]
+
+Effort = Literal["low", "medium", "high", "max"]
+
+Think = bool | Effort
+"""Whether a model that can is to reason first, and how much; what that means is up to its template."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +110,9 @@ def completion_request(
 ) -> HttpRequest:
     """Continue `prompt`, which is sent as it is; the engine adds only the token that begins a text."""
     fields: dict[str, object] = {"prompt": prompt, "stream": True}
-    if json_schema is not None:
+    if json_schema == ANY_OBJECT:
+        fields["grammar"] = _JSON_GRAMMAR
+    elif json_schema is not None:
         fields["json_schema"] = json_schema
     return _post(COMPLETION, fields | completion_fields(sampling or Sampling()))
 
@@ -100,7 +123,7 @@ def chat_request(
     *,
     tools: Sequence[Mapping[str, object]] = (),
     json_schema: Mapping[str, object] | None = None,
-    think: bool | None = None,
+    think: Think | None = None,
 ) -> HttpRequest:
     """Answer `messages` (OpenAI's shape) with the model's chat template.
 
@@ -114,10 +137,15 @@ def chat_request(
     }
     if tools:
         fields["tools"] = list(tools)
-    if json_schema is not None:
+    if json_schema == ANY_OBJECT:
+        fields["grammar"] = _JSON_GRAMMAR
+    elif json_schema is not None:
         fields["response_format"] = {"type": "json_schema", "json_schema": {"schema": json_schema}}
     if think is not None:
-        fields["chat_template_kwargs"] = {"enable_thinking": think}
+        wanted: dict[str, object] = {"enable_thinking": think is not False}
+        if isinstance(think, str):
+            wanted["reasoning_effort"] = think
+        fields["chat_template_kwargs"] = wanted
     return _post(CHAT, fields | chat_fields(sampling or Sampling()))
 
 

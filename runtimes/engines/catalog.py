@@ -20,6 +20,14 @@ def engine_for(model_format: str, architecture: str | None) -> Engine:
     raise EngineUnavailable(f"No engine can run this model: {' '.join(reasons)}")
 
 
+def engine_named(name: str) -> Engine:
+    """The engine of that name; raises EngineUnavailable when there is none."""
+    for engine in ENGINES:
+        if engine.name == name:
+            return engine
+    raise EngineUnavailable(f"There is no engine {name!r:.60}.")
+
+
 def engine_name(model_format: str, architecture: str | None) -> str | None:
     """The name of the engine that would run such a model; None when there is none."""
     try:

@@ -29,14 +29,17 @@ class ChatSettings:
     """What a conversation is held with. It may be replaced between two questions.
 
     `system` None leaves it to the package, `parameters` win over the package's; `raw` sends each prompt as
-    it is, `think` asks for the model's reasoning or for none; `verify` hashes the files before each loading.
+    it is, `think` asks for the model's reasoning or for none, `schema` (JSON Schema) makes the answers JSON;
+    `verify` hashes the files before each loading, `keep_seconds` is LoadRequest's.
     """
 
     system: str | None = None
     parameters: Mapping[str, ParameterValue] = dataclasses.field(default_factory=dict)
     raw: bool = False
-    think: bool | None = None
+    think: protocol.Think | None = None
+    schema: Mapping[str, object] | None = None
     verify: bool = False
+    keep_seconds: float | None = None
 
 
 class Chat:
@@ -159,9 +162,9 @@ class Chat:
     def _answer(self, model: LoadedModel, prompt: str) -> Generator[protocol.Event]:
         chosen = self.chosen
         if chosen.raw:
-            return model.complete(prompt, chosen.parameters)
+            return model.complete(prompt, chosen.parameters, schema=chosen.schema)
         messages = conversation(self.system, *self._turns, ("user", prompt))
-        return model.answer(messages, chosen.parameters, think=chosen.think)
+        return model.answer(messages, chosen.parameters, think=chosen.think, schema=chosen.schema)
 
     def _wanted(self) -> dict[str, ParameterValue]:
         return {name: value for name, value in self.parameters.items() if name in LOAD_PARAMETERS}
@@ -175,6 +178,7 @@ class Chat:
             parameters=self.chosen.parameters,
             variant=self._variant,
             verify=self.chosen.verify,
+            keep_seconds=self.chosen.keep_seconds,
         )
         self._loaded_with = self._wanted()
         self._model = self._worker.enter_context(load(self._store, self._settings, wanted, self._on_event))

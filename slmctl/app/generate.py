@@ -21,7 +21,8 @@ class GenerateRequest:
 
     `parameters` are Ollama's (num_ctx, temperature, ...) and win over the package's. `raw` sends the prompt
     as it is, behind the token that begins a text, without a template and without the system message. `think`
-    asks for the model's reasoning or for none; None leaves it to the model.
+    asks for the model's reasoning or for none; None leaves it to the model. `schema` (JSON Schema) makes the
+    answer JSON; `keep_seconds` is LoadRequest's.
     """
 
     package: Package
@@ -31,7 +32,9 @@ class GenerateRequest:
     parameters: Mapping[str, ParameterValue] = dataclasses.field(default_factory=dict)
     variant: str | None = None
     verify: bool = False
-    think: bool | None = None
+    think: protocol.Think | None = None
+    schema: Mapping[str, object] | None = None
+    keep_seconds: float | None = None
 
 
 GenerateEvent = Loaded | protocol.Event
@@ -50,15 +53,16 @@ def generate(
         parameters=request.parameters,
         variant=request.variant,
         verify=request.verify,
+        keep_seconds=request.keep_seconds,
     )
     with load(store, settings, wanted, on_event) as model:
         yield model.about
         if request.raw:
-            yield from model.complete(request.prompt, request.parameters)
+            yield from model.complete(request.prompt, request.parameters, schema=request.schema)
             return
         if not model.has_chat_template:
             note = f"{model.about.name} has no chat template; the prompt is sent as plain text."
             on_event(Note(text=note))
         system = request.system if request.system is not None else model.spec.system
         messages = conversation(system, ("user", request.prompt))
-        yield from model.answer(messages, request.parameters, think=request.think)
+        yield from model.answer(messages, request.parameters, think=request.think, schema=request.schema)

@@ -8,6 +8,7 @@ What was checked is what is loaded: the worker gets the very files that were ope
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -26,8 +27,10 @@ from runtimes import protocol
 from runtimes.client import Client
 from runtimes.engines.base import Engine, LaunchRequest
 from runtimes.engines.catalog import engine_for
+from runtimes.keeping import Kept, find_kept, keep_key, start_kept
 from runtimes.process import Launch, Worker, fd_path, worker_argv, worker_environment
 from runtimes.sampling import Sampling
+from slmctl import __version__
 from slmctl.app.events import ByteCounter, EngineLog, Note, OnEvent, ignore
 from slmctl.app.package import Package, Variant, weight_path
 from slmctl.config import Settings
@@ -38,18 +41,26 @@ DEFAULT_CONTEXT = 4096
 LOAD_PARAMETERS = frozenset({"main_gpu", "num_batch", "num_ctx", "num_gpu", "num_thread", "use_mmap"})
 """The parameters that say how a model is loaded; the others are said with each question."""
 
+_HARMLESS_VARIABLES = frozenset({"PATH", "HOME", "LANG", "TZ", "TMPDIR"})
+"""Variables that differ between two terminals and change nothing in a loaded model."""
+
 Messages = Sequence[Mapping[str, object]]
 """A conversation in OpenAI's shape: role and content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadRequest:
-    """Which model is loaded how. `parameters` are Ollama's and win over the package's."""
+    """Which model is loaded how. `parameters` are Ollama's and win over the package's.
+
+    `keep_seconds` leaves it loaded for so long after its last use (infinity: until it is stopped), 0 unloads
+    what an earlier run kept; None unloads what was loaded here and leaves what was kept as it is.
+    """
 
     package: Package
     parameters: Mapping[str, ParameterValue] = dataclasses.field(default_factory=dict)
     variant: str | None = None
     verify: bool = False
+    keep_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +88,7 @@ class LoadedModel:
         self,
         about: Loaded,
         spec: ModelSpec,
-        worker: Worker,
+        worker: Worker | Kept,
         *,
         chat_template: str | None,
         has_chat_template: bool,
@@ -96,20 +107,34 @@ class LoadedModel:
         return self._worker.ended.is_set()
 
     def answer(
-        self, messages: Messages, parameters: Mapping[str, ParameterValue], *, think: bool | None = None
+        self,
+        messages: Messages,
+        parameters: Mapping[str, ParameterValue],
+        *,
+        think: protocol.Think | None = None,
+        schema: Mapping[str, object] | None = None,
     ) -> Generator[protocol.Event]:
         """Answer the last of `messages` through the chat template; the last event is `Finished`.
 
         A model without a template gets the system message and the last message as plain text. `think` asks a
-        model that can for its reasoning, or asks it to leave that out.
+        model that can for its reasoning, or asks it to leave that out; `schema` (JSON Schema) makes the
+        answer a JSON text that fits it.
         """
         if self.has_chat_template:
-            return self._stream(protocol.chat_request(messages, self._sampling(parameters), think=think))
-        return self.complete(_plain_text(messages), parameters)
+            sampling = self._sampling(parameters)
+            return self._stream(protocol.chat_request(messages, sampling, think=think, json_schema=schema))
+        return self.complete(_plain_text(messages), parameters, schema=schema)
 
-    def complete(self, text: str, parameters: Mapping[str, ParameterValue]) -> Generator[protocol.Event]:
+    def complete(
+        self,
+        text: str,
+        parameters: Mapping[str, ParameterValue],
+        *,
+        schema: Mapping[str, object] | None = None,
+    ) -> Generator[protocol.Event]:
         """Continue `text` as it is, behind the token that begins a text."""
-        return self._stream(protocol.completion_request(text, self._sampling(parameters)))
+        sampling = self._sampling(parameters)
+        return self._stream(protocol.completion_request(text, sampling, json_schema=schema))
 
     def _sampling(self, parameters: Mapping[str, ParameterValue]) -> Sampling:
         return sampling_of({**self.spec.parameters, **parameters}, self.about.context_length)
@@ -135,32 +160,37 @@ def load(
         )
     engine = engine_for(variant.format, variant.facts.architecture if variant.facts else None)
     parameters = {**variant.spec.parameters, **request.parameters}
+    started = time.monotonic()
     with ExitStack() as stack:
-        with _open_model(store, variant, request.verify, on_event) as model:
-            context = _context_length(parameters, settings, model.facts)
-            trained = model.facts.trained_context
-            if trained is not None and context > trained:
-                note = f"{package.name} was trained for {trained} tokens of context; it gets no more."
-                on_event(Note(text=note))
-                context = trained
-            started = time.monotonic()
-            worker = stack.enter_context(Worker(_launch(engine, settings, model, parameters, context)))
-        with _last_words(worker, on_event):
-            worker.ensure_ready()
-        about = Loaded(
+        key = keep_key(_identity(variant, engine, parameters, settings))
+        # to verify is to load anew: the bytes in memory are those of then
+        kept = None if request.verify else find_kept(settings.runtime_folders, key)
+        if kept is None:
+            worker, about = _start(store, settings, request, variant, engine, key, on_event)
+        else:
+            worker, about = kept, _LoadedFile.from_json(kept.about)
+            if request.keep_seconds is not None:
+                kept.keep_for(_finite(request.keep_seconds))
+        stack.enter_context(worker)
+        for note in about.notes:
+            on_event(Note(text=note.format(name=package.name)))
+        if isinstance(worker, Worker):
+            with _last_words(worker, on_event):
+                worker.ensure_ready()
+        loaded = Loaded(
             name=package.name,
             digest=package.digest,
             variant=variant.id,
             engine=engine.name,
-            context_length=context,
+            context_length=about.context_length,
             load_seconds=time.monotonic() - started,
         )
         yield LoadedModel(
-            about,
+            loaded,
             variant.spec,
             worker,
-            chat_template=model.chat_template,
-            has_chat_template=model.has_chat_template,
+            chat_template=about.chat_template,
+            has_chat_template=about.has_chat_template,
             on_event=on_event,
         )
 
@@ -177,13 +207,98 @@ def _plain_text(messages: Messages) -> str:
 
 
 @contextmanager
-def _last_words(worker: Worker, on_event: OnEvent) -> Iterator[None]:
+def _last_words(worker: Worker | Kept, on_event: OnEvent) -> Iterator[None]:
     """When an error comes from below, tell what the engine wrote before it."""
     try:
         yield
     except SlmctlError:
         on_event(EngineLog(text=worker.stderr_tail))
         raise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LoadedFile:
+    """What is known of a loaded model from its files' headers; kept beside a kept worker."""
+
+    context_length: int
+    chat_template: str | None
+    has_chat_template: bool
+    notes: tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, object]) -> _LoadedFile:
+        context, template, notes = fields["context_length"], fields["chat_template"], fields["notes"]
+        assert isinstance(context, int)
+        assert isinstance(notes, list)
+        return cls(
+            context_length=context,
+            chat_template=template if isinstance(template, str) else None,
+            has_chat_template=fields["has_chat_template"] is True,
+            notes=tuple(str(note) for note in notes),
+        )
+
+
+def _start(
+    store: Store,
+    settings: Settings,
+    request: LoadRequest,
+    variant: Variant,
+    engine: Engine,
+    key: str,
+    on_event: OnEvent,
+) -> tuple[Worker | Kept, _LoadedFile]:
+    """Start a worker of our own, or have a holder start one that stays."""
+    parameters = {**variant.spec.parameters, **request.parameters}
+    with _open_model(store, variant, request.verify, on_event) as model:
+        context = _context_length(parameters, settings, model.facts)
+        trained = model.facts.trained_context
+        notes: tuple[str, ...] = ()
+        if trained is not None and context > trained:
+            notes = (f"{{name}} was trained for {trained} tokens of context; it gets no more.",)
+            context = trained
+        about = _LoadedFile(
+            context_length=context,
+            chat_template=model.chat_template,
+            has_chat_template=model.has_chat_template,
+            notes=notes,
+        )
+        launch = _launch(engine, settings, model, parameters, context)
+        if not request.keep_seconds:
+            worker = Worker(launch)
+            worker.start()  # while the files are open
+            return worker, about
+        kept = start_kept(
+            launch,
+            engine=engine.name,
+            key=key,
+            about={"name": request.package.name, "variant": variant.id, **dataclasses.asdict(about)},
+            keep_seconds=_finite(request.keep_seconds),
+            on_log=lambda text: on_event(EngineLog(text=text)),
+        )
+        return kept, about
+
+
+def _identity(
+    variant: Variant, engine: Engine, parameters: Mapping[str, ParameterValue], settings: Settings
+) -> dict[str, object]:
+    """All that a worker is loaded with: a run may use a kept one only where this is equal."""
+    return {
+        "slmctl": __version__,
+        "engine": engine.name,
+        "weights": [str(file.digest) for file in variant.weights],
+        "parameters": {name: parameters[name] for name in sorted(LOAD_PARAMETERS & parameters.keys())},
+        "context": settings.context_length,
+        "cpus": _usable_cpus(),
+        "environment": {
+            name: value
+            for name, value in worker_environment(settings.environment).items()
+            if name not in _HARMLESS_VARIABLES and not name.startswith("LC_")
+        },
+    }
+
+
+def _finite(seconds: float) -> float | None:
+    return None if math.isinf(seconds) else seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,11 +35,13 @@ class Context:
         return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def command(name: str, *, about: str) -> Callable[[Callable[Concatenate[Context, P], None]], click.Command]:
+def command(
+    name: str, *, about: str, cls: type[click.Command] = click.Command
+) -> Callable[[Callable[Concatenate[Context, P], None]], click.Command]:
     """Make a click command of a function that takes a Context first; adds --json and --progress."""
 
     def decorate(function: Callable[Concatenate[Context, P], None]) -> click.Command:
-        @click.command(name, help=about, context_settings={"help_option_names": ["-h", "--help"]})
+        @click.command(name, cls=cls, help=about, context_settings={"help_option_names": ["-h", "--help"]})
         @click.option("--json", "as_json", is_flag=True, help="Write one JSON document to stdout.")
         @click.option(
             "--progress",

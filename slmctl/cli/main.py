@@ -29,6 +29,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "create": ("slmctl.cli.commands.create", "Make a model from a GGUF file or a Modelfile"),
     "run": ("slmctl.cli.commands.run", "Ask a model"),
     "list": ("slmctl.cli.commands.list", "List the models in the store"),
+    "ps": ("slmctl.cli.commands.ps", "List the models that 'run --keep' left loaded"),
+    "stop": ("slmctl.cli.commands.stop", "Unload a model"),
     "show": ("slmctl.cli.commands.show", "Show what a model is"),
     "cp": ("slmctl.cli.commands.cp", "Give a model another name"),
     "rm": ("slmctl.cli.commands.rm", "Remove models"),

@@ -7,6 +7,7 @@ stdout is data, stderr is talk. Nothing here needs more than the standard librar
 from __future__ import annotations
 
 import json
+import math
 import sys
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -172,8 +173,20 @@ def human_age(moment: str | None, now: datetime) -> str:
     return "just now"
 
 
+def human_duration(seconds: float) -> str:
+    """A length of time in its largest unit, rounded up: `5 minutes`, `1 second`."""
+    for length, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds > length:
+            return _counted(math.ceil(seconds / length), unit)
+    return _counted(max(0, math.ceil(seconds)), "second")
+
+
 def _ago(count: int, unit: str) -> str:
-    return f"{count} {unit}{'' if count == 1 else 's'} ago"
+    return f"{_counted(count, unit)} ago"
+
+
+def _counted(count: int, unit: str) -> str:
+    return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
 def clean(text: str) -> str:

@@ -13,27 +13,50 @@ from typing import Self
 import click
 
 from modelfiles.spec import ParameterValue, parse_parameter
-from registry.errors import UsageError
+from registry.errors import OperationFailed, UsageError
 from registry.names import Source, parse
-from runtimes.protocol import Finished, TextDelta, ThinkingDelta
+from runtimes.protocol import Finished, TextDelta, Think, ThinkingDelta
 from slmctl.app.chat import Chat, ChatSettings
+from slmctl.app.durations import parse_duration
 from slmctl.app.generate import GenerateEvent, GenerateRequest, generate
 from slmctl.app.load import Loaded
 from slmctl.app.models import find_package
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
+from slmctl.cli.exits import Exit
 from slmctl.cli.render import Output
+from slmctl.cli.schema import misfit, schema_of
 from slmctl.cli.terminal.screen import AnswerWriter, wants_style
-from slmctl.cli.terminal.session import converse
 from slmctl.cli.timings import timings
 
 _MAX_PROMPT_BYTES = 64 << 20
 _PATIENCE_SECONDS = 2.0
 """After so long without a byte on stdin it is said what is waited for."""
 
+_THINK: dict[str, Think] = {
+    "true": True,
+    "false": False,
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "max": "max",
+}
+
+
+class _Run(click.Command):
+    """`--think` may have a value, though only behind a =: `run --think NAME` is about NAME."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        for at, argument in enumerate(args[:end]):
+            if argument.startswith("--think="):
+                args[at] = f"--think-value={argument.removeprefix('--think=')}"
+        return super().parse_args(ctx, args)
+
 
 @make_command(
     "run",
+    cls=_Run,
     about="Ask the model NAME. Text piped in stands before PROMPT; without either a terminal gets a prompt.",
 )
 @click.argument("name")
@@ -56,9 +79,27 @@ _PATIENCE_SECONDS = 2.0
     "--think/--no-think",
     "think",
     default=None,
-    help="Ask a model that can for its reasoning first, or for none of it.",
+    help="Ask a model that can for its reasoning first (also --think=low, medium, high), or for none of it.",
 )
-@click.option("--hide-thinking", is_flag=True, help="Do not show the reasoning; a pipe never gets it.")
+@click.option("--think-value", type=click.Choice(list(_THINK)), hidden=True)
+@click.option(
+    "--hide-thinking",
+    "--hidethinking",
+    is_flag=True,
+    help="Do not show the reasoning; a pipe never gets it.",
+)
+@click.option(
+    "--format",
+    "format_",
+    metavar="json|SCHEMA",
+    help="Answer in JSON that fits a JSON Schema: its text, or a file with it.",
+)
+@click.option(
+    "--keep",
+    "--keepalive",
+    metavar="TIME",
+    help="Keep the model loaded for so long, such as 5m: the next run answers at once. 0 unloads it.",
+)
 @click.option("--nowordwrap", is_flag=True, help="Do not break lines at words on a terminal.")
 @click.option("--verify", is_flag=True, help="Hash the files before they are loaded.")
 @click.option("--verbose", is_flag=True, help="Print timings to stderr, and what an engine that fails wrote.")
@@ -75,7 +116,10 @@ def command(
     raw: bool,
     variant: str | None,
     think: bool | None,
+    think_value: str | None,
     hide_thinking: bool,
+    format_: str | None,
+    keep: str | None,
     nowordwrap: bool,
     verify: bool,
     verbose: bool,
@@ -89,10 +133,23 @@ def command(
             hint=f"First make a model of it: slmctl create NAME --from {name}",
         )
     parameters = _parameters(named, options)
+    schema = schema_of(format_) if format_ is not None else None
+    keep_seconds = parse_duration(keep, what="--keep") if keep is not None else None
+    thinking = _THINK[think_value] if think_value is not None else think
     package = find_package(context.store, ref, context.output.on_event)  # before anybody waits for stdin
     if not prompt and sys.stdin.isatty() and sys.stdout.isatty() and not context.output.as_json:
         _check_text(system or "")
-        chosen = ChatSettings(system=system, parameters=parameters, raw=raw, think=think, verify=verify)
+        chosen = ChatSettings(
+            system=system,
+            parameters=parameters,
+            raw=raw,
+            think=thinking,
+            schema=schema,
+            verify=verify,
+            keep_seconds=keep_seconds,
+        )
+        from slmctl.cli.terminal.session import converse  # a pipe has no use for it
+
         on_event = context.output.on_event
         with Chat(
             context.store, context.settings, package, chosen, variant=variant, on_event=on_event
@@ -107,7 +164,9 @@ def command(
         parameters=parameters,
         variant=variant,
         verify=verify,
-        think=think,
+        think=thinking,
+        schema=schema,
+        keep_seconds=keep_seconds,
     )
     _check_text(f"{request.prompt}{request.system or ''}")
     writer = None
@@ -124,6 +183,10 @@ def command(
     if verbose and answer.finished is not None:
         for line in timings(answer.finished, answer.loaded):
             context.output.note(line)
+    if schema is not None and (complaint := misfit(answer.text, schema)) is not None:
+        if context.output.as_json:  # the document is written, and has the answer
+            click.get_current_context().exit(Exit.FAILED)
+        raise OperationFailed(complaint, hint="Give it more room with --max-tokens, or ask another model.")
 
 
 class _Answer:
@@ -148,6 +211,10 @@ class _Answer:
         unfinished = not self._texts or not self._texts[-1].endswith("\n")
         if unfinished and not self._output.as_json and (self._texts or kind is None):
             _write("" if kind is BrokenPipeError else "\n")
+
+    @property
+    def text(self) -> str:
+        return "".join(self._texts)
 
     def take(self, event: GenerateEvent) -> None:
         if isinstance(event, Loaded):
@@ -176,7 +243,7 @@ class _Answer:
             "digest": str(loaded.digest),
             "variant": loaded.variant,
             "engine": loaded.engine,
-            "response": "".join(self._texts),
+            "response": self.text,
             "thinking": "".join(self._thinking) or None,
             "finish_reason": finished.reason,
             "context_length": loaded.context_length,

@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from modelfiles.spec import ParameterValue, parse_parameter
 from registry.errors import UsageError
 from registry.names import parse_name
+from runtimes.protocol import Think
 from slmctl.app.load import LOAD_PARAMETERS
 from slmctl.app.models import find_package
 from slmctl.cli.render import clean
+from slmctl.cli.schema import schema_of
 from slmctl.cli.terminal.reader import unquote
 from slmctl.cli.terminal.show import VIEWS
 from slmctl.cli.terminal.state import Leave, State
@@ -128,6 +130,31 @@ def _set_history(state: State, keeps: bool) -> None:
     state.say("Entries are kept in the history." if keeps else "Entries are not kept in the history.")
 
 
+def _set_think(state: State, arguments: str) -> None:
+    level = arguments.strip().lower()
+    if level not in _LEVELS:
+        raise _unknown(level, "/set think", [level for level in _LEVELS if level], "Or leave it away.")
+    state.chat.chosen = replace(state.chat.chosen, think=_LEVELS[level])
+    state.say("The model is asked to think first.")
+
+
+def _set_no_think(state: State, _: str) -> None:
+    state.chat.chosen = replace(state.chat.chosen, think=False)
+    state.say("The model is asked not to think first.")
+
+
+def _set_format(state: State, arguments: str) -> None:
+    if not arguments.strip():
+        raise UsageError("/set format takes json or a schema.", hint="For example: /set format json")
+    state.chat.chosen = replace(state.chat.chosen, schema=schema_of(arguments.strip()))
+    state.say("Answers are JSON now.")
+
+
+def _set_no_format(state: State, _: str) -> None:
+    state.chat.chosen = replace(state.chat.chosen, schema=None)
+    state.say("Answers are plain text again.")
+
+
 def _switch(act: Callable[[State, bool], None], value: bool) -> Callable[[State, str], None]:
     return lambda state, _: act(state, value)
 
@@ -144,9 +171,21 @@ COMMANDS: Mapping[str, Command] = {
 
 ALIASES = {"/?": "/help", "/exit": "/bye"}
 
+_LEVELS: Mapping[str, Think] = {
+    "": True,
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "max": "max",
+}
+
 SETTINGS: Mapping[str, Command] = {
     "parameter": Command(_set_parameter, "parameter NAME VALUE", "a parameter, such as temperature 0.2"),
     "system": Command(_set_system, "system TEXT", 'the system message; also between """'),
+    "format": Command(_set_format, "format json", "answer in JSON; also a JSON Schema, or a file with one"),
+    "noformat": Command(_set_no_format, "noformat", "answer in plain text"),
+    "think": Command(_set_think, "think [LEVEL]", "ask for reasoning first: low, medium, high, max"),
+    "nothink": Command(_set_no_think, "nothink", "ask for no reasoning"),
     "verbose": Command(_switch(_set_verbose, True), "verbose", "show timings"),
     "quiet": Command(_switch(_set_verbose, False), "quiet", "show no timings"),
     "wordwrap": Command(_switch(_set_wrapping, True), "wordwrap", "wrap words at the terminal's width"),
