@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from registry.errors import SlmctlError, UsageError
 from runtimes.errors import EngineRefused, EngineSpokeNonsense
 from runtimes.protocol import (
+    ANY_OBJECT,
     ChatReader,
     CompletionReader,
     Event,
@@ -18,6 +19,7 @@ from runtimes.protocol import (
     HttpRequest,
     StreamReader,
     TextDelta,
+    Think,
     ThinkingDelta,
     ToolCallDelta,
     apply_template_request,
@@ -196,7 +198,7 @@ def test_deep_json_is_refused() -> None:
 
 def test_requests_always_stream() -> None:
     completion = completion_request(
-        "a", Sampling(temperature=0, num_predict=5), json_schema={"type": "object"}
+        "a", Sampling(temperature=0, num_predict=5), json_schema={"type": "array"}
     )
     assert (completion.method, completion.path) == ("POST", "/completion")
     assert body_of(completion) == {
@@ -204,21 +206,43 @@ def test_requests_always_stream() -> None:
         "stream": True,
         "temperature": 0,
         "n_predict": 5,
-        "json_schema": {"type": "object"},
+        "json_schema": {"type": "array"},
     }
     messages = [{"role": "user", "content": "é"}]
-    chat = chat_request(messages, tools=[{"type": "function"}], json_schema={"type": "object"}, think=False)
+    chat = chat_request(messages, tools=[{"type": "function"}], json_schema={"type": "array"}, think=False)
     assert chat.path == "/v1/chat/completions"
     assert body_of(chat) == {
         "messages": messages,
         "stream": True,
         "stream_options": {"include_usage": True},
         "tools": [{"type": "function"}],
-        "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "object"}}},
+        "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "array"}}},
         "chat_template_kwargs": {"enable_thinking": False},
     }
     assert isinstance(reader_for(completion), CompletionReader)
     assert isinstance(reader_for(chat), ChatReader)
+
+
+@pytest.mark.parametrize(
+    ("think", "kwargs"),
+    [
+        (True, {"enable_thinking": True}),
+        (False, {"enable_thinking": False}),
+        ("high", {"enable_thinking": True, "reasoning_effort": "high"}),
+    ],
+)
+def test_thinking_is_the_templates_business(think: Think, kwargs: dict[str, object]) -> None:
+    assert body_of(chat_request([], think=think))["chat_template_kwargs"] == kwargs
+
+
+def test_json_mode_is_a_grammar_of_llama_cpps_own_kind() -> None:
+    for request in (
+        completion_request("a", json_schema=ANY_OBJECT),
+        chat_request([], json_schema=ANY_OBJECT),
+    ):
+        body = body_of(request)
+        assert str(body["grammar"]).startswith("\nroot ::= object")
+        assert not body.keys() & {"json_schema", "response_format"}
 
 
 def test_small_requests() -> None:
