@@ -38,20 +38,26 @@ def both(slmctl: Program, tiny_model: Path, tmp_path: Path) -> Program:
 def test_answers_fit_the_schema(both: Program, tmp_path: Path, name: str) -> None:
     file = tmp_path / "schema.json"
     file.write_text(json.dumps(SCHEMA))
+    fitting = 0
     for given in (json.dumps(SCHEMA), str(file)):
-        for seed in range(4):
-            outcome = both("run", name, "--format", given, "--seed", str(seed), "the")
-            assert outcome.code == 0, outcome.err
+        for seed in range(3):
+            outcome = both("run", name, "--format", given, "--seed", str(seed), "--max-tokens", "200", "the")
+            if outcome.code == 1:  # a random model may put blanks between two words for ever
+                assert "The answer is not complete JSON." in outcome.err
+                assert outcome.out.startswith("{")
+                continue
             answer = json.loads(outcome.out)
             assert answer.keys() == {"size", "bits"}
             assert answer["size"] in {"big", "small"}
+            fitting += 1
+    assert fitting
 
 
 def test_an_answer_that_does_not_fit_is_told(both: Program) -> None:
     """llguidance takes wrong texts for the tokens of SentencePiece models that put a blank before a text;
     llama.cpp then goes on without the schema, and answers 200.
     """
-    for seed in range(4):
+    for seed in range(2):
         outcome = both("run", "stubborn", "--format", json.dumps(SCHEMA), "--seed", str(seed), "the")
         fits = misfit(outcome.out, SCHEMA) is None
         assert outcome.code == (0 if fits else 1)
@@ -61,7 +67,7 @@ def test_an_answer_that_does_not_fit_is_told(both: Program) -> None:
 @pytest.mark.parametrize("name", ["chat", "plain", "stubborn"])
 def test_json_mode_gives_an_object_or_says_that_it_is_cut(both: Program, name: str) -> None:
     """A random model says anything that the grammar lets it say."""
-    for seed in range(6):
+    for seed in range(3):
         ask = ("run", name, "--format", "json", "--max-tokens", "48", "--seed", str(seed), "the")
         outcome = both(*ask)
         assert outcome.out.lstrip().startswith("{")
