@@ -36,21 +36,14 @@ def both(slmctl: Program, tiny_model: Path, tmp_path: Path) -> Program:
 
 @pytest.mark.parametrize("name", ["chat", "plain"])
 def test_answers_fit_the_schema(both: Program, tmp_path: Path, name: str) -> None:
+    schema = {"enum": ["big", "small"]}  # in an object a random model may put blanks for ever
     file = tmp_path / "schema.json"
-    file.write_text(json.dumps(SCHEMA))
-    fitting = 0
-    for given in (json.dumps(SCHEMA), str(file)):
+    file.write_text(json.dumps(schema))
+    for given in (json.dumps(schema), str(file)):
         for seed in range(3):
-            outcome = both("run", name, "--format", given, "--seed", str(seed), "--max-tokens", "200", "the")
-            if outcome.code == 1:  # a random model may put blanks between two words for ever
-                assert "The answer is not complete JSON." in outcome.err
-                assert outcome.out.startswith("{")
-                continue
-            answer = json.loads(outcome.out)
-            assert answer.keys() == {"size", "bits"}
-            assert answer["size"] in {"big", "small"}
-            fitting += 1
-    assert fitting
+            outcome = both("run", name, "--format", given, "--seed", str(seed), "the")
+            assert outcome.code == 0, outcome.err
+            assert json.loads(outcome.out) in {"big", "small"}
 
 
 def test_an_answer_that_does_not_fit_is_told(both: Program) -> None:
