@@ -35,6 +35,7 @@ class CreateRequest:
     """`base` is FROM's text, or the name of a model in the store whatever files there are.
 
     `folder` is what a relative path in the text starts from; `move` renames the files into the store.
+    `source` is where the name is noted to have come from.
     """
 
     name: ModelRef
@@ -43,6 +44,7 @@ class CreateRequest:
     spec: ModelSpec
     move: bool = False
     force: bool = False
+    source: str = CREATED_HERE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,7 @@ def create(store: Store, request: CreateRequest, *, now: str, on_event: OnEvent 
         entry = store.link(
             request.name.full_name,
             descriptor,
-            source=CREATED_HERE,
+            source=request.source,
             linked=now,
             replace_rule=Replace.ANYTHING if request.force else Replace.SAME_SOURCE,
         )
@@ -155,7 +157,7 @@ def _check_name_is_free(store: Store, request: CreateRequest) -> None:
     """Say that the name is taken before gigabytes are copied; `link` decides."""
     old = store.names().find(request.name.full_name)
     if old is not None and not request.force:
-        stand_in = Entry(name=old.name, descriptor=old.descriptor, source=CREATED_HERE, linked=None)
+        stand_in = Entry(name=old.name, descriptor=old.descriptor, source=request.source, linked=None)
         check_replaceable(old, stand_in, Replace.SAME_SOURCE)
 
 

@@ -47,15 +47,28 @@ def list_models(store: Store, prefix: str = "", on_event: OnEvent = ignore) -> l
 
 
 def find_package(store: Store, ref: ModelRef, on_event: OnEvent = ignore) -> Package:
-    """As Package.open, with a note when the table of names is damaged."""
-    return Package.open(store, ref, names_of(store, on_event))
+    """As Package.open, with a note when the table of names is damaged.
+
+    A model that comes with slmctl and is not in the store yet is packaged first.
+    """
+    return Package.open(store, ref, _names_with(store, ref, on_event))
+
+
+def _names_with(store: Store, ref: ModelRef, on_event: OnEvent) -> NameTable:
+    """The table of names, with `ref` in it where slmctl itself brings that model."""
+    names = names_of(store, on_event)
+    if names.find(ref.full_name) is not None:
+        return names
+    from slmctl.app.shipped import package_shipped  # it makes models, and so needs this module
+
+    return store.names() if package_shipped(store, ref, on_event) else names
 
 
 def copy_model(
     store: Store, source: ModelRef, target: ModelRef, *, force: bool, now: str, on_event: OnEvent = ignore
 ) -> Entry:
     """Give what `source` names a second name. Raises NotFound, NameTaken."""
-    entry = store.resolve(source, names_of(store, on_event))
+    entry = store.resolve(source, _names_with(store, source, on_event))
     store.prepare()
     return store.link(
         target.full_name,

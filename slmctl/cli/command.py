@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Concatenate, ParamSpec
 
 import click
 
 from registry.store.store import Store
+from slmctl.app.clock import now
 from slmctl.cli.render import Output
 from slmctl.config import Settings
 
@@ -32,7 +32,7 @@ class Context:
 
     def now(self) -> str:
         """This moment as RFC 3339 text, to the second."""
-        return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return now()
 
 
 def command(

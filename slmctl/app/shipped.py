@@ -1,0 +1,46 @@
+"""The models that come with slmctl: packaged into the store by the first command that names one.
+
+From then on each is a model like any other; nothing else in slmctl knows their names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from modelfiles.spec import from_text
+from registry.errors import NameTaken
+from registry.names import ModelRef, parse_name
+from registry.store.store import Store
+from slmctl.app.clock import now
+from slmctl.app.create import CreateRequest, create
+from slmctl.app.events import Note, OnEvent, ignore
+
+SHIPPED_HERE = "slmctl"
+"""The source of a name whose model came with slmctl."""
+
+FOLDER = Path(__file__).parents[1] / "shipped"
+SHIPPED = {"hello:latest": FOLDER / "hello" / "Modelfile"}
+
+
+def package_shipped(store: Store, ref: ModelRef, on_event: OnEvent = ignore) -> bool:
+    """Package the model that `ref` names, if it is one of ours; whether it is.
+
+    Offline, and safe in several processes at once. Raises as `create` does.
+    """
+    name = ref.full_name.casefold()
+    modelfile = SHIPPED.get(name)
+    if modelfile is None or ref.digest is not None:
+        return False
+    authored = from_text(modelfile.read_text(encoding="utf-8"), filename=str(modelfile))
+    request = CreateRequest(
+        name=parse_name(name),
+        base=authored.sources[0],
+        folder=modelfile.parent,
+        spec=authored.spec,
+        source=SHIPPED_HERE,
+    )
+    with contextlib.suppress(NameTaken):  # somebody else was quicker
+        create(store, request, now=now(), on_event=ignore)
+        on_event(Note(text=f"{ref.short_name} came with slmctl; it is in your store now."))
+    return True
