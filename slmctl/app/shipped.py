@@ -10,7 +10,7 @@ from pathlib import Path
 
 from modelfiles.spec import from_text
 from registry.errors import NameTaken
-from registry.names import ModelRef, parse_name
+from registry.names import ModelRef, Source, parse_name
 from registry.store.store import Store
 from slmctl.app.clock import now
 from slmctl.app.create import CreateRequest, create
@@ -30,7 +30,7 @@ def package_shipped(store: Store, ref: ModelRef, on_event: OnEvent = ignore) -> 
     """
     name = ref.full_name.casefold()
     modelfile = SHIPPED.get(name)
-    if modelfile is None or ref.digest is not None:
+    if modelfile is None or ref.source is not Source.BARE or ref.digest is not None:
         return False
     authored = from_text(modelfile.read_text(encoding="utf-8"), filename=str(modelfile))
     request = CreateRequest(

@@ -1,10 +1,11 @@
 """Judge hello: the questions that it never saw, and those that nobody could answer from its corpus.
 
-    python -m tools.hello.evaluate MODEL.gguf [--json] [--show wrong|refused|all]
+    python -m tools.hello.evaluate MODEL.gguf [--exam FILE] [--json] [--show wrong|refused|all]
 
 An answer is right when it has all key terms of its fact and not all terms of another one (unless the fact's
 own answer has them too); it is a refusal when it begins as one; else it is wrong. Greedy decoding through
-llama.cpp, in a worker as `slmctl run` uses it.
+llama.cpp, in a worker as `slmctl run` uses it. `--exam tools/hello/exam.toml` asks questions that somebody
+else wrote in place of the corpus's own.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import json
 import os
 import sys
 import tempfile
+import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,10 @@ from runtimes.sampling import Sampling
 from tools.hello.corpus import REFUSAL, Corpus, Fact, load, shared_with_learnt
 
 GREEDY = Sampling(temperature=0.0, num_predict=64)
+
+
+Asked = tuple[str, Fact | None]
+"""A question and the fact it is about; None when nobody could answer it from the corpus."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +57,21 @@ def judge(corpus: Corpus, fact: Fact | None, answer: str) -> str:
     return "wrong" if any(not other.told_by(fact.answer) for other in others) else "right"
 
 
-def evaluate(corpus: Corpus, client: Client) -> Iterator[Judged]:
-    """Ask every held-out question. Raises ValueError when one shares words with a learnt question."""
-    asked: list[tuple[str, Fact | None]] = [(text, fact) for fact in corpus.facts for text in fact.held_out]
-    asked += [(text, None) for text in corpus.unknown_held_out]
+def held_out(corpus: Corpus) -> list[Asked]:
+    asked: list[Asked] = [(text, fact) for fact in corpus.facts for text in fact.held_out]
+    return asked + [(text, None) for text in corpus.unknown_held_out]
+
+
+def exam(corpus: Corpus, path: Path) -> list[Asked]:
+    """The questions in a TOML file: `unknown`, and `[questions]` by the ids of facts."""
+    document = tomllib.loads(path.read_text(encoding="utf-8"))
+    facts = {fact.id: fact for fact in corpus.facts}
+    asked: list[Asked] = [(text, facts[name]) for name, text in document["questions"].items()]
+    return asked + [(text, None) for text in document["unknown"]]
+
+
+def evaluate(corpus: Corpus, client: Client, asked: Sequence[Asked]) -> Iterator[Judged]:
+    """Ask every question. Raises ValueError when one shares words with a learnt question."""
     if shared := shared_with_learnt(corpus, [text for text, _ in asked]):
         raise ValueError(f"{len(shared)} held-out questions share words with learnt ones: {shared[0]}")
     for question, fact in asked:
@@ -105,13 +122,15 @@ def summary(judged: list[Judged]) -> dict[str, dict[str, float]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Judge hello.")
     parser.add_argument("model", type=Path)
+    parser.add_argument("--exam", type=Path, metavar="FILE")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--show", choices=["wrong", "refused", "all"])
     given = parser.parse_args()
     corpus = load()
     folder = tempfile.TemporaryDirectory(prefix="slm")
     with folder as name, client_for(given.model, Path(name)) as client:
-        judged = list(evaluate(corpus, client))
+        questions = exam(corpus, given.exam) if given.exam else held_out(corpus)
+        judged = list(evaluate(corpus, client, questions))
     for row in judged:
         expected = "refused" if row.fact is None else "right"
         if given.show == "all" or (given.show == row.verdict != expected):

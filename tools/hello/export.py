@@ -1,6 +1,6 @@
 """hello's Hugging Face folder as GGUF.
 
-    python -m tools.hello.export HF_FOLDER OUT.gguf
+    python -m tools.hello.export HF_FOLDER OUT.gguf [--type F16|Q8_0]
 
 llama.cpp keeps the rows of a Llama's query and key matrices in another order than Transformers: pairs of the
 rotary embedding lie beside each other there and half a head apart here (LlamaModel.permute in its converter).
@@ -37,8 +37,8 @@ def interleaved(rows: Array, heads: int) -> Array:
     return rows.reshape(heads, 2, rows.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(rows.shape)
 
 
-def export(folder: Path, target: Path) -> None:
-    """Write the folder's model as an F16 GGUF; the same folder gives the same bytes."""
+def export(folder: Path, target: Path, kind: str = "F16") -> None:
+    """Write the folder's model as GGUF, its matrices in F16 or Q8_0; the same folder gives the same bytes."""
     config = json.loads((folder / "config.json").read_text())
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     tokenizer_config = json.loads((folder / "tokenizer_config.json").read_text())
@@ -58,7 +58,7 @@ def export(folder: Path, target: Path) -> None:
     writer.add_rope_freq_base(10000.0)
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_vocab_size(config["vocab_size"])
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
+    writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{kind}"])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
 
     vocabulary = sorted(tokenizer["model"]["vocab"].items(), key=lambda item: item[1])
@@ -79,7 +79,7 @@ def export(folder: Path, target: Path) -> None:
     writer.add_chat_template(tokenizer_config["chat_template"])
 
     tensors = load_file(folder / "model.safetensors")
-    writer.add_tensor("token_embd.weight", tensors["model.embed_tokens.weight"].astype(np.float16))
+    _add(writer, "token_embd.weight", tensors["model.embed_tokens.weight"], kind)
     for layer in range(config["num_hidden_layers"]):
         for theirs, ours in _NAMES.items():
             value = tensors[f"model.layers.{layer}.{theirs}.weight"]
@@ -87,21 +87,32 @@ def export(folder: Path, target: Path) -> None:
                 value = interleaved(value, heads)
             elif ours == "attn_k":
                 value = interleaved(value, kv_heads)
-            kind = np.float32 if value.ndim == 1 else np.float16
-            writer.add_tensor(f"blk.{layer}.{ours}.weight", value.astype(kind))
-    writer.add_tensor("output_norm.weight", tensors["model.norm.weight"].astype(np.float32))
+            _add(writer, f"blk.{layer}.{ours}.weight", value, kind)
+    _add(writer, "output_norm.weight", tensors["model.norm.weight"], kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
 
 
+def _add(writer: gguf.GGUFWriter, name: str, value: Array, kind: str) -> None:
+    """A tensor: vectors stay F32, as llama.cpp wants them."""
+    if value.ndim == 1:
+        writer.add_tensor(name, value.astype(np.float32))
+        return
+    tensor_type = gguf.GGMLQuantizationType[kind]
+    writer.add_tensor(
+        name, gguf.quants.quantize(value.astype(np.float32), tensor_type), raw_dtype=tensor_type
+    )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Write hello's Hugging Face folder as GGUF.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("target", type=Path)
+    parser.add_argument("--type", choices=["F16", "Q8_0"], default="F16")
     given = parser.parse_args()
-    export(given.folder, given.target)
+    export(given.folder, given.target, given.type)
     return 0
 
 
