@@ -20,6 +20,7 @@ from slmctl.app.chat import Chat, ChatSettings
 from slmctl.app.generate import GenerateEvent, GenerateRequest, generate
 from slmctl.app.load import Loaded
 from slmctl.app.models import find_package
+from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 from slmctl.cli.render import Output
@@ -36,7 +37,7 @@ _PATIENCE_SECONDS = 2.0
     "run",
     about="Ask the model NAME. Text piped in stands before PROMPT; without either a terminal gets a prompt.",
 )
-@click.argument("name")
+@click.argument("name", shell_complete=candidates.models)
 @click.argument("prompt", nargs=-1)
 @click.option("--system", metavar="TEXT", help="The system message, in place of the package's.")
 @click.option("--temperature", metavar="NUMBER", help="0 takes the likeliest token always.")
@@ -51,7 +52,12 @@ _PATIENCE_SECONDS = 2.0
     help="Any parameter of a Modelfile, such as top_k=40.",
 )
 @click.option("--raw", is_flag=True, help="Feed the prompt as it is, without a chat template.")
-@click.option("--variant", metavar="ID", help="Which build, where there are several.")
+@click.option(
+    "--variant",
+    metavar="ID",
+    shell_complete=candidates.variants,
+    help="Which build, where there are several.",
+)
 @click.option(
     "--think/--no-think",
     "think",
