@@ -13,10 +13,13 @@ import contextlib
 import json
 import os
 import re
+import time
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 
 from registry.errors import NotFound, OperationFailed
 from registry.names import short_name
@@ -30,6 +33,8 @@ KEPT_MODELS = 32
 _FILE = re.compile(r"(?P<model>.+-[0-9a-f]{16})\.(?P<number>\d{1,18})\.log(?:\.1)?")
 _READ_BYTES = 1 << 20
 _NAME_CHARACTERS = 80
+_POLL_SECONDS = 0.2
+_PATIENCE = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +43,7 @@ class Log:
     subprocess gives it; None while the engine runs, and for ever when slmctl was killed.
     """
 
+    path: Path
     name: str
     variant: str
     engine: str
@@ -90,7 +96,7 @@ def newest_log(home: Path, name: str | None = None) -> Log:
         starts = _starts(home / "logs")
         wanted = None if name is None else _file_name(name)
         for model, number in sorted(starts, key=lambda start: start[1], reverse=True):
-            if wanted in {None, model} and (log := _read(home / "logs" / f"{model}.{number}.log")):
+            if wanted in {None, model} and (log := read_log(home / "logs" / f"{model}.{number}.log")):
                 return log
     except OSError as error:
         reason = os.strerror(error.errno or 0)
@@ -101,6 +107,51 @@ def newest_log(home: Path, name: str | None = None) -> Log:
         raise NotFound("No model has run yet.", hint="Logs begin with the first 'slmctl run NAME'.")
     short = short_name(name)
     raise NotFound(f"There is no log of a model {short}.", hint=f"Logs begin with 'slmctl run {short}'.")
+
+
+def follow_log(log: Log) -> Generator[str]:
+    """All lines of a log, those that are there and those that come, until its engine has ended.
+
+    Of an engine whose slmctl was killed nobody writes the end: close the generator then.
+    """
+    try:
+        current = log.path.open("rb")
+    except FileNotFoundError:  # removed meanwhile: newer starts have taken its place
+        return
+    try:
+        with contextlib.suppress(FileNotFoundError), older(log.path).open("rb") as stream:
+            if not os.path.samestat(os.fstat(stream.fileno()), os.fstat(current.fileno())):
+                yield from stream.read(_READ_BYTES).decode("utf-8", errors="replace").split("\n")[1:-1]
+        current.readline()
+        while True:
+            has_next = not _is_at(current, log.path)  # asked first: what is in the old one then is all of it
+            while (line := current.readline()).endswith(b"\n"):
+                text = line.decode("utf-8", errors="replace").rstrip("\n")
+                if "ended" in _object(text):
+                    return
+                yield text
+            current.seek(-len(line), os.SEEK_CUR)  # half a line
+            if has_next:
+                current.close()
+                try:
+                    current = log.path.open("rb")
+                except FileNotFoundError:
+                    return
+                current.readline()
+            else:
+                time.sleep(_POLL_SECONDS)
+    finally:
+        current.close()
+
+
+def _is_at(stream: BinaryIO, path: Path) -> bool:
+    """Whether an open file is still the one at `path`. For a moment between two files there is none."""
+    for _ in range(_PATIENCE):
+        try:
+            return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+        except FileNotFoundError:
+            time.sleep(_POLL_SECONDS)
+    return False
 
 
 def _file_name(name: str) -> str:
@@ -131,7 +182,7 @@ def _remove_oldest(starts: dict[tuple[str, int], list[Path]], starting: str) -> 
                 path.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> Log | None:
+def read_log(path: Path) -> Log | None:
     """None for a file that is gone, or that is no log."""
     lines: list[str] = []
     for part in (older(path), path):
@@ -144,6 +195,7 @@ def _read(path: Path) -> Log | None:
     if not about:
         return None
     return Log(
+        path=path,
         name=str(about.get("name")),
         variant=str(about.get("variant")),
         engine=str(about.get("engine")),

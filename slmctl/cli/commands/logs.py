@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
+from contextlib import closing
 
 import click
 
-from registry.errors import NotFound, SlmctlError
+from registry.errors import NotFound, SlmctlError, UsageError
 from registry.names import parse_name
-from slmctl.app.logs import Log, newest_log
+from slmctl.app.logs import Log, follow_log, newest_log, read_log
 from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
@@ -21,8 +22,16 @@ from slmctl.cli.render import clean
     " the model that ran last. Prompts and answers are not in it: [left out] stands where one may have been.",
 )
 @click.argument("name", required=False, shell_complete=candidates.models)
-def command(context: Context, name: str | None) -> None:
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on, until the end.")
+def command(context: Context, name: str | None, follow: bool) -> None:
+    if follow and context.output.as_json:
+        raise UsageError(
+            "--follow writes lines as they come, --json one document.", hint="Leave out one of them."
+        )
     log = newest_log(context.settings.home) if name is None else _log(context, name)
+    if follow:
+        _follow(log)
+        return
     context.output.result(
         {
             "name": log.name,
@@ -50,6 +59,15 @@ def _log(context: Context, name: str) -> Log:
     except NotFound:
         context.store.resolve(ref, names)  # raises, with the names that are near
         raise
+
+
+def _follow(log: Log) -> None:
+    click.echo(clean(_first_line(log)))
+    with closing(follow_log(log)) as lines:
+        for line in lines:
+            click.echo(clean(line))
+    for line in _last_lines(read_log(log.path) or log):
+        click.echo(line)
 
 
 def _first_line(log: Log) -> str:

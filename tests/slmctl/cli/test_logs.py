@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from slmctl.app.logs import KEPT_MODELS, KEPT_STARTS, begin_log, has_log, newest_log
+from runtimes.logfile import LogFile
+from slmctl.app.logs import KEPT_MODELS, KEPT_STARTS, begin_log, follow_log, has_log, newest_log
 from tests.processes import until, wait_until_gone, worker_of
 from tests.slmctl.cli.program import Program
 from tools.random_model import TINY, write_random_model
@@ -127,6 +128,45 @@ def test_it_can_be_read_while_the_model_runs_and_after_a_kill(chatty: Program) -
     assert wait_until_gone(worker, 20)
     assert "processing task" in chatty("logs", "chatty").out
     assert chatty("run", "chatty", "--max-tokens", "1", "x").code == 0  # sweeps the folder that was left
+
+
+@linux_only
+def test_it_can_be_followed_to_its_end(chatty: Program) -> None:
+    process = chatty.start("run", "chatty", *ENDLESS)
+    assert process.stdout is not None
+    assert process.stdout.read(20)
+    with chatty.start("logs", "--follow") as follower:
+        assert follower.stdout is not None
+        assert follower.stdout.readline().startswith(b"chatty:latest (")
+        while b"processing task" not in follower.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        assert follower.stdout.read().splitlines()[-1] == b"The engine was stopped."
+        assert follower.wait(60) == 0
+    assert chatty("logs", "-f").out == chatty("logs").out
+    assert chatty("logs", "-f", "--json").code == 2
+
+
+def test_following_misses_nothing_where_a_file_is_full(tmp_path: Path) -> None:
+    path = begin_log(tmp_path, name="m:latest", variant="v", engine="e")
+    assert path is not None
+    file = LogFile(path, lambda _: None)
+    lines = [f"line {number} {'x' * 80}" for number in range(2000)]
+    followed = follow_log(newest_log(tmp_path))
+    seen = []
+    for line in lines:
+        file.feed(0, f"{line}\n".encode())
+        seen.append(next(followed))
+    file.feed(0, b"half a ")
+    file.feed(0, b"line\n")
+    seen.append(next(followed))
+    file.close('{"ended": "stopped", "returncode": 0}')
+    assert list(followed) == []
+    assert seen == [*lines, "half a line"]
+    kept_lines = list(follow_log(newest_log(tmp_path)))
+    assert kept_lines == seen[-len(kept_lines) :]
+    assert len(kept_lines) > 300
 
 
 @linux_only
