@@ -319,6 +319,7 @@ class Holder:
 def _launch(order: Mapping[str, object]) -> Launch:
     """The worker's launch from the order's document (`runtimes.keeping` writes it)."""
     environment, document, links = order["environment"], order["document"], order["links"]
+    engine, log = engine_named(str(order["engine"])), order["log"]
     assert isinstance(environment, dict)
     assert isinstance(document, dict)
     assert isinstance(links, dict)
@@ -326,11 +327,13 @@ def _launch(order: Mapping[str, object]) -> Launch:
         argv=tuple(str(each) for each in _list(order["argv"])),
         environment=environment,
         document=document,
-        explain=engine_named(str(order["engine"])).explain,
+        explain=engine.explain,
         folder_candidates=[Path(str(each)) for each in _list(order["folders"])],
         pass_fds=tuple(int(str(each)) for each in _list(order["fds"])),
         links=links,
         start_timeout_seconds=float(str(order["timeout"])),
+        log=Path(log) if isinstance(log, str) else None,
+        loggable=engine.loggable,
     )
 
 

@@ -199,6 +199,7 @@ def _order(launch: Launch, engine: str, key: str, about: Mapping[str, object]) -
         "fds": list(launch.pass_fds),
         "links": dict(launch.links),
         "timeout": launch.start_timeout_seconds,
+        "log": str(launch.log) if launch.log is not None else None,
     }
 
 

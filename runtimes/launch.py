@@ -8,6 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from runtimes.engines.base import Explanation
+from runtimes.logfile import Loggable
+
+
+def _nothing(_: str) -> None:
+    pass
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +23,9 @@ class Launch:
     are given to the child under the same numbers, and may be closed once `Worker.start` is back. `links`
     become symbolic links in the worker's folder, file name to descriptor, for engines that want files by
     their names (a relative "model" in the document lies in that folder). `folder_candidates` are tried in
-    order for the runtime folder. Raises ValueError for a link whose name is no plain file name.
+    order for the runtime folder. `log` is a file that is there and gets the worker's output; once there may
+    be prompts, only what `loggable` (`Engine.loggable`) leaves of a line. Raises ValueError for a link whose
+    name is no plain file name.
     """
 
     argv: tuple[str, ...]
@@ -29,6 +36,8 @@ class Launch:
     pass_fds: tuple[int, ...] = ()
     links: Mapping[str, int] = dataclasses.field(default_factory=dict)
     start_timeout_seconds: float = 300.0
+    log: Path | None = None
+    loggable: Loggable = _nothing
 
     def __post_init__(self) -> None:
         for name in self.links:

@@ -1,4 +1,7 @@
-"""Reads a child's output so that it never blocks on a full pipe, and keeps the end of it."""
+"""Reads a child's output so that it never blocks on a full pipe, and keeps the end of it.
+
+In memory everything is kept, for the words of a crash; a file gets what may be written down.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import selectors
 import threading
 from collections.abc import Sequence
 from typing import IO
+
+from runtimes.logfile import LogFile
 
 _READ_BYTES = 65536
 _DRAIN_READS = 32  # more than a full pipe; somebody who still writes is not waited for
@@ -22,12 +27,16 @@ class _Pipe(enum.Enum):
 class LogTail:
     """The last `limit_bytes` of what was written to `streams`, read by a thread of its own.
 
-    Owns the streams: they are closed at their end or by `finish`.
+    Owns the streams: they are closed at their end or by `finish`. A `file` is fed with the same, and stays
+    the caller's.
     """
 
-    def __init__(self, streams: Sequence[IO[bytes]], *, limit_bytes: int = 65536) -> None:
+    def __init__(
+        self, streams: Sequence[IO[bytes]], *, limit_bytes: int = 65536, file: LogFile | None = None
+    ) -> None:
         self._streams = tuple(streams)
         self._limit_bytes = limit_bytes
+        self._file = file
         self._kept = bytearray()
         self._lock = threading.Lock()
         self._wake_reader, self._wake = os.pipe()
@@ -77,4 +86,6 @@ class LogTail:
         with self._lock:
             self._kept += data
             del self._kept[: -self._limit_bytes]
+        if self._file is not None:
+            self._file.feed(self._streams.index(stream), data)
         return _Pipe.GAVE

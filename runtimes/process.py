@@ -41,6 +41,7 @@ from runtimes.errors import (
 from runtimes.folders import RuntimeFolder
 from runtimes.launch import Launch, fd_path, worker_argv, worker_environment
 from runtimes.launcher import launch
+from runtimes.logfile import LogFile
 from runtimes.logtail import LogTail
 
 __all__ = [
@@ -94,6 +95,7 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._reaped = False
         self._log: LogTail | None = None
+        self._log_file: LogFile | None = None
         self._endpoint: Endpoint | None = None
         self._timed_out = False
         self._end: Ended | None = None
@@ -187,7 +189,10 @@ class Worker:
         """Hand the new child to its threads; the watcher owns it once it runs, and not before."""
         assert process.stdout is not None
         assert process.stderr is not None
-        log = LogTail([process.stdout, process.stderr])  # owns the two pipes from here on
+        if self._launch.log is not None:
+            self._log_file = LogFile(self._launch.log, self._launch.loggable)
+        # owns the two pipes from here on
+        log = LogTail([process.stdout, process.stderr], file=self._log_file)
         starting = threading.Thread(
             target=self._await_readiness,
             args=(process, endpoint, document),
@@ -328,6 +333,8 @@ class Worker:
     def _become_ready(self) -> None:
         with self._changed:
             if self._state is State.STARTING:
+                if self._log_file is not None:
+                    self._log_file.expect_prompts()  # before anybody who waits here can ask anything
                 self._state = State.READY
                 self._changed.notify_all()
 
@@ -369,6 +376,8 @@ class Worker:
             log.finish()
             folder.remove()
             end = self._how_it_ended(returncode, log.text())
+            if self._log_file is not None:
+                self._log_file.close(_last_line(end))
         finally:  # whatever went wrong here, nobody may wait forever
             with self._changed:
                 self._end = end
@@ -411,6 +420,11 @@ def _put_down(process: subprocess.Popen[bytes]) -> None:
     process.wait()
     if process.stdin is not None:
         process.stdin.close()  # a LogTail has the other two, or they go with the process object
+
+
+def _last_line(end: Ended) -> str:
+    """How it ended, for the log. Not the explanation, which may have the engine's words in it."""
+    return json.dumps({"ended": end.state.value, "returncode": end.returncode})
 
 
 _STOPPED = Explanation(sentence="The engine was stopped.", error=EngineStopped)

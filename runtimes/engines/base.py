@@ -84,3 +84,9 @@ class Engine(Protocol):
         `returncode` is as subprocess gives it, negative for a signal, None while it runs. The sentence has no
         address, no socket path and no path of a file descriptor in it.
         """
+
+    def loggable(self, line: str) -> str | None:
+        """What of a line that a worker with prompts wrote may be kept in a file; None for nothing of it.
+
+        Whatever the line is: nothing of a prompt or an answer, which engines quote in their complaints.
+        """

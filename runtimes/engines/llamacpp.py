@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from registry.errors import EngineFailed, MalformedFile, SlmctlError, UsageError
+from runtimes.engines import llamacpp_log
 from runtimes.engines.base import Explanation, LaunchRequest
 from runtimes.errors import EngineUnavailable, ModelTooBig
 
@@ -122,6 +123,9 @@ class LlamaCpp:
             )
         how = "" if returncode is None else f" with exit code {returncode}"
         return Explanation(sentence=f"The llama.cpp engine ended unexpectedly{how}.", hint=_LOG_HINT)
+
+    def loggable(self, line: str) -> str | None:
+        return llamacpp_log.loggable(line)
 
 
 LLAMA_CPP = LlamaCpp()

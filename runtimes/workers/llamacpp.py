@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 DOCUMENT_BYTES = 8 * 1024 * 1024
 LOG_SECONDS = 0.2
 SOCKET_TIMEOUT_SECONDS = 600
+LOG_LEVEL = 3  # what it does; at 5 llama.cpp writes whole requests
 _PR_SET_PDEATHSIG = 1
 
 
@@ -197,6 +198,7 @@ def close_doors(params: Any) -> None:
     params.models_dir = ""
     params.models_autoload = False
     params.offline = True
+    params.verbosity = LOG_LEVEL
     params.hf_token = ""
 
 

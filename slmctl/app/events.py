@@ -30,7 +30,14 @@ class EngineLog:
     text: str
 
 
-Event = Progress | Note | EngineLog
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadsFromDisk:
+    """A model of `size` bytes is not in memory yet, so that its loading takes a while."""
+
+    size: int
+
+
+Event = Progress | Note | EngineLog | ReadsFromDisk
 OnEvent = Callable[[Event], None]
 
 

@@ -31,12 +31,17 @@ from runtimes.keeping import Kept, find_kept, keep_key, start_kept
 from runtimes.process import Launch, Worker, fd_path, worker_argv, worker_environment
 from runtimes.sampling import Sampling
 from slmctl import __version__
-from slmctl.app.events import ByteCounter, EngineLog, Note, OnEvent, ignore
+from slmctl.app.events import ByteCounter, EngineLog, Note, OnEvent, ReadsFromDisk, ignore
+from slmctl.app.logs import begin_log, has_log
 from slmctl.app.package import Package, Variant, weight_path
+from slmctl.app.pagecache import is_in_memory
 from slmctl.config import Settings
 
 DEFAULT_CONTEXT = 4096
 """Tokens of context when nobody asked for a number and the model was trained for at least as many."""
+
+BIG_BYTES = 1_000_000_000
+"""From this size on it is said when a model comes from the disk: seconds, even from a fast one."""
 
 LOAD_PARAMETERS = frozenset({"main_gpu", "num_batch", "num_ctx", "num_gpu", "num_thread", "use_mmap"})
 """The parameters that say how a model is loaded; the others are said with each question."""
@@ -146,9 +151,15 @@ class LoadedModel:
 
 @contextmanager
 def load(
-    store: Store, settings: Settings, request: LoadRequest, on_event: OnEvent = ignore
+    store: Store,
+    settings: Settings,
+    request: LoadRequest,
+    on_event: OnEvent = ignore,
+    *,
+    big_bytes: int = BIG_BYTES,
 ) -> Iterator[LoadedModel]:
-    """Load a model; it is unloaded on the way out.
+    """Load a model; it is unloaded on the way out. One of `big_bytes` or more is told when it is not in
+    memory yet.
 
     Raises NotFound, BadContent, DoesNotFit, UsageError, EngineFailed.
     """
@@ -166,7 +177,7 @@ def load(
         # to verify is to load anew: the bytes in memory are those of then
         kept = None if request.verify else find_kept(settings.runtime_folders, key)
         if kept is None:
-            worker, about = _start(store, settings, request, variant, engine, key, on_event)
+            worker, about = _start(store, settings, request, variant, engine, key, on_event, big_bytes)
         else:
             worker, about = kept, _LoadedFile.from_json(kept.about)
             if request.keep_seconds is not None:
@@ -246,6 +257,7 @@ def _start(
     engine: Engine,
     key: str,
     on_event: OnEvent,
+    big_bytes: int,
 ) -> tuple[Worker | Kept, _LoadedFile]:
     """Start a worker of our own, or have a holder start one that stays."""
     parameters = {**variant.spec.parameters, **request.parameters}
@@ -262,7 +274,11 @@ def _start(
             has_chat_template=model.has_chat_template,
             notes=notes,
         )
-        launch = _launch(engine, settings, model, parameters, context)
+        size = sum(file.size for file in variant.weights)
+        if size >= big_bytes and not request.verify and _comes_from_disk(model, settings, request.package):
+            on_event(ReadsFromDisk(size=size))
+        log = begin_log(settings.home, name=request.package.name, variant=variant.id, engine=engine.name)
+        launch = dataclasses.replace(_launch(engine, settings, model, parameters, context), log=log)
         if not request.keep_seconds:
             worker = Worker(launch)
             worker.start()  # while the files are open
@@ -303,9 +319,10 @@ def _finite(seconds: float) -> float | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _OpenModel:
-    """The weight files of a variant, opened and checked, in order."""
+    """The weight files of a variant, opened and checked, in order; whether each was in memory before that."""
 
     streams: tuple[BinaryIO, ...]
+    in_memory: tuple[bool | None, ...]
     facts: ModelFacts
     chat_template: str | None
     has_chat_template: bool
@@ -317,8 +334,10 @@ def _open_model(store: Store, variant: Variant, verify: bool, on_event: OnEvent)
         raise MalformedFile(f"The variant {variant.id} has no weights.")
     with ExitStack() as stack:
         streams = []
+        in_memory = []
         for file in variant.weights:
             stream = stack.enter_context(store.open_blob(file.descriptor))
+            in_memory.append(is_in_memory(stream.fileno()))
             if verify:
                 progress = ByteCounter(on_event, stage="verify", item=file.path, total=file.size)
                 store.verify_open_blob(file.descriptor, stream, progress)
@@ -329,10 +348,18 @@ def _open_model(store: Store, variant: Variant, verify: bool, on_event: OnEvent)
             on_event(Note(text="The package's facts contradict the file's header; the header counts."))
         yield _OpenModel(
             streams=tuple(streams),
+            in_memory=tuple(in_memory),
             facts=facts,
             chat_template=headers[0].chat_template,
             has_chat_template=headers[0].has_chat_template,
         )
+
+
+def _comes_from_disk(model: _OpenModel, settings: Settings, package: Package) -> bool:
+    """Where the system does not say what is in memory: whether the model has never run."""
+    if None in model.in_memory:
+        return not has_log(settings.home, package.name)
+    return not all(model.in_memory)
 
 
 def _header(stream: BinaryIO) -> GgufHeader:
@@ -385,6 +412,7 @@ def _launch(
         pass_fds=tuple(fds),
         links=dict(zip(names, fds, strict=True)) if sharded else {},
         start_timeout_seconds=settings.start_timeout_seconds,
+        loggable=engine.loggable,
     )
 
 

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from registry.errors import BadContent, EngineFailed, OperationFailed, SlmctlError, UsageError
 from slmctl import __version__, config
@@ -34,13 +35,26 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("slmctl.cli.commands.show", "Show what a model is"),
     "cp": ("slmctl.cli.commands.cp", "Give a model another name"),
     "rm": ("slmctl.cli.commands.rm", "Remove models"),
+    "logs": ("slmctl.cli.commands.logs", "Show what a model's engine wrote when it ran last"),
     "config": ("slmctl.cli.commands.config", "Show the settings"),
+    "completion": ("slmctl.cli.commands.completion", "Let your shell complete commands and models' names"),
     "version": ("slmctl.cli.commands.version", "Show the versions of slmctl and its engine"),
 }
 
 ALIASES = {"ls": "list", "tag": "cp"}
 
-_EPILOG = 'First steps: slmctl create NAME --from FILE.gguf, then slmctl run NAME "Hello!"'
+_WELCOME = """\
+slmctl packages and runs small language models on this machine.
+
+Try first:
+  slmctl run hello                      ask a tiny model that works offline
+  slmctl create mine --from FILE.gguf   make a model of a file
+  slmctl list                           see which models you have
+"""
+
+_MORE_HELP = """\
+'slmctl COMMAND --help' explains a command, 'slmctl --help' slmctl itself.
+"""
 
 
 class Interrupted(OperationFailed):
@@ -88,6 +102,16 @@ class LazyGroup(click.Group):
             raise UsageError(f"slmctl has no command {name!r:.60}.", hint=hint)
         return command.name, command, args[1:]
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Commands from the table, so that none is imported; what begins with a dash is an option."""
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        return [
+            CompletionItem(name, help=about)
+            for name, (_, about) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
@@ -105,7 +129,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Package and run small language models.",
-    epilog=_EPILOG,
+    epilog="'slmctl COMMAND --help' explains a command. First steps: slmctl run hello",
 )
 @click.option(
     "-v",
@@ -119,7 +143,14 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        click.echo(_welcome())
+
+
+def _welcome() -> str:
+    """What bare `slmctl` shows: a screen of 24 lines of 80 characters."""
+    width = max(map(len, COMMANDS))
+    commands = "".join(f"  {name.ljust(width)}  {about}\n" for name, (_, about) in COMMANDS.items())
+    return f"{_WELCOME}\nCommands:\n{commands}\n{_MORE_HELP}".rstrip("\n")
 
 
 def run(arguments: list[str]) -> int:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from registry.errors import SlmctlError
-from slmctl.app.events import EngineLog, Event, Note, Progress
+from slmctl.app.events import EngineLog, Event, Note, Progress, ReadsFromDisk
 
 _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -59,6 +59,10 @@ class Output:
         elif isinstance(event, EngineLog):
             if self.verbose:
                 self.note(event.text.rstrip("\n"))
+        elif isinstance(event, ReadsFromDisk):
+            if self.progress == "auto" and not self.as_json and sys.stderr.isatty():
+                size = human_bytes(event.size)
+                self.note(f"Loading {size} from disk; while it stays in memory, the next start is faster.")
         elif self.progress == "json":
             fields = {"event": event.stage, "item": event.item, "done": event.done, "total": event.total}
             _write_line(sys.stderr, json.dumps(fields, ensure_ascii=False))

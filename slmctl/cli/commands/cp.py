@@ -6,12 +6,13 @@ import click
 
 from registry.names import parse_name, parse_new_name, short_name
 from slmctl.app.models import copy_model
+from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 
 
 @make_command("cp", about="Give the model SOURCE the name TARGET too. Both then share all bytes.")
-@click.argument("source")
+@click.argument("source", shell_complete=candidates.models)
 @click.argument("target")
 @click.option("--force", is_flag=True, help="Replace TARGET if it is another model.")
 def command(context: Context, source: str, target: str, force: bool) -> None:

@@ -12,6 +12,7 @@ from modelfiles.spec import ModelSpec, from_text
 from registry.errors import NotFound, OperationFailed, UsageError
 from registry.names import parse_new_name, short_name
 from slmctl.app.create import CreateRequest, create
+from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 
@@ -21,10 +22,19 @@ _MAX_MODELFILE_BYTES = 16 << 20
 @make_command("create", about="Make the model NAME from a Modelfile, or straight from a GGUF file.")
 @click.argument("name")
 @click.option(
-    "-f", "--file", "modelfile", metavar="FILE", help="The Modelfile; - is stdin.  [default: Modelfile]"
+    "-f",
+    "--file",
+    "modelfile",
+    metavar="FILE",
+    shell_complete=candidates.files,
+    help="The Modelfile; - is stdin.  [default: Modelfile]",
 )
 @click.option(
-    "--from", "base", metavar="FILE|NAME", help="A GGUF file (any part of a sharded set) or a model."
+    "--from",
+    "base",
+    metavar="FILE|NAME",
+    shell_complete=candidates.models_and_files,
+    help="A GGUF file (any part of a sharded set) or a model.",
 )
 @click.option("--move", is_flag=True, help="Move the file into the store instead of copying it.")
 @click.option("--force", is_flag=True, help="Replace NAME even if it came from somewhere else.")

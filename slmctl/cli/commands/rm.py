@@ -6,13 +6,14 @@ import click
 
 from registry.errors import NotFound
 from slmctl.app.models import remove_models
+from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 from slmctl.cli.render import human_bytes
 
 
 @make_command("rm", about="Remove models by NAME, and the files that no other model needs.")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=candidates.models)
 def command(context: Context, names: tuple[str, ...]) -> None:
     outcome = remove_models(context.store, names, context.output.on_event)
     if outcome.missing:

@@ -21,6 +21,7 @@ from slmctl.app.durations import parse_duration
 from slmctl.app.generate import GenerateEvent, GenerateRequest, generate
 from slmctl.app.load import Loaded
 from slmctl.app.models import find_package
+from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 from slmctl.cli.exits import Exit
@@ -59,7 +60,7 @@ class _Run(click.Command):
     cls=_Run,
     about="Ask the model NAME. Text piped in stands before PROMPT; without either a terminal gets a prompt.",
 )
-@click.argument("name")
+@click.argument("name", shell_complete=candidates.models)
 @click.argument("prompt", nargs=-1)
 @click.option("--system", metavar="TEXT", help="The system message, in place of the package's.")
 @click.option("--temperature", metavar="NUMBER", help="0 takes the likeliest token always.")
@@ -74,7 +75,12 @@ class _Run(click.Command):
     help="Any parameter of a Modelfile, such as top_k=40.",
 )
 @click.option("--raw", is_flag=True, help="Feed the prompt as it is, without a chat template.")
-@click.option("--variant", metavar="ID", help="Which build, where there are several.")
+@click.option(
+    "--variant",
+    metavar="ID",
+    shell_complete=candidates.variants,
+    help="Which build, where there are several.",
+)
 @click.option(
     "--think/--no-think",
     "think",

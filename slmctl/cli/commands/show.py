@@ -7,14 +7,20 @@ import click
 from registry.names import parse_name
 from slmctl.app.models import find_package
 from slmctl.app.package import Package, Variant
+from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 from slmctl.cli.describe import describe, runtime_of
 
 
 @make_command("show", about="Show what the model NAME is and what its author set.")
-@click.argument("name")
-@click.option("--variant", metavar="ID", help="Which build, where there are several.")
+@click.argument("name", shell_complete=candidates.models)
+@click.option(
+    "--variant",
+    metavar="ID",
+    shell_complete=candidates.variants,
+    help="Which build, where there are several.",
+)
 def command(context: Context, name: str, variant: str | None) -> None:
     package = find_package(context.store, parse_name(name), context.output.on_event)
     chosen = package.choose(variant)

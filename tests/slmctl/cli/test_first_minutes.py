@@ -15,9 +15,21 @@ from tests.slmctl.cli.program import SCHEMAS, SCRIPT, Program
 def test_bare_slmctl_prints_a_short_help(slmctl: Program) -> None:
     outcome = slmctl()
     assert outcome.code == 0
-    assert all(command in outcome.out for command in COMMANDS)
-    assert len(outcome.out.splitlines()) < 40
+    assert all(f"\n  {command} " in outcome.out for command in COMMANDS)
+    lines = outcome.out.splitlines()
+    assert len(lines) <= 23, "a terminal has 24 lines, and one of them is for the next prompt"
+    assert max(map(len, lines)) < 80
+    first = next(line for line in lines if line.startswith("  "))
+    assert first.split()[:3] == ["slmctl", "run", "hello"]
+    assert "slmctl --help" in lines[-1]
     assert not slmctl.home.exists()
+
+
+def test_help_is_longer_than_bare_slmctl(slmctl: Program) -> None:
+    outcome = slmctl("--help")
+    assert outcome.code == 0
+    assert "Usage: slmctl [OPTIONS] [COMMAND]" in outcome.out
+    assert all(f"\n  {command} " in outcome.out for command in COMMANDS)
 
 
 def test_help_imports_no_command(slmctl: Program) -> None:
@@ -75,6 +87,12 @@ def test_every_command_has_a_help_and_a_schema(slmctl: Program, command: str) ->
         (("cp", "nosuch"), 2, "Missing argument 'TARGET'"),
         (("rm", "nosuch", "other"), 3, "There is no model nosuch, other"),
         (("rm",), 2, "Missing argument"),
+        (("logs",), 3, "No model has run yet."),
+        (("logs", "nosuch"), 3, "There is no model nosuch in the store."),
+        (("logs", "a b"), 2, "'a b' is not a model name"),
+        (("logs", "./x.gguf"), 2, "is a file"),
+        (("completion",), 2, "Which shell?"),
+        (("completion", "tcsh"), 2, "'tcsh' is not one of"),
         (("lsit",), 2, "slmctl has no command 'lsit'"),
         (("list", "--bogus"), 2, "No such option '--bogus'"),
         (("config", "bogus"), 2, "No such command 'bogus'"),

@@ -1,0 +1,71 @@
+"""What a shell may complete where a command takes the name of a model, a variant, a parameter or a file.
+
+Asked between two keys: whatever is wrong with settings or store, there is nothing to offer and no word about
+it. A name is offered only if it is one: what another tool wrote into the store ends up in a command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import click
+from click.shell_completion import CompletionItem
+
+from registry.errors import SlmctlError
+from registry.names import parse_name, short_name
+from registry.store.store import Store
+from slmctl.app.package import Package
+from slmctl.config import Settings
+
+
+def models(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Models of the store that are not in this place yet; without a tag that says nothing, unless begun."""
+    given = context.params.get(parameter.name or "")
+    taken = set(given) if parameter.nargs == -1 and isinstance(given, tuple | list) else set()
+    has_tag = ":" in incomplete.rpartition("/")[2]
+    shown = (name if has_tag else short_name(name) for name in _names())
+    return [CompletionItem(name) for name in shown if name.startswith(incomplete) and name not in taken]
+
+
+def models_and_files(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem[str]]:
+    return [*models(context, parameter, incomplete), *files(context, parameter, incomplete)]
+
+
+def files(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Tells the shell to complete a file's name, which it does best."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def variants(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """The variants of the model that is named in the same command."""
+    named = context.params.get("name") or next(iter(context.args), "")  # click has not sorted it in yet
+    try:
+        package = Package.open(_store(), parse_name(str(named)))
+    except (SlmctlError, OSError):
+        return []
+    return _beginning(incomplete, (each.id for each in package.variants))
+
+
+def _names() -> list[str]:
+    try:
+        return sorted(name for name in _store().names().entries if _is_name(name))
+    except (SlmctlError, OSError):
+        return []
+
+
+def _store() -> Store:
+    return Store(Settings.load().store)
+
+
+def _is_name(text: str) -> bool:
+    try:
+        parse_name(text)
+    except SlmctlError:
+        return False
+    return True
+
+
+def _beginning(incomplete: str, texts: Iterable[str]) -> list[CompletionItem[str]]:
+    return [CompletionItem(text) for text in texts if text.startswith(incomplete)]
