@@ -81,7 +81,8 @@ def test_the_installed_wheel_runs_beside_folders_of_the_same_names(
 
     version = run(slmctl, "version", cwd=here, environment=variables)
     assert version.startswith("slmctl ")
-    assert run(slmctl, cwd=here, environment=variables).startswith("Usage: slmctl")
+    assert run(slmctl, cwd=here, environment=variables).startswith("slmctl ")
+    assert run(slmctl, "--help", cwd=here, environment=variables).startswith("Usage: slmctl")
     run(slmctl, "create", "tiny", "--from", tiny_model, cwd=here, environment=variables)
     answer = run(slmctl, "run", "tiny", "--max-tokens", "3", "once", cwd=here, environment=variables)
     assert len(answer.split()) >= 2

@@ -52,9 +52,7 @@ Try first:
   slmctl list                           see which models you have
 """
 
-_MORE_HELP = """\
-'slmctl COMMAND --help' explains a command, 'slmctl --help' slmctl itself.
-"""
+_MORE_HELP = "'slmctl COMMAND --help' explains a command, 'slmctl --help' slmctl itself."
 
 
 class Interrupted(OperationFailed):
@@ -150,7 +148,7 @@ def _welcome() -> str:
     """What bare `slmctl` shows: a screen of 24 lines of 80 characters."""
     width = max(map(len, COMMANDS))
     commands = "".join(f"  {name.ljust(width)}  {about}\n" for name, (_, about) in COMMANDS.items())
-    return f"{_WELCOME}\nCommands:\n{commands}\n{_MORE_HELP}".rstrip("\n")
+    return f"{_WELCOME}\nCommands:\n{commands}\n{_MORE_HELP}"
 
 
 def run(arguments: list[str]) -> int:
