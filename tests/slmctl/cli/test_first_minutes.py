@@ -53,7 +53,7 @@ HEAVY = {
         "runtimes",
     ),
 }
-"""What the commands that must start fast do without; each costs at least half a millisecond."""
+"""What the commands that must start fast do without, whatever brings it."""
 
 
 @pytest.mark.parametrize(
