@@ -6,7 +6,6 @@ lower-case hexadecimal digits and nothing else, so that a digest can safely beco
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 
@@ -35,6 +34,8 @@ class Digest:
     @classmethod
     def of(cls, data: bytes) -> Digest:
         """The digest of `data`."""
+        import hashlib  # it loads OpenSSL, which is slow, and a listing from notes computes no digest
+
         return cls(hashlib.sha256(data).hexdigest())
 
     @property

@@ -6,10 +6,8 @@ same), else from `config.toml` in slmctl's home, else from its default; where it
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,7 +190,10 @@ def _checked(setting: Setting, text: str, where: str) -> Value:
 
 def _read_file(file: Path) -> dict[str, object]:
     try:
-        written = tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        import tomllib  # here and below: most homes have no config file, and `slmctl list` must start fast
+
+        written = tomllib.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
@@ -207,6 +208,8 @@ def _read_file(file: Path) -> dict[str, object]:
     known = [setting.key for setting in SETTINGS if setting is not _HOME]
     for key in written:
         if key not in known:
+            import difflib
+
             near = difflib.get_close_matches(key, known, n=1)
             raise UsageError(
                 f"The config file {file} has a setting {key!r:.60} that slmctl does not know.",

@@ -65,8 +65,8 @@ class NameTable:
         if not isinstance(rows, list):
             raise MalformedFile("The store's index.json has no list of manifests.")
         entries = {}
-        for position, row in enumerate(rows):
-            entry = _entry(row, position)
+        for row in rows:
+            entry = _entry(row)
             if entry is not None:
                 entries[entry.name] = entry
         return cls(document=document, entries=entries, generation=generation)
@@ -136,19 +136,19 @@ def _name(row: object) -> str | None:
     return name if isinstance(name, str) and name else None
 
 
-def _entry(row: object, position: int) -> Entry | None:
+def _entry(row: object) -> Entry | None:
     """The entry in `row`; None for a foreign row that names nothing or cannot be read."""
     name = _name(row)
     if name is None:
         return None
+    assert isinstance(row, dict)
+    annotations: dict[str, object] = row["annotations"]
+    source, linked = annotations.get(mediatypes.SLMCTL_SOURCE), annotations.get(mediatypes.SLMCTL_LINKED)
+    if not isinstance(source, str | None) or not isinstance(linked, str | None):
+        return None
+    others = {key: text for key, text in annotations.items() if key not in _OURS}
     try:
-        descriptor = Descriptor.from_json(row, f"entry {position}")
+        descriptor = Descriptor.from_json({**row, "annotations": others}, "entry")
     except BadContent:
         return None
-    others = {key: text for key, text in descriptor.annotations.items() if key not in _OURS}
-    return Entry(
-        name=name,
-        descriptor=replace(descriptor, annotations=others),
-        source=descriptor.annotations.get(mediatypes.SLMCTL_SOURCE),
-        linked=descriptor.annotations.get(mediatypes.SLMCTL_LINKED),
-    )
+    return Entry(name=name, descriptor=descriptor, source=source, linked=linked)

@@ -1,42 +1,36 @@
 """The store: names, manifests and blobs of one folder, safe for any number of processes.
 
-Reading takes no lock and writes nothing, so a store on a read-only mount works. Writing goes in one order:
-blobs, manifests, the name; deleting goes the other way round.
+Reading (`registry.store.reader`) takes no lock and writes nothing, so a store on a read-only mount works.
+Writing goes in one order: blobs, manifests, the name; deleting goes the other way round.
 """
 
 from __future__ import annotations
 
-import difflib
 import enum
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from registry import mediatypes
 from registry.digest import Digest
 from registry.errors import (
     BadContent,
     DigestMismatch,
-    MalformedFile,
     NameTaken,
     NoSpace,
     NotFound,
-    SizeMismatch,
     StoreUnusable,
 )
-from registry.manifest import MAX_MANIFEST_BYTES, Descriptor, Index, Manifest, parse
-from registry.names import DEFAULT_TAG, ModelRef
+from registry.manifest import Descriptor
 from registry.store import gc
 from registry.store.durable import replace_file, store_errors, write_file
-from registry.store.index import MAX_INDEX_BYTES, Entry, NameTable
+from registry.store.index import Entry, NameTable
 from registry.store.ingest import Check, Ingest, Progress, SourceFile, hash_open_file
-from registry.store.layout import Layout
 from registry.store.leases import Lease
 from registry.store.locks import Locks
+from registry.store.reader import StoreReader
 
 
 class Replace(enum.Enum):
@@ -123,125 +117,12 @@ def _silent(_: int) -> None:
     pass
 
 
-class Store:
-    """One store. A `Store` is cheap, holds no open file and may be shared between threads."""
+class Store(StoreReader):
+    """One store, to be read and written. It too is cheap and may be shared between threads."""
 
     def __init__(self, root: Path) -> None:
-        self.layout = Layout(root)
+        super().__init__(root)
         self._locks = Locks(self.layout.locks)
-
-    @property
-    def root(self) -> Path:
-        return self.layout.root
-
-    # Reading
-
-    def names(self) -> NameTable:
-        """The table of names as it is now. A store that does not exist yet has none.
-
-        A damaged or missing index.json is answered from the generation before it; raises StoreUnusable when
-        there is none.
-        """
-        with store_errors(self.root, doing="read"):
-            self.layout.check_version()
-            damage: MalformedFile | None = None
-            for path, generation in (
-                (self.layout.index, "current"),
-                (self.layout.previous_index, "previous"),
-            ):
-                try:
-                    with path.open("rb") as stream:
-                        return NameTable.parse(stream.read(MAX_INDEX_BYTES), generation)
-                except FileNotFoundError:
-                    continue
-                except MalformedFile as error:
-                    damage = damage or error
-            if damage is None:
-                return NameTable.empty()
-        raise StoreUnusable(
-            f"The table of names in {self.root} is damaged and has no previous generation.",
-            hint=f"Restore {self.layout.index} from a backup; the models' blobs are still there.",
-        )
-
-    def resolve(self, ref: ModelRef, names: NameTable | None = None) -> Entry:
-        """The entry that `ref` names; raises NotFound with the nearest names."""
-        names = names or self.names()
-        entry = names.find(ref.full_name)
-        if entry is None:
-            short = {name.removesuffix(f":{DEFAULT_TAG}"): name for name in names.entries}
-            near = difflib.get_close_matches(ref.short_name, short, n=1)
-            known = f"Did you mean {near[0]}? " if near else ""
-            raise NotFound(
-                f"There is no model {ref.short_name} in the store.",
-                hint=f"{known}'slmctl list' shows what is there; 'slmctl create' makes a model from a file.",
-            )
-        if ref.digest is not None and ref.digest != entry.descriptor.digest:
-            raise NotFound(
-                f"The model {ref.short_name} is not at {ref.digest} but at {entry.descriptor.digest}.",
-                hint="The name has moved since it was pinned.",
-            )
-        return entry
-
-    def manifest(self, descriptor: Descriptor) -> Manifest | Index:
-        """The manifest or index behind a descriptor, its digest checked. Raises BadContent, NotFound."""
-        if descriptor.size > MAX_MANIFEST_BYTES:
-            raise MalformedFile(
-                f"The manifest {descriptor.digest} is larger than {MAX_MANIFEST_BYTES >> 20} MiB."
-            )
-        return parse(self.read_blob(descriptor))
-
-    def manifest_of(self, digest: Digest) -> Manifest:
-        """The image manifest `digest`, which is in the store; raises NotFound, BadContent."""
-        try:
-            size = self.layout.blob(digest).lstat().st_size
-        except FileNotFoundError:
-            raise NotFound(f"The manifest {digest} is missing from the store.") from None
-        manifest = self.manifest(Descriptor(media_type=mediatypes.OCI_MANIFEST, digest=digest, size=size))
-        if not isinstance(manifest, Manifest):
-            raise BadContent(f"The manifest {digest} is an index of several.")
-        return manifest
-
-    def read_blob(self, descriptor: Descriptor, limit: int = MAX_MANIFEST_BYTES) -> bytes:
-        """A small blob as bytes, its digest checked; raises SizeMismatch beyond `limit` bytes."""
-        if descriptor.size > limit:
-            raise SizeMismatch(
-                f"The blob {descriptor.digest} has {descriptor.size} bytes; {limit} are allowed."
-            )
-        with self.open_blob(descriptor) as stream:
-            data = stream.read(descriptor.size + 1)
-        if Digest.of(data) != descriptor.digest:
-            raise DigestMismatch(
-                f"The blob {descriptor.digest} is damaged: its bytes have another digest.",
-                hint="Make or pull the model again.",
-            )
-        return data
-
-    def open_blob(self, descriptor: Descriptor) -> BinaryIO:
-        """A blob opened for reading, its type and size checked. Raises NotFound, SizeMismatch, BadContent."""
-        path = self.layout.blob(descriptor.digest)
-        with store_errors(self.root, doing="read"):
-            try:
-                fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-            except FileNotFoundError:
-                raise NotFound(
-                    f"The blob {descriptor.digest} is missing from the store.",
-                    hint="Make or pull the model again.",
-                ) from None
-            except OSError:
-                if path.is_symlink():
-                    raise BadContent(f"The blob {descriptor.digest} is not a regular file.") from None
-                raise
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            os.close(fd)
-            raise BadContent(f"The blob {descriptor.digest} is not a regular file.")
-        if status.st_size != descriptor.size:
-            os.close(fd)
-            raise SizeMismatch(
-                f"The blob {descriptor.digest} has {status.st_size} bytes instead of {descriptor.size}.",
-                hint="Make or pull the model again.",
-            )
-        return os.fdopen(fd, "rb")
 
     def verify_open_blob(
         self, descriptor: Descriptor, stream: BinaryIO, progress: Progress | None = None
@@ -253,8 +134,6 @@ class Store:
                 f"The blob {descriptor.digest} is damaged: its bytes have the digest {digest}.",
                 hint="Make or pull the model again.",
             )
-
-    # Writing
 
     def prepare(self) -> None:
         """Make the store if it is not there; raises StoreUnusable, NoSpace."""

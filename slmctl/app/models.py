@@ -1,49 +1,17 @@
-"""Looking at what is in the store, naming it anew, and removing it."""
+"""Finding a model in the store, naming it anew, and removing it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from registry.digest import Digest
-from registry.errors import BadContent, NotFound, StoreUnusable
+from registry.errors import NotFound
 from registry.names import ModelRef, parse_name
 from registry.store.index import Entry, NameTable
 from registry.store.store import Replace, Store
-from slmctl.app.events import Note, OnEvent, ignore
-from slmctl.app.package import Package, summary_of
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    """A row of `list`. `size` is in bytes; `problem` says why size and variants are unknown."""
-
-    name: str
-    digest: Digest
-    size: int | None
-    variants: tuple[str, ...]
-    source: str | None
-    modified: str | None
-    problem: str | None = None
-
-
-def names_of(store: Store, on_event: OnEvent = ignore) -> NameTable:
-    """The table of names, with a note when it had to be answered from the previous generation."""
-    names = store.names()
-    if names.generation == "previous":
-        on_event(Note(text=f"{store.layout.index} is damaged; this is from the generation before it."))
-    return names
-
-
-def list_models(store: Store, prefix: str = "", on_event: OnEvent = ignore) -> list[Listed]:
-    """All models whose name begins with `prefix` in any case, by name.
-
-    Reads one manifest per model and variant, nothing else; a model whose manifest is damaged is listed too.
-    """
-    names = names_of(store, on_event)
-    wanted = prefix.casefold()
-    entries = [entry for name, entry in names.entries.items() if name.casefold().startswith(wanted)]
-    return [_listed(store, entry) for entry in sorted(entries, key=lambda entry: entry.name)]
+from slmctl.app.events import OnEvent, ignore
+from slmctl.app.listing import names_of
+from slmctl.app.package import Package
 
 
 def find_package(store: Store, ref: ModelRef, on_event: OnEvent = ignore) -> Package:
@@ -104,23 +72,4 @@ def remove_models(store: Store, names: Sequence[str], on_event: OnEvent = ignore
         removed=tuple(entry.name for entry in removed.entries),
         missing=tuple(missing),
         freed_bytes=removed.freed_bytes,
-    )
-
-
-def _listed(store: Store, entry: Entry) -> Listed:
-    problem = None
-    variants: tuple[str, ...] = ()
-    size: int | None = None
-    try:
-        variants, size = summary_of(store, entry)
-    except (BadContent, NotFound, StoreUnusable) as error:
-        problem = error.message
-    return Listed(
-        name=entry.name,
-        digest=entry.descriptor.digest,
-        size=size,
-        variants=variants,
-        source=entry.source,
-        modified=entry.linked,
-        problem=problem,
     )

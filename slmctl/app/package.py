@@ -1,12 +1,12 @@
 """What a name in the store means: a package of variants, each a build for one runtime.
 
-This is the only module outside `registry` that gives media types and annotations a meaning.
+With `variants`, which lists them, this is the only module outside `registry` that gives media types and
+annotations a meaning.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -17,7 +17,6 @@ from registry.digest import Digest
 from registry.errors import DoesNotFit, MalformedFile, NotFound, UsageError
 from registry.formats.facts import ModelFacts
 from registry.manifest import (
-    MAX_INDEX_DEPTH,
     Descriptor,
     Manifest,
     canonical_json,
@@ -29,12 +28,11 @@ from registry.manifest import (
 from registry.names import ModelRef
 from registry.store.index import Entry, NameTable
 from registry.store.store import Session, Store
+from slmctl.app.variants import manifests_of, written_id
 
 SPEC_PATH = "slmctl/spec.json"
 DEFAULT_QUANTIZATION = "q4_k_m"
 
-_MAX_VARIANTS = 500
-_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 _MEDIA_TYPES = {"config": mediatypes.MODELPACK_WEIGHT_CONFIG, "doc": mediatypes.MODELPACK_DOC}
 """What a file's role makes of its layer; all other roles are kinds of weights."""
 
@@ -136,45 +134,6 @@ def variant_id(format: str, quantization: str | None) -> str:  # noqa: A002 - th
     return f"{format}-{quantization or 'unknown'}".lower()
 
 
-def manifests_of(store: Store, descriptor: Descriptor) -> list[Manifest]:
-    """The image manifests behind a name: one, or those of an index and of the indexes in it, each once.
-
-    Raises MalformedFile for an index that is nested too deeply, names too many or names none.
-    """
-    found: dict[Digest, Manifest] = {}
-    seen: set[Digest] = set()
-    level = [descriptor]
-    for _ in range(MAX_INDEX_DEPTH):
-        below: list[Descriptor] = []
-        for each in level:
-            if each.digest in seen:
-                continue
-            seen.add(each.digest)
-            document = store.manifest(each)
-            if isinstance(document, Manifest):
-                found[each.digest] = document
-            else:
-                below += document.manifests
-            if len(seen) > _MAX_VARIANTS:
-                raise MalformedFile(f"The image index {descriptor.digest} names more than {_MAX_VARIANTS}.")
-        level = below
-    if level:
-        raise MalformedFile(f"The image index {descriptor.digest} is nested too deeply.")
-    if not found:
-        raise MalformedFile(f"The image index {descriptor.digest} names no variant.")
-    return list(found.values())
-
-
-def summary_of(store: Store, entry: Entry) -> tuple[tuple[str, ...], int]:
-    """The ids of a name's variants and the bytes of all their files, from the manifests alone."""
-    sizes: dict[Digest, int] = {}
-    ids = []
-    for manifest in manifests_of(store, entry.descriptor):
-        sizes.update({layer.digest: layer.size for layer in manifest.layers})
-        ids.append(_written_id(manifest) or "unknown")
-    return tuple(ids), sum(sizes.values())
-
-
 def write_variant(
     session: Session,
     *,
@@ -239,7 +198,7 @@ def _variant(store: Store, manifest: Manifest) -> Variant:
     format_ = facts.format if facts else _described(config, "config", "format") or "gguf"
     quantization = facts.quantization if facts else _described(config, "config", "quantization")
     return Variant(
-        id=_written_id(manifest) or variant_id(format_, quantization),
+        id=written_id(manifest) or variant_id(format_, quantization),
         format=format_,
         quantization=quantization,
         digest=manifest.digest,
@@ -274,12 +233,6 @@ def _layer(file: PackageFile) -> Descriptor:
         path=file.path,
         role=None if file.role == "weights" or file.role in _MEDIA_TYPES else file.role,
     )
-
-
-def _written_id(manifest: Manifest) -> str | None:
-    """The variant's id as the manifest has it; None when it has none that is one."""
-    written = manifest.annotations.get(mediatypes.SLMCTL_VARIANT, "")
-    return written if _ID.fullmatch(written) else None
 
 
 def _described(config: dict[str, object], part: str, name: str) -> str | None:

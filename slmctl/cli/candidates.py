@@ -2,29 +2,34 @@
 
 Asked between two keys: whatever is wrong with settings or store, there is nothing to offer and no word about
 it. A name is offered only if it is one: what another tool wrote into the store ends up in a command line.
+
+Commands name these functions when they are made, and few runs call them: what they need is imported by them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
 
 from registry.errors import SlmctlError
-from registry.names import parse_name, short_name
-from registry.store.store import Store
-from slmctl.app.package import Package
-from slmctl.config import Settings
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from registry.store.reader import StoreReader
 
 
 def models(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Models of the store that are not in this place yet; without a tag that says nothing, unless begun."""
+    from registry.names import short_name
+
     given = context.params.get(parameter.name or "")
     taken = set(given) if parameter.nargs == -1 and isinstance(given, tuple | list) else set()
     has_tag = ":" in incomplete.rpartition("/")[2]
     shown = (name if has_tag else short_name(name) for name in _names())
-    return [CompletionItem(name) for name in shown if name.startswith(incomplete) and name not in taken]
+    return _beginning(incomplete, (name for name in shown if name not in taken))
 
 
 def models_and_files(
@@ -35,14 +40,20 @@ def models_and_files(
 
 def files(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Tells the shell to complete a file's name, which it does best."""
+    from click.shell_completion import CompletionItem
+
     return [CompletionItem(incomplete, type="file")]
 
 
 def variants(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """The variants of the model that is named in the same command."""
+    from registry.names import parse_name
+    from registry.store.store import Store
+    from slmctl.app.package import Package
+
     named = context.params.get("name") or next(iter(context.args), "")  # click has not sorted it in yet
     try:
-        package = Package.open(_store(), parse_name(str(named)))
+        package = Package.open(Store(_store().root), parse_name(str(named)))
     except (SlmctlError, OSError):
         return []
     return _beginning(incomplete, (each.id for each in package.variants))
@@ -55,11 +66,16 @@ def _names() -> list[str]:
         return []
 
 
-def _store() -> Store:
-    return Store(Settings.load().store)
+def _store() -> StoreReader:
+    from registry.store.reader import StoreReader
+    from slmctl.config import Settings
+
+    return StoreReader(Settings.load().store)
 
 
 def _is_name(text: str) -> bool:
+    from registry.names import parse_name
+
     try:
         parse_name(text)
     except SlmctlError:
@@ -68,4 +84,6 @@ def _is_name(text: str) -> bool:
 
 
 def _beginning(incomplete: str, texts: Iterable[str]) -> list[CompletionItem[str]]:
+    from click.shell_completion import CompletionItem
+
     return [CompletionItem(text) for text in texts if text.startswith(incomplete)]

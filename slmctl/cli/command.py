@@ -1,17 +1,22 @@
-"""What every command has: its options for output, its settings and its store."""
+"""What every command has: its options for output, its settings and its store.
+
+Settings and store are imported when they are first asked for, because `slmctl version` must start fast.
+"""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 import click
 
-from registry.store.store import Store
 from slmctl.app.clock import now
 from slmctl.cli.render import Output
-from slmctl.config import Settings
+
+if TYPE_CHECKING:
+    from registry.store.store import Store
+    from slmctl.config import Settings
 
 P = ParamSpec("P")
 
@@ -24,10 +29,14 @@ class Context:
 
     @functools.cached_property
     def settings(self) -> Settings:
+        from slmctl.config import Settings
+
         return Settings.load()
 
     @functools.cached_property
     def store(self) -> Store:
+        from registry.store.store import Store
+
         return Store(self.settings.store)
 
     def now(self) -> str:

@@ -1,19 +1,18 @@
 """The entry point: finds the command, runs it, and turns what goes wrong into a sentence and an exit code.
 
 `slmctl --help` imports no command: names and their one-line descriptions are a table, modules come later.
+Every command pays for what is imported here, so what only a failure needs is imported where it is handled.
 """
 
 from __future__ import annotations
 
-import difflib
+import gc
 import importlib
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from io import TextIOWrapper
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -21,7 +20,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from registry.errors import BadContent, EngineFailed, OperationFailed, SlmctlError, UsageError
-from slmctl import __version__, config
+from slmctl import __version__
 from slmctl.cli.exits import Exit, exit_code
 from slmctl.cli.render import print_error
 from slmctl.entry import is_interrupt
@@ -86,6 +85,8 @@ class LazyGroup(click.Group):
         if known is None:
             return None
         command = importlib.import_module(known[0]).command
+        gc.freeze()  # `slmctl.entry` has put off looking for garbage in what stays to the end
+        gc.enable()
         assert isinstance(command, click.Command)
         return command
 
@@ -95,6 +96,8 @@ class LazyGroup(click.Group):
         name = args[0]
         command = self.get_command(ctx, name)
         if command is None:
+            import difflib
+
             near = difflib.get_close_matches(name, [*COMMANDS, *ALIASES], n=1)
             hint = f"Did you mean 'slmctl {near[0]}'?" if near else "'slmctl --help' lists the commands."
             raise UsageError(f"slmctl has no command {name!r:.60}.", hint=hint)
@@ -239,11 +242,11 @@ def _sentence(text: str) -> str:
 def _prepare_streams() -> None:
     """Have somewhere to write to when a stream was closed, and no character that cannot be written."""
     if sys.stdin is None:
-        sys.stdin = Path(os.devnull).open()  # noqa: SIM115 - until the program ends
+        sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115 - pathlib is slow to import; until the program ends
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the program ends
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115
         elif isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
@@ -258,7 +261,11 @@ def _system_refusal(error: OSError) -> OperationFailed:
 
 
 def _bug(error: Exception) -> OperationFailed:
+    from slmctl import config
+
     if config.wants_traceback():
+        import traceback
+
         traceback.print_exception(error)
     return OperationFailed(
         f"Something inside slmctl failed: {type(error).__name__}: {_sentence(str(error))[:300]}",

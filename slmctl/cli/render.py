@@ -1,21 +1,21 @@
 """What people and programs see: tables, sizes, ages, JSON documents, notes and progress.
 
 stdout is data, stderr is talk. Nothing here needs more than the standard library, because `list` and
-`version` must start fast.
+`version` must start fast; and what they do not always need of it is imported where it is used.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import sys
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from registry.errors import SlmctlError
-from slmctl.app.events import EngineLog, Event, Note, Progress, ReadsFromDisk
+
+if TYPE_CHECKING:
+    from slmctl.app.events import Event, Progress
 
 _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -48,12 +48,14 @@ class Output:
     def note(self, text: str) -> None:
         """A line for people; nothing with --progress json, where stderr is for programs."""
         if self.progress == "json":
-            _write_line(sys.stderr, json.dumps({"event": "note", "text": text}, ensure_ascii=False))
+            _write_json_line({"event": "note", "text": text})
         else:
             self.end_progress()
             _write_line(sys.stderr, clean(text))
 
     def on_event(self, event: Event) -> None:
+        from slmctl.app.events import EngineLog, Note, ReadsFromDisk
+
         if isinstance(event, Note):
             self.note(event.text)
         elif isinstance(event, EngineLog):
@@ -64,8 +66,9 @@ class Output:
                 size = human_bytes(event.size)
                 self.note(f"Loading {size} from disk; while it stays in memory, the next start is faster.")
         elif self.progress == "json":
-            fields = {"event": event.stage, "item": event.item, "done": event.done, "total": event.total}
-            _write_line(sys.stderr, json.dumps(fields, ensure_ascii=False))
+            _write_json_line(
+                {"event": event.stage, "item": event.item, "done": event.done, "total": event.total}
+            )
         elif self.progress == "auto" and sys.stderr.isatty():
             self._draw(event)
 
@@ -93,6 +96,8 @@ class Output:
 
 def print_json(command: str, fields: Mapping[str, object]) -> None:
     """Write one document to stdout; indented for people, on one line for programs."""
+    import json
+
     document = {"schema": f"slmctl.{command}/1", **fields}
     unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     text = json.dumps(document, ensure_ascii=not unicode, indent=2 if sys.stdout.isatty() else None)
@@ -202,16 +207,24 @@ def clean(text: str) -> str:
 
 def _is_control(char: str) -> bool:
     """Control characters, line separators, and Unicode's controls of a text's direction."""
+    import unicodedata
+
     return unicodedata.category(char) in {"Cc", "Zl", "Zp"} or char in _DIRECTIONS
 
 
 def _one_line(text: str) -> str:
-    return clean(text).replace("\n", " ").replace("\t", " ")
+    return text if text.isprintable() else clean(text).replace("\n", " ").replace("\t", " ")
 
 
 def _write(stream: TextIO, text: str) -> None:
     stream.write(text)
     stream.flush()
+
+
+def _write_json_line(fields: Mapping[str, object]) -> None:
+    import json
+
+    _write_line(sys.stderr, json.dumps(fields, ensure_ascii=False))
 
 
 def _write_line(stream: TextIO, text: str) -> None:

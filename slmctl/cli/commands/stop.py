@@ -7,12 +7,13 @@ import click
 from registry.errors import NotFound, UsageError
 from registry.names import parse_name
 from slmctl.app.kept import unload
+from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 
 
 @make_command("stop", about="Unload the model NAME that 'run --keep' left loaded, or --all of them.")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=candidates.models)
 @click.option("--all", "everything", is_flag=True, help="Unload all that are kept.")
 def command(context: Context, name: str | None, everything: bool) -> None:
     if (name is None) != everything:

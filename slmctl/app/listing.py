@@ -1,0 +1,66 @@
+"""Listing what is in the store; imports little, because `slmctl list` must start fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from registry.digest import Digest
+from registry.errors import BadContent, NotFound, StoreUnusable
+from registry.store.index import Entry, NameTable
+from registry.store.reader import StoreReader
+from slmctl.app.events import Note, OnEvent, ignore
+from slmctl.app.summaries import Summaries
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A row of `list`. `size` is in bytes; `problem` says why size and variants are unknown."""
+
+    name: str
+    digest: Digest
+    size: int | None
+    variants: tuple[str, ...]
+    source: str | None
+    modified: str | None
+    problem: str | None = None
+
+
+def names_of(store: StoreReader, on_event: OnEvent = ignore) -> NameTable:
+    """The table of names, with a note when it had to be answered from the previous generation."""
+    names = store.names()
+    if names.generation == "previous":
+        on_event(Note(text=f"{store.layout.index} is damaged; this is from the generation before it."))
+    return names
+
+
+def list_models(store: StoreReader, prefix: str = "", on_event: OnEvent = ignore) -> list[Listed]:
+    """All models whose name begins with `prefix` in any case, by name.
+
+    Reads at most one manifest per model and variant; a model whose manifest is damaged is listed too.
+    """
+    names = names_of(store, on_event)
+    wanted = prefix.casefold()
+    entries = [entry for name, entry in names.entries.items() if name.casefold().startswith(wanted)]
+    summaries = Summaries(store)
+    models = [_listed(summaries, entry) for entry in sorted(entries, key=lambda entry: entry.name)]
+    summaries.save(names)
+    return models
+
+
+def _listed(summaries: Summaries, entry: Entry) -> Listed:
+    problem = None
+    variants: tuple[str, ...] = ()
+    size: int | None = None
+    try:
+        variants, size = summaries.of(entry.descriptor)
+    except (BadContent, NotFound, StoreUnusable) as error:
+        problem = error.message
+    return Listed(
+        name=entry.name,
+        digest=entry.descriptor.digest,
+        size=size,
+        variants=variants,
+        source=entry.source,
+        modified=entry.linked,
+        problem=problem,
+    )

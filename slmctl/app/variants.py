@@ -1,0 +1,52 @@
+"""Which variants a name in the store has, from the manifests alone.
+
+Apart from `package`, which reads the rest, because `slmctl list` must start fast.
+"""
+
+from __future__ import annotations
+
+import re
+
+from registry import mediatypes
+from registry.digest import Digest
+from registry.errors import MalformedFile
+from registry.manifest import MAX_INDEX_DEPTH, Descriptor, Manifest
+from registry.store.reader import StoreReader
+
+_MAX_VARIANTS = 500
+_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
+
+
+def manifests_of(store: StoreReader, descriptor: Descriptor) -> list[Manifest]:
+    """The image manifests behind a name: one, or those of an index and of the indexes in it, each once.
+
+    Raises MalformedFile for an index that is nested too deeply, names too many or names none.
+    """
+    found: dict[Digest, Manifest] = {}
+    seen: set[Digest] = set()
+    level = [descriptor]
+    for _ in range(MAX_INDEX_DEPTH):
+        below: list[Descriptor] = []
+        for each in level:
+            if each.digest in seen:
+                continue
+            seen.add(each.digest)
+            document = store.manifest(each)
+            if isinstance(document, Manifest):
+                found[each.digest] = document
+            else:
+                below += document.manifests
+            if len(seen) > _MAX_VARIANTS:
+                raise MalformedFile(f"The image index {descriptor.digest} names more than {_MAX_VARIANTS}.")
+        level = below
+    if level:
+        raise MalformedFile(f"The image index {descriptor.digest} is nested too deeply.")
+    if not found:
+        raise MalformedFile(f"The image index {descriptor.digest} names no variant.")
+    return list(found.values())
+
+
+def written_id(manifest: Manifest) -> str | None:
+    """The variant's id as the manifest has it; None when it has none that is one."""
+    written = manifest.annotations.get(mediatypes.SLMCTL_VARIANT, "")
+    return written if _ID.fullmatch(written) else None
