@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 import click
 
-from slmctl.app.clock import now
 from slmctl.cli.render import Output
 
 if TYPE_CHECKING:
@@ -41,7 +40,9 @@ class Context:
 
     def now(self) -> str:
         """This moment as RFC 3339 text, to the second."""
-        return now()
+        from slmctl.app import clock
+
+        return clock.now()
 
 
 def command(
