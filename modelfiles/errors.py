@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from modelfiles.words import is_joiner, printable, visible
 from registry.errors import UsageError
 
 _WINDOW = 100  # characters of an offending line that are shown
@@ -72,7 +73,7 @@ def render(problem: Problem, *, filename: str, text: str) -> str:
     number = str(problem.line)
     lines = [
         f"{printable(filename, limit=200)}:{number}:{problem.column}: {problem.message}",
-        f"  {number} | {''.join(map(_visible, text[shown_start:shown_end]))}",
+        f"  {number} | {''.join(map(visible, text[shown_start:shown_end]))}",
         f"  {' ' * len(number)} | {' ' * indent}{'~' * (width - 1)}^",
     ]
     if problem.advice is not None:
@@ -80,26 +81,8 @@ def render(problem: Problem, *, filename: str, text: str) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def printable(text: str, *, limit: int = 60) -> str:
-    """`text` for a message: on one line, without control characters, cut to `limit` characters."""
-    shown = "".join(map(_visible, text[: limit + 1]))
-    return shown if len(text) <= limit else shown[: limit - 3] + "..."
-
-
-def _visible(character: str) -> str:
-    if character == "\t":
-        return " "
-    if character.isprintable() or _is_joiner(character):
-        return character
-    return " " if character.isspace() else "\N{REPLACEMENT CHARACTER}"
-
-
-def _is_joiner(character: str) -> bool:
-    return character in "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
-
-
 def _columns(character: str) -> int:
-    """The terminal columns that `_visible(character)` takes."""
-    if unicodedata.combining(character) or _is_joiner(character):
+    """The terminal columns that `visible(character)` takes."""
+    if unicodedata.combining(character) or is_joiner(character):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from modelfiles.errors import ModelfileError, Problem, printable
-from modelfiles.syntax import KEYWORDS, MAX_PROBLEMS, ROLES, Instruction, Modelfile, nearest, scan
+from modelfiles.words import ROLES, nearest, printable
 from registry.errors import MalformedFile, UsageError
 
 SCHEMA = "slmctl.spec/1"
@@ -87,7 +86,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One turn of the conversation that a chat starts with; `role` is one of `syntax.ROLES`."""
+    """One turn of the conversation that a chat starts with; `role` is one of `words.ROLES`."""
 
     role: str
     content: str
@@ -175,32 +174,6 @@ def merge(base: ModelSpec, over: ModelSpec) -> ModelSpec:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Authored:
-    """A Modelfile understood: the spec, the values of its FROM lines in order, and the warnings."""
-
-    spec: ModelSpec
-    sources: tuple[str, ...]
-    warnings: tuple[Problem, ...]
-
-
-def from_text(text: str | bytes, *, filename: str = "Modelfile") -> Authored:
-    """Read and understand a Modelfile. Raises ModelfileError with all problems, of syntax and of meaning."""
-    modelfile, problems = scan(text, filename=filename)
-    authored, others = _understand(modelfile)
-    if problems or others:
-        raise ModelfileError((*problems, *others), filename=filename, text=modelfile.text)
-    return authored
-
-
-def from_instructions(modelfile: Modelfile) -> Authored:
-    """Understand a parsed Modelfile. Raises ModelfileError with all problems of meaning."""
-    authored, problems = _understand(modelfile)
-    if problems:
-        raise ModelfileError(problems, filename=modelfile.filename, text=modelfile.text)
-    return authored
-
-
 def parse_parameter(name: str, text: str) -> ParameterValue:
     """The typed value of `name`, from text as in `PARAMETER name text`; for `stop` a tuple of one string.
 
@@ -240,123 +213,6 @@ def _in_range(kind: Kind, number: float) -> int | float | None:
         return float(number) + 0.0 if is_float32 else None
     limit = 1 << (_BITS[kind] - 1)
     return number if -limit <= number < limit else None
-
-
-# From instructions.
-
-
-def _understand(modelfile: Modelfile) -> tuple[Authored, list[Problem]]:
-    reader = _Reader()
-    for instruction in modelfile.instructions:
-        if len(reader.problems) >= MAX_PROBLEMS:
-            break
-        reader.read(instruction)
-    authored = Authored(
-        spec=ModelSpec(parameters=reader.parameters, system=reader.system),
-        sources=tuple(reader.sources),
-        warnings=(*modelfile.warnings, *reader.warnings),
-    )
-    return authored, reader.problems
-
-
-class _Reader:
-    """Takes instructions one by one; later values replace earlier ones, except that `stop` collects."""
-
-    def __init__(self) -> None:
-        self.sources: list[str] = []
-        self.system: str | None = None
-        self.problems: list[Problem] = []
-        self.warnings: list[Problem] = []
-        self._parameters: dict[str, ParameterValue] = {}
-        self._stops: list[str] = []
-
-    @property
-    def parameters(self) -> dict[str, ParameterValue]:
-        return {**self._parameters, "stop": tuple(self._stops)} if self._stops else self._parameters
-
-    def read(self, instruction: Instruction) -> None:
-        match instruction.keyword:
-            case "FROM":
-                self.sources.append(instruction.value)
-            case "SYSTEM":
-                self.system = instruction.value
-            case "PARAMETER":
-                self._read_parameter(instruction)
-            case keyword:
-                message = f"{keyword} is not supported yet; this version reads FROM, PARAMETER and SYSTEM."
-                hint = f"Remove the {keyword} instruction."
-                self.problems.append(
-                    _about_keyword(instruction, rule="unsupported", message=message, hint=hint)
-                )
-
-    def _read_parameter(self, instruction: Instruction) -> None:
-        name, text = instruction.name or "", instruction.value
-        if name in DEPRECATED:
-            message = f"The parameter {name} no longer has an effect and was left out."
-            self._warn(instruction, "deprecated-parameter", message)
-            return
-        try:
-            value = parse_parameter(name, text)
-        except UsageError as error:
-            self.problems.append(_refused_parameter(instruction, name, error))
-            return
-        if not isinstance(value, tuple):
-            self._parameters[name] = value
-        elif text:
-            self._stops.extend(value)
-        else:
-            self._warn(instruction, "empty-stop", "An empty stop sequence does nothing and was left out.")
-
-    def _warn(self, instruction: Instruction, rule: str, message: str) -> None:
-        self.warnings.append(_about_name(instruction, rule=rule, message=message, hint="Remove the line."))
-
-
-def _refused_parameter(instruction: Instruction, name: str, error: UsageError) -> Problem:
-    if name in PARAMETERS:
-        return Problem(
-            rule="parameter-value",
-            message=error.message,
-            line=instruction.line,
-            column=instruction.value_column,
-            span=instruction.value_span,
-            hint=error.hint,
-        )
-    keyword = "FROM" if name.lower() == "model" else name.upper()
-    if keyword in KEYWORDS:
-        message = f"{printable(name)} is no parameter but an instruction of its own."
-        hint = f"Write {keyword} instead of PARAMETER {printable(name)}."
-        return _about_name(instruction, rule="unknown-parameter", message=message, hint=hint)
-    nearby = nearest(name.lower(), PARAMETERS)
-    known = None if nearby else error.hint
-    return _about_name(
-        instruction, rule="unknown-parameter", message=error.message, hint=known, suggestion=nearby
-    )
-
-
-def _about_keyword(instruction: Instruction, *, rule: str, message: str, hint: str) -> Problem:
-    start = instruction.span[0]
-    return Problem(
-        rule=rule,
-        message=message,
-        line=instruction.line,
-        column=instruction.column,
-        span=(start, start + len(instruction.keyword)),
-        hint=hint,
-    )
-
-
-def _about_name(
-    instruction: Instruction, *, rule: str, message: str, hint: str | None, suggestion: str | None = None
-) -> Problem:
-    return Problem(
-        rule=rule,
-        message=message,
-        line=instruction.line,
-        column=instruction.name_column,
-        span=instruction.name_span or instruction.span,
-        suggestion=suggestion,
-        hint=hint,
-    )
 
 
 # From JSON.

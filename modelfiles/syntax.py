@@ -22,12 +22,11 @@ spaces, the joiners inside emoji and Persian words); here they are ignored only 
 from __future__ import annotations
 
 import codecs
-import difflib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from modelfiles.errors import ModelfileError, Problem, printable
+from modelfiles.errors import ModelfileError, Problem
+from modelfiles.words import ROLES, nearest, printable
 
 KEYWORDS = (
     "FROM",
@@ -42,7 +41,6 @@ KEYWORDS = (
     "PARSER",
     "DRAFT",
 )
-ROLES = ("system", "user", "assistant")
 
 _ALL_KEYWORDS = f"Instructions are {', '.join(KEYWORDS)}."
 
@@ -138,16 +136,6 @@ def scan(text: str | bytes, *, filename: str = "Modelfile") -> tuple[Modelfile, 
         warnings=(*warnings, *scanner.warnings),
     )
     return modelfile, tuple(scanner.problems)
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The one of `known` that `word` is probably short for, or a slip of."""
-    known = list(known)
-    longer = [name for name in known if name.startswith(word)] if len(word) >= 3 else []
-    if len(longer) == 1:
-        return longer[0]
-    matches = difflib.get_close_matches(word[:64], known, n=1, cutoff=0.6)
-    return matches[0] if matches else None
 
 
 def _decode(source: str | bytes) -> tuple[str, tuple[Problem, ...]]:

@@ -1,20 +1,27 @@
-"""The synchronous transport to a worker: http.client over its unix socket."""
+"""The synchronous transport to a worker: HTTP/1.1 by h11 over its unix socket.
+
+Not http.client, which brings ssl and the email package along: a run that finds a kept worker must start fast.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import http.client
 import socket
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, TypeVar
+
+import h11
 
 from registry.errors import EngineFailed
 from runtimes import protocol
 from runtimes.errors import EngineDied, EngineUnresponsive
 from runtimes.protocol import Event, HttpRequest
 
+T = TypeVar("T")
+
+_OK = 200
 _READ_BYTES = 65536
 _ERROR_BODY_BYTES = 1024 * 1024
 _DEATH_SECONDS = 5.0
@@ -56,9 +63,9 @@ class Client:
         EngineDied, EngineUnresponsive or EngineSpokeNonsense.
         """
         reader = protocol.reader_for(request)
-        with self._answer(request) as response:
+        with self._answer(request) as exchange:
             while not reader.finished:
-                piece = self._read(response)
+                piece = self._told(exchange.read)
                 if not piece:
                     self._tell_death(None)
                 yield from reader.feed(piece)
@@ -71,42 +78,29 @@ class Client:
         return protocol.parse_prompt(self._body(protocol.apply_template_request(messages)))
 
     def _body(self, request: HttpRequest) -> bytes:
-        with self._answer(request) as response:
-            try:
-                return response.read()
-            except (OSError, http.client.HTTPException) as error:
-                self._tell_death(error)
+        with self._answer(request) as exchange:
+            return self._told(lambda: exchange.body(None))
 
     @contextlib.contextmanager
-    def _answer(self, request: HttpRequest) -> Iterator[http.client.HTTPResponse]:
-        connection = UnixConnection(self._endpoint.socket, timeout_seconds=self._timeout_seconds)
+    def _answer(self, request: HttpRequest) -> Iterator[Exchange]:
+        exchange = self._told(
+            lambda: Exchange(
+                self._endpoint.socket, request.with_key(self._endpoint.key), self._timeout_seconds
+            )
+        )
         try:
-            response = self._send(connection, request.with_key(self._endpoint.key))
-            try:
-                if response.status != http.HTTPStatus.OK:
-                    protocol.raise_for_status(response.status, self._error_body(response))
-                yield response
-            finally:
-                response.close()
+            if exchange.status != _OK:
+                body = self._told(lambda: exchange.body(_ERROR_BODY_BYTES))
+                protocol.raise_for_status(exchange.status, body)
+            yield exchange
         finally:
-            connection.close()
+            exchange.close()
 
-    def _send(self, connection: UnixConnection, request: HttpRequest) -> http.client.HTTPResponse:
+    def _told(self, act: Callable[[], T]) -> T:
+        """What `act` gives; a connection that breaks in it is told in the words of the worker's end."""
         try:
-            return connection.send_request(request)
-        except (OSError, http.client.HTTPException) as error:
-            self._tell_death(error)
-
-    def _error_body(self, response: http.client.HTTPResponse) -> bytes:
-        try:
-            return response.read(_ERROR_BODY_BYTES)
-        except (OSError, http.client.HTTPException) as error:
-            self._tell_death(error)
-
-    def _read(self, response: http.client.HTTPResponse) -> bytes:
-        try:
-            return response.read1(_READ_BYTES)
-        except (OSError, http.client.HTTPException) as error:
+            return act()
+        except (OSError, h11.ProtocolError) as error:
             self._tell_death(error)
 
     def _tell_death(self, cause: Exception | None) -> NoReturn:
@@ -122,38 +116,75 @@ class Client:
 
 def healthy(endpoint: Endpoint, *, timeout_seconds: float) -> bool:
     """Whether the engine at `endpoint` has loaded its model. False also when nobody listens there."""
-    connection = UnixConnection(endpoint.socket, timeout_seconds=timeout_seconds)
     try:
-        response = connection.send_request(protocol.health_request())
-        response.read(_ERROR_BODY_BYTES)
-        return protocol.parse_health(response.status)
-    except (OSError, http.client.HTTPException):
+        exchange = Exchange(endpoint.socket, protocol.health_request(), timeout_seconds)
+    except (OSError, h11.ProtocolError):
         return False
-    finally:
-        connection.close()
+    exchange.close()
+    return protocol.parse_health(exchange.status)
 
 
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
+class Exchange:
+    """One request over a unix socket and its answer, which is read as it comes. Not thread-safe.
 
-    def __init__(self, path: Path, *, timeout_seconds: float) -> None:
-        super().__init__("localhost", timeout=timeout_seconds)
-        self._path = path
+    Making it sends the request and waits for the answer's head. That and reading raise OSError, of which
+    TimeoutError is one, for a broken connection, and h11.ProtocolError for what is no HTTP.
+    """
 
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    def __init__(self, path: Path, request: HttpRequest, timeout_seconds: float) -> None:
+        self._http = h11.Connection(h11.CLIENT)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self.sock.settimeout(self.timeout)
-            self.sock.connect(str(self._path))
-        except OSError:
-            self.sock.close()
+            self._socket.settimeout(timeout_seconds)
+            self._socket.connect(str(path))
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self._send(request)  # it may refuse before it has read everything: see what it says
+            self.status = self._head()
+        except BaseException:
+            self.close()
             raise
 
-    def send_request(self, request: HttpRequest) -> http.client.HTTPResponse:
-        with contextlib.suppress(
-            BrokenPipeError
-        ):  # it may refuse before it has read everything: see what it says
-            self.request(
-                request.method, request.path, body=request.body or None, headers=dict(request.headers)
-            )
-        return self.getresponse()
+    def read(self) -> bytes:
+        """The next piece of the body; empty at its end."""
+        event = self._next()
+        while not isinstance(event, h11.Data | h11.EndOfMessage):
+            event = self._next()
+        return bytes(event.data) if isinstance(event, h11.Data) else b""
+
+    def body(self, most: int | None) -> bytes:
+        """The rest of the body, or its first `most` bytes."""
+        found = bytearray()
+        while (most is None or len(found) < most) and (piece := self.read()):
+            found += piece
+        return bytes(found)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _send(self, request: HttpRequest) -> None:
+        headers = [("Host", "localhost"), ("Connection", "close"), *request.headers.items()]
+        if request.body:
+            headers.append(("Content-Length", str(len(request.body))))
+        head = h11.Request(method=request.method, target=request.path, headers=headers)
+        pieces = [self._http.send(head)]
+        if request.body:
+            pieces.append(self._http.send(h11.Data(data=request.body)))
+        pieces.append(self._http.send(h11.EndOfMessage()))
+        self._socket.sendall(b"".join(piece for piece in pieces if piece))
+
+    def _head(self) -> int:
+        event = self._next()
+        while not isinstance(event, h11.Response):
+            event = self._next()
+        return event.status_code
+
+    def _next(self) -> h11.Event:
+        """The next event of the answer, waited for."""
+        while True:
+            event = self._http.next_event()
+            if event is h11.NEED_DATA:
+                self._http.receive_data(self._socket.recv(_READ_BYTES))  # b"" is the end, and h11 judges it
+            elif isinstance(event, h11.Event):
+                return event
+            else:  # PAUSED: the answer is over
+                raise h11.RemoteProtocolError("there is nothing more to read")

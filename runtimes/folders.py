@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from registry.errors import OperationFailed
+from runtimes.places import base_name, is_ours_alone
 
 SOCKET_NAME = "e.sock"
 LOCK_NAME = "lock"
@@ -87,15 +88,6 @@ class RuntimeFolder:
             _remove_tree(self._private_base)
 
 
-def shared_base(candidate: Path) -> Path | None:
-    """Where folders lie under a candidate, if that is there and ours alone; makes nothing."""
-    base = candidate / f"slmctl-{os.geteuid()}"
-    try:
-        return base if _is_ours_alone(base) else None
-    except OSError:
-        return None
-
-
 def sweep(base: Path) -> int:
     """Remove the folders of crashed owners from `base`; give how many.
 
@@ -144,12 +136,12 @@ def _usable_base(candidate: Path) -> tuple[Path, bool]:
     if not candidate.is_absolute():
         raise _Refused("not an absolute path")
     _check_parent(candidate)
-    base = candidate / f"slmctl-{os.geteuid()}"
+    base = candidate / base_name()
     _check_length(base)
     with contextlib.suppress(FileExistsError):
         os.mkdir(base, 0o700)  # noqa: PTH102 - Path.mkdir has no way to say that an existing link is no success
         return base, False
-    if _is_ours_alone(base):
+    if is_ours_alone(base):
         return base, False
     _sweep_private_bases(candidate)
     private = Path(tempfile.mkdtemp(prefix=_private_prefix(), dir=candidate))
@@ -159,13 +151,6 @@ def _usable_base(candidate: Path) -> tuple[Path, bool]:
         private.rmdir()
         raise
     return private, True
-
-
-def _is_ours_alone(base: Path) -> bool:
-    found = base.lstat()
-    return (
-        stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == 0o700
-    )
 
 
 def _private_prefix() -> str:

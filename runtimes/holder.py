@@ -8,9 +8,9 @@ A run holds a connection to the holder as long as it uses the worker; one may at
 it is busy. Messages are JSON, one to a line:
 
     first run   {"order": {...}, "keep": SECONDS | null}                   null: for ever
-    later run   {"use": true, "keep": SECONDS | null}   without "keep" the time stays as it was
+    later run   {"use": true, "identity": TEXT}   {"keep": SECONDS | null}
     anybody     {"look": true}   {"stop": true}
-    holder      {"state": "ready", "socket", "key", "about"}   {"state": "busy"}
+    holder      {"state": "ready", "socket", "key", "about"}   {"state": "busy"}   also to another identity
                 {"state": "held", "about", "pid", "in_use", "keep", "left"}   the answer to "look"
                 {"state": "failed", "kind", "message", "hint", "log"}      it did not start
                 {"state": "ended", "message", "hint", "log"}               it died, or was stopped
@@ -21,7 +21,6 @@ Found by `<base>/slmctl-<uid>/k-<key>`, a symbolic link to the holder's own runt
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import selectors
 import signal
@@ -36,66 +35,14 @@ from typing import NoReturn
 from registry.errors import SlmctlError
 from runtimes.engines.catalog import engine_named
 from runtimes.folders import RuntimeFolder
+from runtimes.kept import LINK_PREFIX, SOCKET_NAME, keep_key
 from runtimes.launch import Launch
+from runtimes.lines import Connection
 from runtimes.process import Worker
 
-MESSAGE_BYTES = 16 * 1024 * 1024
 LOG_CHARACTERS = 65536
-LINK_PREFIX = "k-"
-SOCKET_NAME = "h.sock"
 _WAITING_USERS = 16
 _SEND_SECONDS = 5.0
-
-
-class Connection:
-    """One end of a conversation in lines of JSON. `fileno` lets a selector wait for it."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
-        self._received = bytearray()
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def send(self, message: Mapping[str, object]) -> None:
-        """Raises OSError when the other end is gone or does not read."""
-        self._socket.sendall(json.dumps(message, ensure_ascii=True).encode() + b"\n")
-
-    def receive(self) -> dict[str, object] | None:
-        """The next message, waited for; None when the other end is gone, or speaks no JSON.
-
-        Raises TimeoutError.
-        """
-        while b"\n" not in self._received:
-            piece = self._take()
-            if not piece or len(self._received) > MESSAGE_BYTES:
-                return None
-        line, _, rest = bytes(self._received).partition(b"\n")
-        self._received[:] = rest
-        try:
-            message = json.loads(line)
-        except (ValueError, RecursionError):
-            return None
-        return message if isinstance(message, dict) else None
-
-    def wait(self, seconds: float | None) -> None:
-        """How long one `receive` or `send` may take; None for ever."""
-        self._socket.settimeout(seconds)
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-
-    def _take(self) -> bytes:
-        try:
-            piece = self._socket.recv(65536)
-        except TimeoutError:
-            raise
-        except OSError:
-            return b""
-        self._received += piece
-        return piece
 
 
 class Holder:
@@ -103,6 +50,7 @@ class Holder:
 
     def __init__(self, order: Mapping[str, object], keep: float | None, first: Connection) -> None:
         self._about = order["about"]
+        self._identity = order["identity"]
         self._keep = keep
         self._user: Connection | None = first
         self._idle_since = time.monotonic()
@@ -113,7 +61,7 @@ class Holder:
         self._is_ready = False
         self._is_announced = False
         self._folder = RuntimeFolder.create([Path(str(each)) for each in _list(order["folders"])])
-        self._link = self._folder.path.parent / f"{LINK_PREFIX}{order['key']}"
+        self._link = self._folder.path.parent / f"{LINK_PREFIX}{keep_key(str(self._identity))}"
 
     def serve(self) -> None:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -244,7 +192,8 @@ class Holder:
             if message.get("stop"):
                 self._stop_for(visitor)
                 return False
-            if message.get("use") and self._user is None and self._is_ready:
+            is_free = self._user is None and self._is_ready
+            if message.get("use") and message.get("identity") == self._identity and is_free:
                 self._take_keep(message)
                 visitor.send(self._readiness())
                 self._user = visitor

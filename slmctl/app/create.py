@@ -23,7 +23,7 @@ from registry.store.index import Entry
 from registry.store.ingest import SourceFile
 from registry.store.store import Replace, Session, Store, check_replaceable
 from slmctl.app.events import ByteCounter, Note, OnEvent, ignore
-from slmctl.app.models import find_package
+from slmctl.app.finding import find_package
 from slmctl.app.package import SPEC_PATH, Package, PackageFile, Variant, weight_path, write_variant
 
 CREATED_HERE = "create"

@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 
 from modelfiles.spec import ParameterValue
-from registry.store.store import Store
+from registry.store.reader import StoreReader
 from runtimes import protocol
 from slmctl.app.events import Note, OnEvent, ignore
 from slmctl.app.load import Loaded, LoadRequest, conversation, load
@@ -41,7 +41,7 @@ GenerateEvent = Loaded | protocol.Event
 
 
 def generate(
-    store: Store, settings: Settings, request: GenerateRequest, on_event: OnEvent = ignore
+    store: StoreReader, settings: Settings, request: GenerateRequest, on_event: OnEvent = ignore
 ) -> Generator[GenerateEvent, None, None]:
     """Load the model and answer: first `Loaded`, then what the engine says; the last event is `Finished`.
 

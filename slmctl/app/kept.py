@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from registry.names import ModelRef
-from runtimes import keeping
+from runtimes import kept
 from slmctl.config import Settings
 
 
@@ -25,14 +25,14 @@ class KeptModel:
 
 def kept_models(settings: Settings) -> list[KeptModel]:
     """What is kept loaded now, by name."""
-    found = [_kept(answer) for answer in keeping.look(settings.runtime_folders)]
+    found = [_kept(answer) for answer in kept.look(settings.runtime_folders)]
     return sorted(found, key=lambda model: (model.name, model.key))
 
 
 def unload(settings: Settings, ref: ModelRef | None = None) -> list[str]:
     """Unload what is kept under the name `ref`, or all; their names. Returns when they are gone."""
     wanted = [model for model in kept_models(settings) if ref is None or model.name == ref.full_name]
-    return [model.name for model in wanted if keeping.stop(settings.runtime_folders, model.key)]
+    return [model.name for model in wanted if kept.stop(settings.runtime_folders, model.key)]
 
 
 def _kept(answer: Mapping[str, object]) -> KeptModel:

@@ -8,43 +8,35 @@ What was checked is what is loaded: the worker gets the very files that were ope
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING
 
 from modelfiles.spec import ModelSpec, ParameterValue
 from registry.digest import Digest
-from registry.errors import MalformedFile, SlmctlError, UsageError
-from registry.formats.facts import ModelFacts
-from registry.formats.gguf import GgufHeader, read_header
-from registry.formats.gguf_facts import facts_from_gguf
-from registry.store.store import Store
+from registry.errors import SlmctlError
+from registry.store.reader import StoreReader
 from runtimes import protocol
 from runtimes.client import Client
-from runtimes.engines.base import Engine, LaunchRequest
-from runtimes.engines.catalog import engine_for
-from runtimes.keeping import Kept, find_kept, keep_key, start_kept
-from runtimes.process import Launch, Worker, fd_path, worker_argv, worker_environment
+from runtimes.kept import Kept, find_kept
+from runtimes.launch import worker_environment
 from runtimes.sampling import Sampling
 from slmctl import __version__
-from slmctl.app.events import ByteCounter, EngineLog, Note, OnEvent, ReadsFromDisk, ignore
-from slmctl.app.logs import begin_log, has_log
-from slmctl.app.package import Package, Variant, weight_path
-from slmctl.app.pagecache import is_in_memory
+from slmctl.app.events import EngineLog, Note, OnEvent, ignore
+from slmctl.app.package import Package, Variant
+from slmctl.app.parameters import LOAD_PARAMETERS, sampling_of
 from slmctl.config import Settings
 
-DEFAULT_CONTEXT = 4096
-"""Tokens of context when nobody asked for a number and the model was trained for at least as many."""
+if TYPE_CHECKING:
+    from runtimes.process import Worker
 
 BIG_BYTES = 1_000_000_000
 """From this size on it is said when a model comes from the disk: seconds, even from a fast one."""
-
-LOAD_PARAMETERS = frozenset({"main_gpu", "num_batch", "num_ctx", "num_gpu", "num_thread", "use_mmap"})
-"""The parameters that say how a model is loaded; the others are said with each question."""
 
 _HARMLESS_VARIABLES = frozenset({"PATH", "HOME", "LANG", "TZ", "TMPDIR"})
 """Variables that differ between two terminals and change nothing in a loaded model."""
@@ -78,6 +70,30 @@ class Loaded:
     engine: str
     context_length: int
     load_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedFile:
+    """What is known of a loaded model from its files' headers; kept beside a kept worker."""
+
+    engine: str
+    context_length: int
+    chat_template: str | None
+    has_chat_template: bool
+    notes: tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, object]) -> LoadedFile:
+        context, template, notes = fields["context_length"], fields["chat_template"], fields["notes"]
+        assert isinstance(context, int)
+        assert isinstance(notes, list)
+        return cls(
+            engine=str(fields["engine"]),
+            context_length=context,
+            chat_template=template if isinstance(template, str) else None,
+            has_chat_template=fields["has_chat_template"] is True,
+            notes=tuple(str(note) for note in notes),
+        )
 
 
 class LoadedModel:
@@ -151,7 +167,7 @@ class LoadedModel:
 
 @contextmanager
 def load(
-    store: Store,
+    store: StoreReader,
     settings: Settings,
     request: LoadRequest,
     on_event: OnEvent = ignore,
@@ -169,30 +185,30 @@ def load(
         on_event(
             Note(text=f"Running {variant.id} of {len(package.variants)} variants; --variant chooses another.")
         )
-    engine = engine_for(variant.format, variant.facts.architecture if variant.facts else None)
     parameters = {**variant.spec.parameters, **request.parameters}
     started = time.monotonic()
     with ExitStack() as stack:
-        key = keep_key(_identity(variant, engine, parameters, settings))
+        identity = _identity(variant, parameters, settings)
         # to verify is to load anew: the bytes in memory are those of then
-        kept = None if request.verify else find_kept(settings.runtime_folders, key)
+        kept = None if request.verify else find_kept(settings.runtime_folders, identity)
         if kept is None:
-            worker, about = _start(store, settings, request, variant, engine, key, on_event, big_bytes)
+            from slmctl.app.loading import start
+
+            worker, about = start(store, settings, request, variant, identity, on_event, big_bytes)
         else:
-            worker, about = kept, _LoadedFile.from_json(kept.about)
+            worker, about = kept, LoadedFile.from_json(kept.about)
             if request.keep_seconds is not None:
-                kept.keep_for(_finite(request.keep_seconds))
+                kept.keep_for(finite(request.keep_seconds))
         stack.enter_context(worker)
         for note in about.notes:
             on_event(Note(text=note.format(name=package.name)))
-        if isinstance(worker, Worker):
-            with _last_words(worker, on_event):
-                worker.ensure_ready()
+        with _last_words(worker, on_event):
+            worker.ensure_ready()
         loaded = Loaded(
             name=package.name,
             digest=package.digest,
             variant=variant.id,
-            engine=engine.name,
+            engine=about.engine,
             context_length=about.context_length,
             load_seconds=time.monotonic() - started,
         )
@@ -227,231 +243,29 @@ def _last_words(worker: Worker | Kept, on_event: OnEvent) -> Iterator[None]:
         raise
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _LoadedFile:
-    """What is known of a loaded model from its files' headers; kept beside a kept worker."""
-
-    context_length: int
-    chat_template: str | None
-    has_chat_template: bool
-    notes: tuple[str, ...]
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, object]) -> _LoadedFile:
-        context, template, notes = fields["context_length"], fields["chat_template"], fields["notes"]
-        assert isinstance(context, int)
-        assert isinstance(notes, list)
-        return cls(
-            context_length=context,
-            chat_template=template if isinstance(template, str) else None,
-            has_chat_template=fields["has_chat_template"] is True,
-            notes=tuple(str(note) for note in notes),
-        )
-
-
-def _start(
-    store: Store,
-    settings: Settings,
-    request: LoadRequest,
-    variant: Variant,
-    engine: Engine,
-    key: str,
-    on_event: OnEvent,
-    big_bytes: int,
-) -> tuple[Worker | Kept, _LoadedFile]:
-    """Start a worker of our own, or have a holder start one that stays."""
-    parameters = {**variant.spec.parameters, **request.parameters}
-    with _open_model(store, variant, request.verify, on_event) as model:
-        context = _context_length(parameters, settings, model.facts)
-        trained = model.facts.trained_context
-        notes: tuple[str, ...] = ()
-        if trained is not None and context > trained:
-            notes = (f"{{name}} was trained for {trained} tokens of context; it gets no more.",)
-            context = trained
-        about = _LoadedFile(
-            context_length=context,
-            chat_template=model.chat_template,
-            has_chat_template=model.has_chat_template,
-            notes=notes,
-        )
-        size = sum(file.size for file in variant.weights)
-        if size >= big_bytes and not request.verify and _comes_from_disk(model, settings, request.package):
-            on_event(ReadsFromDisk(size=size))
-        log = begin_log(settings.home, name=request.package.name, variant=variant.id, engine=engine.name)
-        launch = dataclasses.replace(_launch(engine, settings, model, parameters, context), log=log)
-        if not request.keep_seconds:
-            worker = Worker(launch)
-            worker.start()  # while the files are open
-            return worker, about
-        kept = start_kept(
-            launch,
-            engine=engine.name,
-            key=key,
-            about={"name": request.package.name, "variant": variant.id, **dataclasses.asdict(about)},
-            keep_seconds=_finite(request.keep_seconds),
-            on_log=lambda text: on_event(EngineLog(text=text)),
-        )
-        return kept, about
-
-
-def _identity(
-    variant: Variant, engine: Engine, parameters: Mapping[str, ParameterValue], settings: Settings
-) -> dict[str, object]:
+def _identity(variant: Variant, parameters: Mapping[str, ParameterValue], settings: Settings) -> str:
     """All that a worker is loaded with: a run may use a kept one only where this is equal."""
-    return {
+    identity = {
         "slmctl": __version__,
-        "engine": engine.name,
+        "format": variant.format,
         "weights": [str(file.digest) for file in variant.weights],
         "parameters": {name: parameters[name] for name in sorted(LOAD_PARAMETERS & parameters.keys())},
         "context": settings.context_length,
-        "cpus": _usable_cpus(),
+        "cpus": usable_cpus(),
         "environment": {
             name: value
             for name, value in worker_environment(settings.environment).items()
             if name not in _HARMLESS_VARIABLES and not name.startswith("LC_")
         },
     }
+    return json.dumps(identity, sort_keys=True)
 
 
-def _finite(seconds: float) -> float | None:
+def finite(seconds: float) -> float | None:
     return None if math.isinf(seconds) else seconds
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _OpenModel:
-    """The weight files of a variant, opened and checked, in order; whether each was in memory before that."""
-
-    streams: tuple[BinaryIO, ...]
-    in_memory: tuple[bool | None, ...]
-    facts: ModelFacts
-    chat_template: str | None
-    has_chat_template: bool
-
-
-@contextmanager
-def _open_model(store: Store, variant: Variant, verify: bool, on_event: OnEvent) -> Iterator[_OpenModel]:
-    if not variant.weights:
-        raise MalformedFile(f"The variant {variant.id} has no weights.")
-    with ExitStack() as stack:
-        streams = []
-        in_memory = []
-        for file in variant.weights:
-            stream = stack.enter_context(store.open_blob(file.descriptor))
-            in_memory.append(is_in_memory(stream.fileno()))
-            if verify:
-                progress = ByteCounter(on_event, stage="verify", item=file.path, total=file.size)
-                store.verify_open_blob(file.descriptor, stream, progress)
-            streams.append(stream)
-        headers = [_header(stream) for stream in streams]
-        facts = facts_from_gguf(headers)
-        if variant.facts is not None and facts != variant.facts:
-            on_event(Note(text="The package's facts contradict the file's header; the header counts."))
-        yield _OpenModel(
-            streams=tuple(streams),
-            in_memory=tuple(in_memory),
-            facts=facts,
-            chat_template=headers[0].chat_template,
-            has_chat_template=headers[0].has_chat_template,
-        )
-
-
-def _comes_from_disk(model: _OpenModel, settings: Settings, package: Package) -> bool:
-    """Where the system does not say what is in memory: whether the model has never run."""
-    if None in model.in_memory:
-        return not has_log(settings.home, package.name)
-    return not all(model.in_memory)
-
-
-def _header(stream: BinaryIO) -> GgufHeader:
-    stream.seek(0)
-    try:
-        return read_header(stream)
-    except MalformedFile as error:
-        raise MalformedFile(error.message, hint=error.hint or "Make or pull the model again.") from None
-
-
-def _context_length(parameters: Mapping[str, ParameterValue], settings: Settings, facts: ModelFacts) -> int:
-    """What was asked for, else 4,096 or what the model was trained for if that is less."""
-    asked = parameters.get("num_ctx", settings.context_length)
-    if isinstance(asked, int) and asked != 0:  # 0 is Ollama's way to say: as usual
-        if asked < 1:
-            raise UsageError(f"A context of {asked} tokens is none.", hint="Ask for at least 1 token.")
-        return asked
-    return min(DEFAULT_CONTEXT, facts.trained_context or DEFAULT_CONTEXT)
-
-
-def _launch(
-    engine: Engine,
-    settings: Settings,
-    model: _OpenModel,
-    parameters: Mapping[str, ParameterValue],
-    context: int,
-) -> Launch:
-    fds = [stream.fileno() for stream in model.streams]
-    for fd in fds:
-        os.lseek(fd, 0, os.SEEK_SET)  # where /dev/fd is a duplicate (macOS), the offset is shared too
-    sharded = len(fds) > 1
-    names = [weight_path(number, len(fds)) for number in range(len(fds))]  # the package's own are not asked
-    request = LaunchRequest(
-        model=names[0] if sharded else fd_path(fds[0]),
-        context_length=context,
-        parallel=1,
-        threads=_whole(parameters, "num_thread") or _usable_cpus(),
-        batch=_whole(parameters, "num_batch"),
-        gpu_layers=_whole(parameters, "num_gpu"),
-        main_gpu=_whole(parameters, "main_gpu"),
-        mmap=_flag(parameters, "use_mmap"),
-        cache_ram_mib=0,  # one answer has no use for a cache of prompts
-    )
-    return Launch(
-        argv=worker_argv(engine.worker),
-        environment=worker_environment(settings.environment),
-        document=engine.command(request),
-        explain=engine.explain,
-        folder_candidates=settings.runtime_folders,
-        pass_fds=tuple(fds),
-        links=dict(zip(names, fds, strict=True)) if sharded else {},
-        start_timeout_seconds=settings.start_timeout_seconds,
-        loggable=engine.loggable,
-    )
-
-
-def _usable_cpus() -> int:
+def usable_cpus() -> int:
+    """How many CPUs this process may use."""
     affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-def sampling_of(parameters: Mapping[str, ParameterValue], context: int) -> Sampling:
-    """The parameters that say how to sample, for a context of so many tokens; the others say how to load."""
-    stop = parameters.get("stop")
-    last = _whole(parameters, "repeat_last_n")
-    return Sampling(
-        temperature=_number(parameters, "temperature"),
-        top_k=_whole(parameters, "top_k"),
-        top_p=_number(parameters, "top_p"),
-        min_p=_number(parameters, "min_p"),
-        typical_p=_number(parameters, "typical_p"),
-        repeat_penalty=_number(parameters, "repeat_penalty"),
-        repeat_last_n=context if last == -1 else last,  # Ollama: -1 is the whole context
-        presence_penalty=_number(parameters, "presence_penalty"),
-        frequency_penalty=_number(parameters, "frequency_penalty"),
-        seed=_whole(parameters, "seed"),
-        num_predict=_whole(parameters, "num_predict"),
-        num_keep=_whole(parameters, "num_keep"),
-        stop=stop if isinstance(stop, tuple) else None,
-    )
-
-
-def _whole(parameters: Mapping[str, ParameterValue], name: str) -> int | None:
-    value = parameters.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _number(parameters: Mapping[str, ParameterValue], name: str) -> float | None:
-    value = parameters.get(name)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _flag(parameters: Mapping[str, ParameterValue], name: str) -> bool | None:
-    value = parameters.get(name)
-    return value if isinstance(value, bool) else None

@@ -1,4 +1,4 @@
-"""Finding a model in the store, naming it anew, and removing it."""
+"""Naming a model in the store anew, and removing it."""
 
 from __future__ import annotations
 
@@ -7,36 +7,18 @@ from dataclasses import dataclass
 
 from registry.errors import NotFound
 from registry.names import ModelRef, parse_name
-from registry.store.index import Entry, NameTable
+from registry.store.index import Entry
 from registry.store.store import Replace, Store
 from slmctl.app.events import OnEvent, ignore
+from slmctl.app.finding import names_with
 from slmctl.app.listing import names_of
-from slmctl.app.package import Package
-
-
-def find_package(store: Store, ref: ModelRef, on_event: OnEvent = ignore) -> Package:
-    """As Package.open, with a note when the table of names is damaged.
-
-    A model that comes with slmctl and is not in the store yet is packaged first.
-    """
-    return Package.open(store, ref, _names_with(store, ref, on_event))
-
-
-def _names_with(store: Store, ref: ModelRef, on_event: OnEvent) -> NameTable:
-    """The table of names, with `ref` in it where slmctl itself brings that model."""
-    names = names_of(store, on_event)
-    if names.find(ref.full_name) is not None:
-        return names
-    from slmctl.app.shipped import package_shipped  # it makes models, and so needs this module
-
-    return store.names() if package_shipped(store, ref, on_event) else names
 
 
 def copy_model(
     store: Store, source: ModelRef, target: ModelRef, *, force: bool, now: str, on_event: OnEvent = ignore
 ) -> Entry:
     """Give what `source` names a second name. Raises NotFound, NameTaken."""
-    entry = store.resolve(source, _names_with(store, source, on_event))
+    entry = store.resolve(source, names_with(store, source, on_event))
     store.prepare()
     return store.link(
         target.full_name,

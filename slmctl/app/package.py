@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from modelfiles.spec import ModelSpec
 from registry import mediatypes
@@ -27,8 +28,11 @@ from registry.manifest import (
 )
 from registry.names import ModelRef
 from registry.store.index import Entry, NameTable
-from registry.store.store import Session, Store
+from registry.store.reader import StoreReader
 from slmctl.app.variants import manifests_of, written_id
+
+if TYPE_CHECKING:
+    from registry.store.store import Session
 
 SPEC_PATH = "slmctl/spec.json"
 DEFAULT_QUANTIZATION = "q4_k_m"
@@ -95,12 +99,12 @@ class Package:
         return sum({file.digest: file.size for variant in self.variants for file in variant.files}.values())
 
     @classmethod
-    def open(cls, store: Store, ref: ModelRef, names: NameTable | None = None) -> Package:
+    def open(cls, store: StoreReader, ref: ModelRef, names: NameTable | None = None) -> Package:
         """The package that `ref` names. Raises NotFound, BadContent, StoreUnusable."""
         return cls.of(store, store.resolve(ref, names))
 
     @classmethod
-    def of(cls, store: Store, entry: Entry) -> Package:
+    def of(cls, store: StoreReader, entry: Entry) -> Package:
         """The package behind an entry of the table of names."""
         return cls(
             name=entry.name,
@@ -185,7 +189,7 @@ def weight_path(number: int, count: int) -> str:
     return "model.gguf" if count == 1 else f"model-{number + 1:05}-of-{count:05}.gguf"
 
 
-def _variant(store: Store, manifest: Manifest) -> Variant:
+def _variant(store: StoreReader, manifest: Manifest) -> Variant:
     if manifest.artifact_type != mediatypes.MODELPACK_ARTIFACT:
         kind = manifest.artifact_type or manifest.config.media_type or "unknown"
         raise DoesNotFit(
@@ -268,7 +272,7 @@ def _facts(manifest: Manifest) -> ModelFacts | None:
         raise MalformedFile(f"The facts in the manifest {manifest.digest} are not valid JSON.") from None
 
 
-def _spec(store: Store, files: Sequence[PackageFile]) -> ModelSpec:
+def _spec(store: StoreReader, files: Sequence[PackageFile]) -> ModelSpec:
     for file in files:
         if file.role == "config" and file.path == SPEC_PATH:
             return ModelSpec.from_json(load_json_object(store.read_blob(file.descriptor), "The model's spec"))

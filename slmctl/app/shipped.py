@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from modelfiles.spec import from_text
+from modelfiles.authoring import from_text
 from registry.errors import NameTaken
 from registry.names import ModelRef, Source, parse_name
+from registry.store.reader import StoreReader
 from registry.store.store import Store
 from slmctl.app.clock import now
 from slmctl.app.create import CreateRequest, create
@@ -23,7 +24,7 @@ FOLDER = Path(__file__).parents[1] / "shipped"
 SHIPPED = {"hello:latest": FOLDER / "hello" / "Modelfile"}
 
 
-def package_shipped(store: Store, ref: ModelRef, on_event: OnEvent = ignore) -> bool:
+def package_shipped(store: StoreReader, ref: ModelRef, on_event: OnEvent = ignore) -> bool:
     """Package the model that `ref` names, if it is one of ours; whether it is.
 
     Offline, and safe in several processes at once. Raises as `create` does.
@@ -41,6 +42,6 @@ def package_shipped(store: Store, ref: ModelRef, on_event: OnEvent = ignore) -> 
         source=SHIPPED_HERE,
     )
     with contextlib.suppress(NameTaken):  # somebody else was quicker
-        create(store, request, now=now(), on_event=ignore)
+        create(Store(store.root), request, now=now(), on_event=ignore)
         on_event(Note(text=f"{ref.short_name} came with slmctl; it is in your store now."))
     return True

@@ -14,6 +14,7 @@ import click
 from slmctl.cli.render import Output
 
 if TYPE_CHECKING:
+    from registry.store.reader import StoreReader
     from registry.store.store import Store
     from slmctl.config import Settings
 
@@ -31,6 +32,13 @@ class Context:
         from slmctl.config import Settings
 
         return Settings.load()
+
+    @functools.cached_property
+    def reader(self) -> StoreReader:
+        """The store for commands that change nothing in it."""
+        from registry.store.reader import StoreReader
+
+        return StoreReader(self.settings.store)
 
     @functools.cached_property
     def store(self) -> Store:

@@ -4,7 +4,8 @@ An oracle for the tests. It differs from Ollama where slmctl means to: character
 are kept, and a PARAMETER without a name is an error at once.
 """
 
-from modelfiles.syntax import KEYWORDS, ROLES
+from modelfiles.syntax import KEYWORDS
+from modelfiles.words import ROLES
 
 Command = tuple[str, str | None, str]
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelfiles.authoring import from_instructions, from_text
 from modelfiles.errors import ModelfileError
 from modelfiles.spec import (
     DEPRECATED,
@@ -18,8 +19,6 @@ from modelfiles.spec import (
     Message,
     ModelSpec,
     ParameterValue,
-    from_instructions,
-    from_text,
     merge,
     parse_parameter,
 )

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelfiles.errors import ModelfileError, printable, render
-from modelfiles.syntax import KEYWORDS, Comment, nearest, parse, scan
+from modelfiles.errors import ModelfileError, render
+from modelfiles.syntax import KEYWORDS, Comment, parse, scan
+from modelfiles.words import nearest, printable
 from tests.modelfiles import state_machine
 
 _UTF16 = "FROM bob\nPARAMETER param1 1\nPARAMETER param2 4096\nSYSTEM You are a utf16 file."

@@ -24,7 +24,7 @@ import anyio.to_thread
 import pytest
 
 from registry.errors import MalformedFile, SlmctlError
-from runtimes.client import Client, UnixConnection
+from runtimes.client import Client
 from runtimes.engines.base import LaunchRequest
 from runtimes.engines.llamacpp import LLAMA_CPP
 from runtimes.errors import EngineDied, EngineRefused, EngineStartFailed, EngineUnavailable
@@ -41,6 +41,7 @@ from runtimes.protocol import (
 from runtimes.sampling import Sampling
 from tests.processes import wait_until_gone
 from tests.runtimes.launches import DEADLINE_SECONDS, ONE_THREAD, llama_launch, llama_worker
+from tests.runtimes.unix_http import UnixConnection
 from tools.random_model import WORDS, write_random_model, write_random_shards
 
 GREEDY = Sampling(temperature=0.0, num_predict=20)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from modelfiles.authoring import from_text
 from modelfiles.errors import ModelfileError
-from modelfiles.spec import ModelSpec, from_text
+from modelfiles.spec import ModelSpec
 from registry.errors import NotFound, OperationFailed, UsageError
 from registry.names import parse_new_name, short_name
 from slmctl.app.create import CreateRequest, create

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 import click
 
-from registry.store.reader import StoreReader
 from slmctl.app.listing import Listed, list_models
 from slmctl.cli import candidates
 from slmctl.cli.command import Context
@@ -17,7 +16,7 @@ from slmctl.cli.render import human_age, human_bytes, table
 @make_command("list", about="List the models in the store, or those whose names begin with PREFIX.")
 @click.argument("prefix", default="", shell_complete=candidates.models)
 def command(context: Context, prefix: str) -> None:
-    models = list_models(StoreReader(context.settings.store), prefix, context.output.on_event)
+    models = list_models(context.reader, prefix, context.output.on_event)
     context.output.result({"models": [_fields(model) for model in models]}, lambda: _table(models))
     for model in models:
         if model.problem:

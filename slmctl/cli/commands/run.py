@@ -8,7 +8,7 @@ import stat
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import click
 
@@ -16,19 +16,20 @@ from modelfiles.spec import ParameterValue, parse_parameter
 from registry.errors import OperationFailed, UsageError
 from registry.names import Source, parse
 from runtimes.protocol import Finished, TextDelta, Think, ThinkingDelta
-from slmctl.app.chat import Chat, ChatSettings
 from slmctl.app.durations import parse_duration
+from slmctl.app.finding import find_package
 from slmctl.app.generate import GenerateEvent, GenerateRequest, generate
 from slmctl.app.load import Loaded
-from slmctl.app.models import find_package
 from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 from slmctl.cli.exits import Exit
 from slmctl.cli.render import Output
 from slmctl.cli.schema import misfit, schema_of
-from slmctl.cli.terminal.screen import AnswerWriter, wants_style
 from slmctl.cli.timings import timings
+
+if TYPE_CHECKING:
+    from slmctl.cli.terminal.screen import AnswerWriter
 
 _MAX_PROMPT_BYTES = 64 << 20
 _PATIENCE_SECONDS = 2.0
@@ -142,8 +143,11 @@ def command(
     schema = schema_of(format_) if format_ is not None else None
     keep_seconds = parse_duration(keep, what="--keep") if keep is not None else None
     thinking = _THINK[think_value] if think_value is not None else think
-    package = find_package(context.store, ref, context.output.on_event)  # before anybody waits for stdin
+    package = find_package(context.reader, ref, context.output.on_event)  # before anybody waits for stdin
     if not prompt and sys.stdin.isatty() and sys.stdout.isatty() and not context.output.as_json:
+        from slmctl.app.chat import Chat, ChatSettings  # a pipe has no use for these
+        from slmctl.cli.terminal.session import converse
+
         _check_text(system or "")
         chosen = ChatSettings(
             system=system,
@@ -154,8 +158,6 @@ def command(
             verify=verify,
             keep_seconds=keep_seconds,
         )
-        from slmctl.cli.terminal.session import converse  # a pipe has no use for it
-
         on_event = context.output.on_event
         with Chat(
             context.store, context.settings, package, chosen, variant=variant, on_event=on_event
@@ -177,10 +179,12 @@ def command(
     _check_text(f"{request.prompt}{request.system or ''}")
     writer = None
     if sys.stdout.isatty() and not context.output.as_json:
+        from slmctl.cli.terminal.screen import AnswerWriter, wants_style
+
         styled = wants_style(context.settings.environment)
         writer = AnswerWriter(sys.stdout, wrap=not nowordwrap, styled=styled, hide_thinking=hide_thinking)
     answer = _Answer(context.output, writer)
-    events = generate(context.store, context.settings, request, context.output.on_event)
+    events = generate(context.reader, context.settings, request, context.output.on_event)
     with closing(events), answer:
         for event in events:
             answer.take(event)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from registry.names import parse_name
-from slmctl.app.models import find_package
+from slmctl.app.finding import find_package
 from slmctl.app.package import Package, Variant
 from slmctl.cli import candidates
 from slmctl.cli.command import Context
@@ -22,7 +22,7 @@ from slmctl.cli.describe import describe, runtime_of
     help="Which build, where there are several.",
 )
 def command(context: Context, name: str, variant: str | None) -> None:
-    package = find_package(context.store, parse_name(name), context.output.on_event)
+    package = find_package(context.reader, parse_name(name), context.output.on_event)
     chosen = package.choose(variant)
     context.output.result(_fields(package), lambda: describe(package, chosen))
 

@@ -11,8 +11,8 @@ from modelfiles.spec import ParameterValue, parse_parameter
 from registry.errors import UsageError
 from registry.names import parse_name
 from runtimes.protocol import Think
-from slmctl.app.load import LOAD_PARAMETERS
-from slmctl.app.models import find_package
+from slmctl.app.finding import find_package
+from slmctl.app.parameters import LOAD_PARAMETERS
 from slmctl.cli.render import clean
 from slmctl.cli.schema import schema_of
 from slmctl.cli.terminal.reader import unquote

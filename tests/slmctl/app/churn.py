@@ -18,7 +18,8 @@ from modelfiles.spec import ModelSpec
 from registry.names import parse
 from registry.store.store import Store
 from slmctl.app.create import CreateRequest, create
-from slmctl.app.models import copy_model, find_package, remove_models
+from slmctl.app.finding import find_package
+from slmctl.app.models import copy_model, remove_models
 
 NOW = "2026-11-22T00:00:00Z"
 

@@ -12,7 +12,8 @@ import pytest
 from registry.manifest import Descriptor
 from registry.names import parse
 from registry.store.store import Store
-from slmctl.app.models import find_package, remove_models
+from slmctl.app.finding import find_package
+from slmctl.app.models import remove_models
 
 SECONDS = 60
 

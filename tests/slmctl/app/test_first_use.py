@@ -13,8 +13,8 @@ from registry.errors import SlmctlError
 from registry.names import parse_name
 from registry.store.store import Store
 from slmctl.app.events import Event, ReadsFromDisk
+from slmctl.app.finding import find_package
 from slmctl.app.load import LoadRequest, load
-from slmctl.app.models import find_package
 from slmctl.app.pagecache import is_in_memory
 from slmctl.cli.render import Output
 from slmctl.config import Settings

@@ -18,10 +18,10 @@ from registry.names import parse
 from registry.store.store import Replace, Store
 from slmctl.app.create import CreateRequest, create
 from slmctl.app.events import Event, Note
+from slmctl.app.finding import find_package
 from slmctl.app.generate import GenerateRequest, generate
 from slmctl.app.listing import list_models
 from slmctl.app.load import Loaded
-from slmctl.app.models import find_package
 from slmctl.app.package import Package, checked_path
 from slmctl.config import Settings
 from tools.random_model import write_random_model

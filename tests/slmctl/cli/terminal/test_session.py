@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from modelfiles.spec import from_text
+from modelfiles.authoring import from_text
 from tests.processes import children, until, wait_until_gone
 from tests.slmctl.cli.program import Program
 from tests.slmctl.cli.terminal.driver import CTRL_C, CTRL_D, ENTER, UP, Terminal, pasted, plain

@@ -1,49 +1,36 @@
-"""Leaving a worker loaded, and finding one that was left: slmctl's side of `runtimes.holder`."""
+"""Finding the worker that an earlier run left loaded, and using it: slmctl's side of `runtimes.holder`.
+
+Apart from `holding`, which leaves one, because the run that finds one must start fast.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import re
 import socket
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from registry.errors import DoesNotFit, EngineFailed, MalformedFile, OperationFailed, SlmctlError
+from registry.errors import EngineFailed
 from runtimes.client import Endpoint
-from runtimes.errors import (
-    EngineDied,
-    EngineStartFailed,
-    EngineStartTimeout,
-    EngineUnavailable,
-    ModelTooBig,
-)
-from runtimes.folders import shared_base
-from runtimes.holder import LINK_PREFIX, SOCKET_NAME, Connection
-from runtimes.launch import Launch
+from runtimes.errors import EngineDied
+from runtimes.lines import Connection
+from runtimes.places import shared_base
 
-_GREETING_SECONDS = 2.0
+LINK_PREFIX = "k-"
+SOCKET_NAME = "h.sock"
+_GREETING_SECONDS = 5.0
 _STOP_SECONDS = 15.0
 _FOLDER = re.compile(r"w-[0-9a-f]+")
-_HOME = Path(__file__).parents[1]
-
-# forks once more, so that the holder is nobody's child and leaves no zombie behind
-_PROGRAM = (
-    "import os, sys; os.fork() and os._exit(0); sys.path.append(sys.argv[1]); "
-    "from runtimes.holder import main; main()"
-)
 
 
-def keep_key(identity: Mapping[str, object]) -> str:
-    """The key under which a worker is kept; `identity` says all that it was loaded with."""
-    text = json.dumps(identity, sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def keep_key(identity: str) -> str:
+    """The key under which a worker is kept. It only finds; `find_kept` compares what `identity` says."""
+    return f"{zlib.crc32(identity.encode(errors='surrogateescape')):08x}"
 
 
 class Kept:
@@ -61,6 +48,10 @@ class Kept:
         self._end: Mapping[str, object] = {}
         self._thread = threading.Thread(target=self._listen, name="slmctl-kept", daemon=True)
         self._thread.start()
+
+    def ensure_ready(self) -> Endpoint:
+        """It was ready when it was found."""
+        return self.endpoint
 
     @property
     def stderr_tail(self) -> str:
@@ -98,68 +89,21 @@ class Kept:
         self.ended.set()
 
 
-def find_kept(folder_candidates: Sequence[Path], key: str) -> Kept | None:
-    """Take the worker kept under `key` into use; None when there is none or somebody else uses it."""
-    for link in _links(folder_candidates, key):
+def find_kept(folder_candidates: Sequence[Path], identity: str) -> Kept | None:
+    """Take the worker of that identity into use; None when there is none, or somebody else uses it.
+
+    `identity` says all that a worker was loaded with.
+    """
+    for link in _links(folder_candidates, keep_key(identity)):
         connection = _connect(link)
         if connection is None:
             continue
-        greeting = _ask(connection, {"use": True})
+        greeting = _ask(connection, {"use": True, "identity": identity})
         if greeting.get("state") == "ready":
             connection.wait(None)
             return Kept(connection, greeting)
         connection.close()
     return None
-
-
-def start_kept(
-    launch: Launch,
-    *,
-    engine: str,
-    key: str,
-    about: Mapping[str, object],
-    keep_seconds: float | None,
-    on_log: Callable[[str], None],
-) -> Kept:
-    """Have a holder start `launch`, wait until its worker is ready, and take it into use.
-
-    `keep_seconds` None keeps it for ever. Raises what the worker's `ensure_ready` would raise, after
-    `on_log` was given the engine's last output.
-    """
-    ours, theirs = socket.socketpair()
-    with theirs:
-        connection = Connection(ours)
-        try:
-            holder = subprocess.Popen(
-                [sys.executable, "-P", "-c", _PROGRAM, str(_HOME)],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=dict(launch.environment),
-                cwd="/",
-                pass_fds=launch.pass_fds,
-                start_new_session=True,
-            )
-            holder.wait()
-        except OSError as error:
-            connection.close()
-            raise EngineStartFailed(f"The holder cannot be started: {error.strerror}.") from None
-        except BaseException:
-            connection.close()
-            raise
-    try:
-        connection.send({"order": _order(launch, engine, key, about), "keep": keep_seconds})
-        greeting = connection.receive() or {}
-        if greeting.get("state") != "ready":
-            on_log(str(greeting.get("log") or ""))
-            raise _failure(greeting)
-        return Kept(connection, greeting)
-    except OSError:
-        connection.close()
-        raise EngineStartFailed("The process that was to keep the model loaded is gone.") from None
-    except BaseException:
-        connection.close()
-        raise
 
 
 def look(folder_candidates: Sequence[Path]) -> list[Mapping[str, object]]:
@@ -185,22 +129,6 @@ def stop(folder_candidates: Sequence[Path], key: str) -> bool:
             stopped |= _ask(connection, {"stop": True}).get("state") == "ended"
             connection.close()
     return stopped
-
-
-def _order(launch: Launch, engine: str, key: str, about: Mapping[str, object]) -> dict[str, object]:
-    return {
-        "engine": engine,
-        "key": key,
-        "about": dict(about),
-        "argv": list(launch.argv),
-        "environment": dict(launch.environment),
-        "document": dict(launch.document),
-        "folders": [str(folder) for folder in launch.folder_candidates],
-        "fds": list(launch.pass_fds),
-        "links": dict(launch.links),
-        "timeout": launch.start_timeout_seconds,
-        "log": str(launch.log) if launch.log is not None else None,
-    }
 
 
 def _links(folder_candidates: Sequence[Path], key: str) -> Iterator[Path]:
@@ -232,29 +160,6 @@ def _ask(connection: Connection, message: Mapping[str, object]) -> Mapping[str, 
         return connection.receive() or {}
     except (OSError, TimeoutError):
         return {}
-
-
-def _failure(greeting: Mapping[str, object]) -> SlmctlError:
-    """The error that the holder met, as one of ours."""
-    message = str(greeting.get("message") or "The process that was to keep the model loaded is gone.")
-    kind = _KINDS.get(str(greeting.get("kind")), EngineStartFailed)
-    return kind(message, hint=_text(greeting.get("hint")))
-
-
-_KINDS: Mapping[str, type[SlmctlError]] = {
-    kind.__name__: kind
-    for kind in (
-        DoesNotFit,
-        EngineFailed,
-        EngineStartFailed,
-        EngineStartTimeout,
-        EngineUnavailable,
-        MalformedFile,
-        ModelTooBig,
-        OperationFailed,
-    )
-}
-"""The errors that a start may end with, by their names."""
 
 
 def _text(value: object) -> str | None:

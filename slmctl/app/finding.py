@@ -1,0 +1,28 @@
+"""Finding a model by its name, in the store and among those that come with slmctl."""
+
+from __future__ import annotations
+
+from registry.names import ModelRef
+from registry.store.index import NameTable
+from registry.store.reader import StoreReader
+from slmctl.app.events import OnEvent, ignore
+from slmctl.app.listing import names_of
+from slmctl.app.package import Package
+
+
+def find_package(store: StoreReader, ref: ModelRef, on_event: OnEvent = ignore) -> Package:
+    """As Package.open, with a note when the table of names is damaged.
+
+    A model that comes with slmctl and is not in the store yet is packaged first.
+    """
+    return Package.open(store, ref, names_with(store, ref, on_event))
+
+
+def names_with(store: StoreReader, ref: ModelRef, on_event: OnEvent) -> NameTable:
+    """The table of names, with `ref` in it where slmctl itself brings that model."""
+    names = names_of(store, on_event)
+    if names.find(ref.full_name) is not None:
+        return names
+    from slmctl.app.shipped import package_shipped  # it makes models, and so needs this module
+
+    return store.names() if package_shipped(store, ref, on_event) else names

@@ -1,0 +1,183 @@
+"""Loading a model for the first time: open its files, check them, and start a worker that has them.
+
+Apart from `load` because a run that finds a kept worker has no use for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from modelfiles.spec import ParameterValue
+from registry.errors import MalformedFile, UsageError
+from registry.formats.facts import ModelFacts
+from registry.formats.gguf import GgufHeader, read_header
+from registry.formats.gguf_facts import facts_from_gguf
+from registry.store.reader import StoreReader
+from registry.store.store import Store
+from runtimes.engines.base import Engine, LaunchRequest
+from runtimes.engines.catalog import engine_for
+from runtimes.holding import start_kept
+from runtimes.kept import Kept
+from runtimes.process import Launch, Worker, fd_path, worker_argv, worker_environment
+from slmctl.app.events import ByteCounter, EngineLog, Note, OnEvent, ReadsFromDisk
+from slmctl.app.load import LoadedFile, LoadRequest, finite, usable_cpus
+from slmctl.app.logs import begin_log, has_log
+from slmctl.app.package import Package, Variant, weight_path
+from slmctl.app.pagecache import is_in_memory
+from slmctl.app.parameters import flag, whole
+from slmctl.config import Settings
+
+DEFAULT_CONTEXT = 4096
+"""Tokens of context when nobody asked for a number and the model was trained for at least as many."""
+
+
+def start(
+    store: StoreReader,
+    settings: Settings,
+    request: LoadRequest,
+    variant: Variant,
+    identity: str,
+    on_event: OnEvent,
+    big_bytes: int,
+) -> tuple[Worker | Kept, LoadedFile]:
+    """Start a worker of our own, or have a holder start one that stays. Raises as `load` does."""
+    engine = engine_for(variant.format, variant.facts.architecture if variant.facts else None)
+    parameters = {**variant.spec.parameters, **request.parameters}
+    with _open_model(store, variant, request.verify, on_event) as model:
+        context = _context_length(parameters, settings, model.facts)
+        trained = model.facts.trained_context
+        notes: tuple[str, ...] = ()
+        if trained is not None and context > trained:
+            notes = (f"{{name}} was trained for {trained} tokens of context; it gets no more.",)
+            context = trained
+        about = LoadedFile(
+            engine=engine.name,
+            context_length=context,
+            chat_template=model.chat_template,
+            has_chat_template=model.has_chat_template,
+            notes=notes,
+        )
+        size = sum(file.size for file in variant.weights)
+        if size >= big_bytes and not request.verify and _comes_from_disk(model, settings, request.package):
+            on_event(ReadsFromDisk(size=size))
+        log = begin_log(settings.home, name=request.package.name, variant=variant.id, engine=engine.name)
+        launch = dataclasses.replace(_launch(engine, settings, model, parameters, context), log=log)
+        if not request.keep_seconds:
+            worker = Worker(launch)
+            worker.start()  # while the files are open
+            return worker, about
+        kept = start_kept(
+            launch,
+            engine=engine.name,
+            identity=identity,
+            about={"name": request.package.name, "variant": variant.id, **dataclasses.asdict(about)},
+            keep_seconds=finite(request.keep_seconds),
+            on_log=lambda text: on_event(EngineLog(text=text)),
+        )
+        return kept, about
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OpenModel:
+    """The weight files of a variant, opened and checked, in order; whether each was in memory before that."""
+
+    streams: tuple[BinaryIO, ...]
+    in_memory: tuple[bool | None, ...]
+    facts: ModelFacts
+    chat_template: str | None
+    has_chat_template: bool
+
+
+@contextmanager
+def _open_model(
+    store: StoreReader, variant: Variant, verify: bool, on_event: OnEvent
+) -> Iterator[_OpenModel]:
+    if not variant.weights:
+        raise MalformedFile(f"The variant {variant.id} has no weights.")
+    with ExitStack() as stack:
+        streams = []
+        in_memory = []
+        for file in variant.weights:
+            stream = stack.enter_context(store.open_blob(file.descriptor))
+            in_memory.append(is_in_memory(stream.fileno()))
+            if verify:
+                progress = ByteCounter(on_event, stage="verify", item=file.path, total=file.size)
+                Store(store.root).verify_open_blob(file.descriptor, stream, progress)
+            streams.append(stream)
+        headers = [_header(stream) for stream in streams]
+        facts = facts_from_gguf(headers)
+        if variant.facts is not None and facts != variant.facts:
+            on_event(Note(text="The package's facts contradict the file's header; the header counts."))
+        yield _OpenModel(
+            streams=tuple(streams),
+            in_memory=tuple(in_memory),
+            facts=facts,
+            chat_template=headers[0].chat_template,
+            has_chat_template=headers[0].has_chat_template,
+        )
+
+
+def _comes_from_disk(model: _OpenModel, settings: Settings, package: Package) -> bool:
+    """Where the system does not say what is in memory: whether the model has never run."""
+    if None in model.in_memory:
+        return not has_log(settings.home, package.name)
+    return not all(model.in_memory)
+
+
+def _header(stream: BinaryIO) -> GgufHeader:
+    stream.seek(0)
+    try:
+        return read_header(stream)
+    except MalformedFile as error:
+        raise MalformedFile(error.message, hint=error.hint or "Make or pull the model again.") from None
+
+
+def _context_length(parameters: Mapping[str, ParameterValue], settings: Settings, facts: ModelFacts) -> int:
+    """What was asked for, else 4,096 or what the model was trained for if that is less."""
+    asked = parameters.get("num_ctx", settings.context_length)
+    if isinstance(asked, int) and asked != 0:  # 0 is Ollama's way to say: as usual
+        if asked < 1:
+            raise UsageError(f"A context of {asked} tokens is none.", hint="Ask for at least 1 token.")
+        return asked
+    return min(DEFAULT_CONTEXT, facts.trained_context or DEFAULT_CONTEXT)
+
+
+def _launch(
+    engine: Engine,
+    settings: Settings,
+    model: _OpenModel,
+    parameters: Mapping[str, ParameterValue],
+    context: int,
+) -> Launch:
+    fds = [stream.fileno() for stream in model.streams]
+    for fd in fds:
+        os.lseek(fd, 0, os.SEEK_SET)  # where /dev/fd is a duplicate (macOS), the offset is shared too
+    sharded = len(fds) > 1
+    names = [weight_path(number, len(fds)) for number in range(len(fds))]  # the package's own are not asked
+    request = LaunchRequest(
+        model=names[0] if sharded else fd_path(fds[0]),
+        context_length=context,
+        parallel=1,
+        threads=whole(parameters, "num_thread") or usable_cpus(),
+        batch=whole(parameters, "num_batch"),
+        gpu_layers=whole(parameters, "num_gpu"),
+        main_gpu=whole(parameters, "main_gpu"),
+        mmap=flag(parameters, "use_mmap"),
+        cache_ram_mib=0,  # one answer has no use for a cache of prompts
+    )
+    return Launch(
+        argv=worker_argv(engine.worker),
+        environment=worker_environment(settings.environment),
+        document=engine.command(request),
+        explain=engine.explain,
+        folder_candidates=settings.runtime_folders,
+        pass_fds=tuple(fds),
+        links=dict(zip(names, fds, strict=True)) if sharded else {},
+        start_timeout_seconds=settings.start_timeout_seconds,
+        loggable=engine.loggable,
+    )
