@@ -41,6 +41,9 @@ BIG_BYTES = 1_000_000_000
 _HARMLESS_VARIABLES = frozenset({"PATH", "HOME", "LANG", "TZ", "TMPDIR"})
 """Variables that differ between two terminals and change nothing in a loaded model."""
 
+_LOG_SECONDS = 0.2
+"""Engines write their logs from a thread of their own: so long after an answer its last line has come."""
+
 Messages = Sequence[Mapping[str, object]]
 """A conversation in OpenAI's shape: role and content."""
 
@@ -239,6 +242,7 @@ def _last_words(worker: Worker | Kept, on_event: OnEvent) -> Iterator[None]:
     try:
         yield
     except SlmctlError:
+        time.sleep(_LOG_SECONDS)
         on_event(EngineLog(text=worker.stderr_tail))
         raise
 
