@@ -6,16 +6,34 @@ from runtimes.protocol import Finished
 from slmctl.app.load import Loaded
 
 
-def timings(finished: Finished, loaded: Loaded | None = None) -> list[str]:
+def timings(finished: Finished, *, total_seconds: float, loaded: Loaded | None = None) -> list[str]:
     """A line per duration, count and rate that is known; `loaded` when this answer waited for it."""
-    rows = [("load duration", f"{loaded.load_seconds:.3f}s")] if loaded is not None else []
+    rows = [("total duration", duration(total_seconds))]
+    if loaded is not None:
+        rows.append(("load duration", duration(loaded.load_seconds)))
+    evaluated = finished.prompt_tokens
+    if evaluated is not None:
+        evaluated -= finished.cached_tokens or 0  # a kept model knows the beginning of the prompt already
     for label, count, seconds in (
-        ("prompt eval", finished.prompt_tokens, finished.prompt_seconds),
+        ("prompt eval", evaluated, finished.prompt_seconds),
         ("eval", finished.generated_tokens, finished.generation_seconds),
     ):
         if count is not None and seconds is not None:
             rows.append((f"{label} count", f"{count} token(s)"))
-            rows.append((f"{label} duration", f"{seconds:.3f}s"))
+            rows.append((f"{label} duration", duration(seconds)))
             if seconds > 0:
                 rows.append((f"{label} rate", f"{count / seconds:.2f} tokens/s"))
     return [f"{label + ':':22}{value}" for label, value in rows]
+
+
+def duration(seconds: float) -> str:
+    """A length of time in Go's spelling, to the microsecond: `1m2.5s`, `1.25s`, `35.714ms`."""
+    if seconds < 1:
+        return f"{_trimmed(seconds * 1000)}ms"
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}h" * bool(hours) + f"{minutes}m" * bool(hours or minutes) + f"{_trimmed(rest)}s"
+
+
+def _trimmed(number: float) -> str:
+    return f"{number:.3f}".rstrip("0").rstrip(".")

@@ -6,6 +6,7 @@ import os
 import select
 import stat
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Self
@@ -191,7 +192,7 @@ def command(
     if context.output.as_json:
         context.output.document(answer.fields())
     if verbose and answer.finished is not None:
-        for line in timings(answer.finished, answer.loaded):
+        for line in timings(answer.finished, total_seconds=answer.seconds, loaded=answer.loaded):
             context.output.note(line)
     if schema is not None and (complaint := misfit(answer.text, schema)) is not None:
         if context.output.as_json:  # the document is written, and has the answer
@@ -205,6 +206,8 @@ class _Answer:
     def __init__(self, output: Output, writer: AnswerWriter | None) -> None:
         self.loaded: Loaded | None = None
         self.finished: Finished | None = None
+        self.seconds = 0.0
+        self._started = time.monotonic()
         self._thinking: list[str] = []
         self._texts: list[str] = []
         self._output = output
@@ -242,6 +245,7 @@ class _Answer:
                 self._writer.think(event.text)
         elif isinstance(event, Finished):
             self.finished = event
+            self.seconds = time.monotonic() - self._started
 
     def fields(self) -> dict[str, object]:
         """The JSON document of a finished answer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from types import FrameType
@@ -67,6 +68,7 @@ def _answer(state: State, prompt: str, *, hide_thinking: bool) -> None:
     chat, output = state.chat, state.context.output
     styled = wants_style(state.context.settings.environment)
     writer = AnswerWriter(sys.stdout, wrap=state.wraps, styled=styled, hide_thinking=hide_thinking)
+    started, seconds = time.monotonic(), 0.0
     loaded: Loaded | None = None
     finished: Finished | None = None
     try:
@@ -83,7 +85,7 @@ def _answer(state: State, prompt: str, *, hide_thinking: bool) -> None:
                     case TextDelta(text):
                         writer.say(text)
                     case Finished():
-                        finished = event
+                        finished, seconds = event, time.monotonic() - started
     except KeyboardInterrupt:
         output.end_progress()
     except EngineRefused as error:
@@ -94,7 +96,7 @@ def _answer(state: State, prompt: str, *, hide_thinking: bool) -> None:
         writer.end()
     state.say("")
     if finished is not None and output.verbose:
-        for line in (*timings(finished, loaded), ""):
+        for line in (*timings(finished, total_seconds=seconds, loaded=loaded), ""):
             output.note(line)
 
 
