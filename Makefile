@@ -1,5 +1,5 @@
 # Two targets are all a newcomer needs, and each sets up what it needs by itself:
-#   make demo    a model made, packaged and run, offline
+#   make demo    ask the model that comes with slmctl, offline
 #   make check   lint, types, import rules, all tests
 
 PYTHON ?= python3

@@ -1,6 +1,5 @@
 #!/bin/sh
-# The main job on nothing but this checkout: make a small random model, package it, generate with it.
-# The model's weights are random, so it babbles; everything else is the real thing. Its store is build/demo.
+# The main job on nothing but this checkout: ask hello, the model that comes with slmctl. Its store is build/demo.
 set -eu
 bin=$(cd "$1" && pwd)
 PATH=$bin:$PATH
@@ -10,11 +9,11 @@ mkdir -p "$SLMCTL_HOME"
 
 say() { printf '\n$ %s\n' "$*"; }
 
-say python -m tools.random_model build/demo/babble.gguf
-python -m tools.random_model "$SLMCTL_HOME/babble.gguf"
-say slmctl create babble --from build/demo/babble.gguf
-slmctl create babble --from "$SLMCTL_HOME/babble.gguf"
+say slmctl run hello '"What is slmctl?"'
+slmctl run hello "What is slmctl?" </dev/null
+say slmctl run hello '"What is Q4_0?"'
+slmctl run hello "What is Q4_0?" </dev/null
 say slmctl list
 slmctl list
-say slmctl run babble --seed 1 --max-tokens 40 '"Once upon a time"'
-slmctl run babble --seed 1 --max-tokens 40 "Once upon a time" </dev/null
+say slmctl show hello
+slmctl show hello
