@@ -11,18 +11,21 @@ def timings(finished: Finished, *, total_seconds: float, loaded: Loaded | None =
     rows = [("total duration", duration(total_seconds))]
     if loaded is not None:
         rows.append(("load duration", duration(loaded.load_seconds)))
-    evaluated = finished.prompt_tokens
-    if evaluated is not None:
-        evaluated -= finished.cached_tokens or 0  # a kept model knows the beginning of the prompt already
-    for label, count, seconds in (
-        ("prompt eval", evaluated, finished.prompt_seconds),
-        ("eval", finished.generated_tokens, finished.generation_seconds),
+    cached = finished.cached_tokens or 0  # of a prompt that begins as the one before it did
+    for label, count, new, seconds in (
+        (
+            "prompt eval",
+            finished.prompt_tokens,
+            (finished.prompt_tokens or 0) - cached,
+            finished.prompt_seconds,
+        ),
+        ("eval", finished.generated_tokens, finished.generated_tokens or 0, finished.generation_seconds),
     ):
         if count is not None and seconds is not None:
             rows.append((f"{label} count", f"{count} token(s)"))
             rows.append((f"{label} duration", duration(seconds)))
             if seconds > 0:
-                rows.append((f"{label} rate", f"{count / seconds:.2f} tokens/s"))
+                rows.append((f"{label} rate", f"{new / seconds:.2f} tokens/s"))
     return [f"{label + ':':22}{value}" for label, value in rows]
 
 

@@ -41,7 +41,7 @@ def test_all_lines_and_what_is_not_known() -> None:
     assert timings(finished, total_seconds=4.5, loaded=loaded) == [
         "total duration:       4.5s",
         "load duration:        250ms",
-        "prompt eval count:    26 token(s)",
+        "prompt eval count:    30 token(s)",
         "prompt eval duration: 130ms",
         "prompt eval rate:     200.00 tokens/s",
         "eval count:           298 token(s)",

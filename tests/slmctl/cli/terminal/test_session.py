@@ -326,6 +326,21 @@ def test_thinking_can_be_asked_for(chat: Program) -> None:
         terminal.leave()
 
 
+def test_thinking_and_format_can_be_set(chat: Program) -> None:
+    with Terminal(chat, "chat", *SHORT, "--verbose") as terminal:
+        terminal.ask("/set nothink")
+        without = prompt_tokens(terminal.ask("hello"))
+        terminal.ask("/clear")
+        terminal.ask("/set think low")
+        assert prompt_tokens(terminal.ask("hello")) < without
+        terminal.ask('/set format {"enum": ["big", "small"]}')
+        answer = plain(terminal.ask("hello"))
+        assert '"big"' in answer or '"small"' in answer
+        terminal.ask("/set noformat")
+        assert words_of(terminal.ask("hello"))
+        terminal.leave()
+
+
 # Commands
 
 
@@ -350,6 +365,15 @@ def test_thinking_can_be_asked_for(chat: Program) -> None:
         ("/set parameter seed many", "The parameter seed takes a whole number"),
         ("/set parameter tempersture 1", "Did you mean temperature?"),
         ("/set system be kind", "The system message is set."),
+        ("/set think", "The model is asked to think first."),
+        ("/set think high", "The model is asked to think first."),
+        ("/set think hihg", "Did you mean high?"),
+        ("/set nothink", "The model is asked not to think first."),
+        ("/set format json", "Answers are JSON now."),
+        ('/set format {"type": "object"}', "Answers are JSON now."),
+        ("/set format", "/set format takes json or a schema."),
+        ('/set format {"type": "nosuch"}', "The schema is no JSON Schema"),
+        ("/set noformat", "Answers are plain text again."),
         ("/set verbose", "Timings are shown."),
         ("/set quiet", "Timings are not shown."),
         ("/set nowordwrap", "Words are not wrapped."),
