@@ -333,9 +333,8 @@ def test_thinking_and_format_can_be_set(chat: Program) -> None:
         terminal.ask("/clear")
         terminal.ask("/set think low")
         assert prompt_tokens(terminal.ask("hello")) < without
-        terminal.ask('/set format {"enum": ["big", "small"]}')
-        answer = plain(terminal.ask("hello"))
-        assert '"big"' in answer or '"small"' in answer
+        terminal.ask("/set format json")
+        assert plain(terminal.ask("hello")).lstrip().startswith("{")
         terminal.ask("/set noformat")
         assert words_of(terminal.ask("hello"))
         terminal.leave()
