@@ -185,7 +185,7 @@ def human_age(moment: str | None, now: datetime) -> str:
 def human_duration(seconds: float) -> str:
     """A length of time in its largest unit, rounded up: `5 minutes`, `1 second`."""
     for length, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds > length:
+        if seconds >= length:
             return _counted(math.ceil(seconds / length), unit)
     return _counted(max(0, math.ceil(seconds)), "second")
 

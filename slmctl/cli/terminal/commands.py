@@ -182,7 +182,7 @@ _LEVELS: Mapping[str, Think] = {
 SETTINGS: Mapping[str, Command] = {
     "parameter": Command(_set_parameter, "parameter NAME VALUE", "a parameter, such as temperature 0.2"),
     "system": Command(_set_system, "system TEXT", 'the system message; also between """'),
-    "format": Command(_set_format, "format json", "answer in JSON; also a JSON Schema, or a file with one"),
+    "format": Command(_set_format, "format json", "answer in JSON; also a JSON Schema"),
     "noformat": Command(_set_no_format, "noformat", "answer in plain text"),
     "think": Command(_set_think, "think [LEVEL]", "ask for reasoning first: low, medium, high, max"),
     "nothink": Command(_set_no_think, "nothink", "ask for no reasoning"),
