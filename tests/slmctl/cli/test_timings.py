@@ -7,6 +7,7 @@ import pytest
 from registry.digest import Digest
 from runtimes.protocol import Finished
 from slmctl.app.load import Loaded
+from slmctl.cli.render import human_duration
 from slmctl.cli.timings import duration, timings
 
 
@@ -49,3 +50,19 @@ def test_all_lines_and_what_is_not_known() -> None:
         "eval rate:            74.50 tokens/s",
     ]
     assert timings(Finished(reason="stop"), total_seconds=1) == ["total duration:       1s"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 seconds"),
+        (0.2, "1 second"),
+        (59.1, "60 seconds"),
+        (60, "1 minute"),
+        (61, "2 minutes"),
+        (3600, "1 hour"),
+        (86_401, "2 days"),
+    ],
+)
+def test_lengths_of_time_for_people(seconds: float, text: str) -> None:
+    assert human_duration(seconds) == text
