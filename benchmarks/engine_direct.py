@@ -1,30 +1,27 @@
 """The engine alone: xllamacpp in one process, without slmctl. Prints what it took as one line of JSON.
 
-    python benchmarks/engine_direct.py MODEL.gguf PROMPT TOKENS THREADS CONTEXT
+    python benchmarks/engine_direct.py MODEL.gguf PROMPT TOKENS THREADS CONTEXT START
 
-Times are in seconds from the moment the program's first line runs: "loaded", and the arrival of each token of
-the first answer ("tokens") and of a second one to the same prompt ("again"). Parameters are those that
-slmctl's worker gives.
+Times are in seconds from START, the moment by time.monotonic at which it was started: "loaded", and the
+arrival of each token of the first answer ("tokens"); "again" is that of a second answer to the same prompt,
+from when it was asked. Parameters are those that slmctl's worker gives.
 """
 
 from __future__ import annotations
 
+import json
+import sys
 import time
-
-_START = time.perf_counter()
-
-import json  # noqa: E402 - the clock starts before anything is imported
-import sys  # noqa: E402
-from typing import Any  # noqa: E402
+from typing import Any
 
 
-def ask(server: Any, prompt: str, tokens: int) -> list[float]:
-    """When each piece of the answer came."""
+def ask(server: Any, prompt: str, tokens: int, start: float) -> list[float]:
+    """When each piece of the answer came, in seconds from `start`."""
     moments: list[float] = []
 
     def take(answer: Any) -> bool | None:
         if answer["choices"][0]["text"]:
-            moments.append(time.perf_counter() - _START)
+            moments.append(time.monotonic() - start)
         return None
 
     server.handle_completions(
@@ -34,7 +31,8 @@ def ask(server: Any, prompt: str, tokens: int) -> list[float]:
 
 
 def main() -> None:
-    model, prompt, tokens, threads, context = sys.argv[1:]
+    model, prompt, tokens, threads, context, started = sys.argv[1:]
+    start = float(started)
     import xllamacpp  # belongs to the engine's own start
 
     params = xllamacpp.CommonParams()
@@ -44,11 +42,11 @@ def main() -> None:
     params.cpuparams.n_threads = int(threads)
     params.cache_ram_mib = 0
     params.fit_params = False
+    params.verbosity = 3
     server = xllamacpp.Server(params)
-    loaded = time.perf_counter() - _START
-    first = ask(server, prompt, int(tokens))
-    asked_again = time.perf_counter() - _START
-    again = [moment - asked_again for moment in ask(server, prompt, 8)]
+    loaded = time.monotonic() - start
+    first = ask(server, prompt, int(tokens), start)
+    again = ask(server, prompt, 8, time.monotonic())
     print(json.dumps({"loaded": loaded, "tokens": first, "again": again}))
 
 

@@ -67,6 +67,7 @@ class Direct:
 def direct(model: Path, tokens: int) -> Direct:
     threads = len(os.sched_getaffinity(0))
     command = [sys.executable, str(DIRECT), str(model), PROMPT, str(tokens), str(threads), str(CONTEXT)]
+    command.append(str(time.monotonic()))
     done = subprocess.run(command, capture_output=True, check=True)
     told = json.loads(done.stdout)
     moments = told["tokens"]

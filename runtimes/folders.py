@@ -30,6 +30,7 @@ LOCK_NAME = "lock"
 # sun_path has 108 bytes on Linux and 104 on macOS, the closing NUL among them
 SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107
 _PREFIX = "w-"
+_LINK_PREFIX, _LINK_SUFFIX = "k-", ".link"
 _RANDOM_BYTES = 4
 _LONGEST_TAIL = len(f"/{_PREFIX}{'0' * 2 * _RANDOM_BYTES}/{SOCKET_NAME}")
 
@@ -98,9 +99,29 @@ def sweep(base: Path) -> int:
         with _flocked(base / LOCK_NAME, fcntl.LOCK_EX | fcntl.LOCK_NB):
             with os.scandir(base) as entries:
                 names = [entry.name for entry in entries if entry.name.startswith(_PREFIX)]
-            return sum(_sweep_one(base / name) for name in names)
+            swept = sum(_sweep_one(base / name) for name in names)
+            _sweep_links(base)
+            return swept
     except BlockingIOError:
         return 0
+
+
+@contextlib.contextmanager
+def base_locked(base: Path) -> Iterator[None]:
+    """Nobody else makes a folder in `base`, sweeps it or puts a link into it meanwhile."""
+    with _flocked(base / LOCK_NAME, fcntl.LOCK_EX):
+        yield
+
+
+def _sweep_links(base: Path) -> None:
+    """Remove links to folders that are gone: a killed holder's, and one that was never put in place."""
+    with os.scandir(base) as entries:
+        links = [Path(entry.path) for entry in entries if entry.is_symlink()]
+    for link in links:
+        is_ours = link.name.startswith(_LINK_PREFIX) or link.name.endswith(_LINK_SUFFIX)
+        with contextlib.suppress(OSError):
+            if is_ours and not link.exists():
+                link.unlink()
 
 
 def _sweep_one(path: Path) -> bool:

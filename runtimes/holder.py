@@ -32,16 +32,20 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from registry.errors import SlmctlError
+from registry.errors import OperationFailed, SlmctlError
 from runtimes.engines.catalog import engine_named
-from runtimes.folders import RuntimeFolder
+from runtimes.folders import RuntimeFolder, base_locked
 from runtimes.kept import LINK_PREFIX, SOCKET_NAME, keep_key
 from runtimes.launch import Launch
 from runtimes.lines import Connection
+from runtimes.places import shared_base
 from runtimes.process import Worker
 
 LOG_CHARACTERS = 65536
 _WAITING_USERS = 16
+_TICK_SECONDS = 30.0
+"""So often it looks whether anybody could still find it; epoll also takes no more than 24 days."""
+
 _SEND_SECONDS = 5.0
 
 
@@ -58,6 +62,7 @@ class Holder:
         self._woken.setblocking(False)
         self._worker = Worker(_launch(order), on_end=lambda _: self._ring())
         self._failed: SlmctlError | None = None
+        self._loader = threading.Thread(target=self._load, name="slmctl-holder-load", daemon=True)
         self._is_ready = False
         self._is_announced = False
         self._folder = RuntimeFolder.create([Path(str(each)) for each in _list(order["folders"])])
@@ -68,7 +73,7 @@ class Holder:
         try:
             listener.bind(str(self._folder.path / SOCKET_NAME))
             listener.listen(_WAITING_USERS)
-            threading.Thread(target=self._load, name="slmctl-holder-load", daemon=True).start()
+            self._loader.start()
             self._serve(listener)
         finally:
             listener.close()
@@ -89,10 +94,12 @@ class Holder:
                     if self._user is not None:
                         selector.register(self._user, selectors.EVENT_READ)
                     watched = self._user
-                ready = [key.fileobj for key, _ in selector.select(self._left())]
+                left = self._left()
+                wait = _TICK_SECONDS if left is None else min(left, _TICK_SECONDS)
+                ready = [key.fileobj for key, _ in selector.select(wait)]
                 if self._woken in ready and not self._look_at_worker():
                     return
-                if watched is not None and watched in ready:
+                if watched is not None and watched is self._user and watched in ready:
                     selector.unregister(watched)
                     watched = None
                     if not self._hear_user():
@@ -100,6 +107,8 @@ class Holder:
                 if listener in ready and not self._greet(listener):
                     return
                 if (left := self._left()) is not None and left <= 0:
+                    return
+                if self._is_announced and self._user is None and not self._can_be_found():
                     return
 
     def _load(self) -> None:
@@ -109,6 +118,8 @@ class Holder:
             self._is_ready = True
         except SlmctlError as error:
             self._failed = error
+        except Exception as error:  # noqa: BLE001 - whoever waits is told
+            self._failed = _unexpected(error)
         self._ring()
 
     def _ring(self) -> None:
@@ -119,17 +130,10 @@ class Holder:
         """After a ring: tell the user what became of the worker. Whether there is still one."""
         with contextlib.suppress(BlockingIOError):
             self._woken.recv(64)
+        if self._worker.ended.is_set() and not self._is_ready:
+            self._loader.join()  # it is about to say why
         if self._failed is not None:
-            error = self._failed
-            self._tell_user(
-                {
-                    "state": "failed",
-                    "kind": type(error).__name__,
-                    "message": error.message,
-                    "hint": error.hint,
-                    "log": self._worker.stderr_tail[-LOG_CHARACTERS:],
-                }
-            )
+            self._tell_user(_failure(self._failed, self._worker.stderr_tail[-LOG_CHARACTERS:]))
             return False
         if self._worker.ended.is_set():
             self._tell_end()
@@ -167,9 +171,6 @@ class Holder:
         if message is None:
             self._part_from_user()
             return self._is_ready
-        if message.get("stop"):
-            self._stop_for(self._user)
-            return False
         self._take_keep(message)
         return True
 
@@ -199,7 +200,7 @@ class Holder:
                 self._user = visitor
                 return True
             visitor.send(self._description() if message.get("look") else {"state": "busy"})
-        except (OSError, TimeoutError):
+        except OSError:
             pass
         visitor.close()
         return True
@@ -208,8 +209,8 @@ class Holder:
         """Somebody asked for the end: everything is gone before the answer."""
         self._take_link_away()
         self._worker.stop()
-        if visitor is not self._user:
-            self._tell_end()
+        self._tell_end()
+        self._folder.remove()
         with contextlib.suppress(OSError):
             visitor.send({"state": "ended", "message": "The engine was stopped.", "hint": None, "log": ""})
         visitor.close()
@@ -239,17 +240,32 @@ class Holder:
             try:
                 self._user.wait(_SEND_SECONDS)
                 self._user.send(message)
-            except (OSError, TimeoutError):
+            except OSError:
                 self._part_from_user()
 
     def _put_link(self) -> None:
         """Be found from now on. Where another holder of the same key was quicker, leave with our user."""
-        if self._is_taken():
-            self._keep = 0.0
-            return
-        fresh = self._link.with_name(f"{self._folder.path.name}.link")
-        fresh.symlink_to(self._folder.path.name)
-        fresh.replace(self._link)
+        with base_locked(self._link.parent):
+            if not self._is_taken():
+                fresh = self._link.with_name(f"{self._folder.path.name}.link")
+                fresh.symlink_to(self._folder.path.name)
+                fresh.replace(self._link)
+
+    def _can_be_found(self) -> bool:
+        """Whether a run would find us: the link is ours, and lies where runs look.
+
+        It does not where another holder was quicker, where the folder was taken away (a logout, a cleaner),
+        and where somebody sits on the name of our base folder, so that we got another one.
+        """
+        base = self._link.parent
+        try:
+            return (
+                shared_base(base.parent) == base
+                and str(self._link.readlink()) == self._folder.path.name
+                and (self._folder.path / SOCKET_NAME).exists()
+            )
+        except OSError:
+            return False
 
     def _is_taken(self) -> bool:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
@@ -266,7 +282,7 @@ class Holder:
 
 
 def _launch(order: Mapping[str, object]) -> Launch:
-    """The worker's launch from the order's document (`runtimes.keeping` writes it)."""
+    """The worker's launch from the order's document (`runtimes.holding` writes it)."""
     environment, document, links = order["environment"], order["document"], order["links"]
     engine, log = engine_named(str(order["engine"])), order["log"]
     assert isinstance(environment, dict)
@@ -317,15 +333,29 @@ def main() -> None:
     try:
         Holder(order, _seconds(message.get("keep")), first).serve()
     except SlmctlError as error:
-        with contextlib.suppress(OSError):
-            first.send(
-                {
-                    "state": "failed",
-                    "kind": type(error).__name__,
-                    "message": error.message,
-                    "hint": error.hint,
-                }
-            )
+        _last_word(first, error)
+    except Exception as error:  # noqa: BLE001 - nobody sees our stderr
+        _last_word(first, _unexpected(error))
+
+
+def _last_word(first: Connection, error: SlmctlError) -> None:
+    with contextlib.suppress(OSError):
+        first.send(_failure(error, ""))
+
+
+def _failure(error: SlmctlError, log: str) -> dict[str, object]:
+    return {
+        "state": "failed",
+        "kind": type(error).__name__,
+        "message": error.message,
+        "hint": error.hint,
+        "log": log,
+    }
+
+
+def _unexpected(error: Exception) -> SlmctlError:
+    what = f"{type(error).__name__}: {error}"
+    return OperationFailed(f"The process that keeps the model loaded failed: {what:.300}.")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ _FOLDER = re.compile(r"w-[0-9a-f]+")
 
 def keep_key(identity: str) -> str:
     """The key under which a worker is kept. It only finds; `find_kept` compares what `identity` says."""
-    return f"{zlib.crc32(identity.encode(errors='surrogateescape')):08x}"
+    return f"{zlib.crc32(identity.encode()):08x}"
 
 
 class Kept:
@@ -158,7 +158,7 @@ def _ask(connection: Connection, message: Mapping[str, object]) -> Mapping[str, 
     try:
         connection.send(message)
         return connection.receive() or {}
-    except (OSError, TimeoutError):
+    except OSError:
         return {}
 
 

@@ -42,7 +42,7 @@ class Connection:
         return message if isinstance(message, dict) else None
 
     def wait(self, seconds: float | None) -> None:
-        """How long one `receive` or `send` may take; None for ever."""
+        """How long each wait for the other end may take; None for ever."""
         self._socket.settimeout(seconds)
 
     def close(self) -> None:

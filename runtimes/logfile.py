@@ -2,13 +2,15 @@
 
     FILE      the newest lines        FILE.1    those before them
 
-A file begins with a line of the caller's own, which is repeated when the next one is begun. Nothing here
-raises or waits: where a line cannot be written, no more are.
+A file begins with a line of the caller's own, which is repeated when the next one is begun. Whoever writes
+holds a shared lock on it, so that readers see whether more can come. Nothing here raises: where a line cannot
+be written, no more are.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import threading
 from collections.abc import Callable
@@ -45,6 +47,7 @@ class LogFile:
         self._size = 0
         with contextlib.suppress(OSError):
             self._fd = os.open(path, _FLAGS)
+            _lock(self._fd)
             self._first_line, end, _ = os.read(self._fd, _LINE_BYTES).partition(b"\n")
             self._first_line += end
             self._size = os.fstat(self._fd).st_size
@@ -97,6 +100,22 @@ class LogFile:
         assert self._fd is not None
         self._path.rename(older(self._path))
         fd = os.open(self._path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
+        _lock(fd)
         os.close(self._fd)
         self._fd = fd
         self._size = os.write(fd, self._first_line)
+
+
+def is_written(fd: int) -> bool:
+    """Whether somebody still has the open log for writing."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    return False
+
+
+def _lock(fd: int) -> None:
+    with contextlib.suppress(OSError):  # a file system without locks: a reader takes it for finished
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -52,7 +52,8 @@ _HEAD = re.compile(r"(\d+\.\d\d\.\d{3}\.\d{3} [EWID] (?:srv|slot|que|res|cmn) +[
 
 # how it dies: the place in its source, and what there was too little of
 _CRASH = re.compile(
-    r"(?:[\w./+-]*/)?(?P<place>[\w.-]+\.(?:c|cc|cpp|cu|cuh|h|m):\d+): (?P<what>GGML_ASSERT|fatal error)\b"
+    r"(?:[\w./+-]*/)?(?P<place>(?:ggml|gguf|llama|common|server|clip|mtmd)[\w.-]*"
+    r"\.(?:c|cc|cpp|cu|cuh|h|m):\d+): (?P<what>GGML_ASSERT|fatal error)\b"
     r"|(?P<thrown>terminate called after throwing an instance of 'std::[a-z_]+')"
     r"|\s*what\(\):\s+(?P<memory>std::bad_alloc)"
     r"|(?P<gpu>CUDA error: out of memory)"

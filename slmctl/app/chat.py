@@ -44,7 +44,8 @@ class ChatSettings:
 
 
 class Chat:
-    """Owns a loaded model and what was said so far; leaving it stops the worker. Not thread-safe.
+    """Owns a loaded model and what was said so far. Leaving it stops the worker, unless that is to be kept.
+    Not thread-safe.
 
     A worker that is gone, or was loaded with other parameters than those set now, is replaced when the next
     question needs one.
@@ -144,7 +145,7 @@ class Chat:
         The old one is unloaded first, for memory's sake. Raises as `load`.
         """
         before = self._package, self._variant
-        self._unload()
+        self._replace()
         self._package, self._variant = package, None
         try:
             about = self.load()
@@ -173,7 +174,7 @@ class Chat:
     def _loaded(self) -> LoadedModel:
         if self._model is not None and not self.needs_loading:
             return self._model
-        self._unload()
+        self._replace()
         wanted = LoadRequest(
             package=self._package,
             parameters=self.chosen.parameters,
@@ -188,6 +189,12 @@ class Chat:
             note = f"{self._package.name} has no chat template; each prompt is sent alone, as plain text."
             self._on_event(Note(text=note))
         return self._model
+
+    def _replace(self) -> None:
+        """Unload what is loaded because another takes its place, also where it would have been kept."""
+        if self._model is not None and self.chosen.keep_seconds is not None:
+            self._model.keep_no_longer()
+        self._unload()
 
     def _unload(self) -> None:
         self._model = None

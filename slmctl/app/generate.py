@@ -45,8 +45,8 @@ def generate(
 ) -> Generator[GenerateEvent, None, None]:
     """Load the model and answer: first `Loaded`, then what the engine says; the last event is `Finished`.
 
-    Closing the generator stops the answer and the worker. Raises NotFound, BadContent, DoesNotFit,
-    EngineFailed.
+    Closing the generator stops the answer, and the worker unless it is to be kept. Raises NotFound,
+    BadContent, DoesNotFit, EngineFailed.
     """
     wanted = LoadRequest(
         package=request.package,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from registry.errors import OperationFailed
 from registry.names import ModelRef
 from runtimes import kept
 from slmctl.config import Settings
@@ -30,9 +31,20 @@ def kept_models(settings: Settings) -> list[KeptModel]:
 
 
 def unload(settings: Settings, ref: ModelRef | None = None) -> list[str]:
-    """Unload what is kept under the name `ref`, or all; their names. Returns when they are gone."""
-    wanted = [model for model in kept_models(settings) if ref is None or model.name == ref.full_name]
-    return [model.name for model in wanted if kept.stop(settings.runtime_folders, model.key)]
+    """Unload what is kept under the name `ref`, in any case, or all; their names. Returns when they are gone.
+
+    Raises OperationFailed when one does not go.
+    """
+    name = ref.full_name.casefold() if ref is not None else None
+    wanted = [model for model in kept_models(settings) if name is None or model.name.casefold() == name]
+    for model in wanted:
+        if kept.stop(settings.runtime_folders, model.key):
+            continue
+        if model.key in {each.key for each in kept_models(settings)}:
+            raise OperationFailed(
+                f"{model.name} did not end in time.", hint=f"Its engine is process {model.pid}."
+            )
+    return [model.name for model in wanted]
 
 
 def _kept(answer: Mapping[str, object]) -> KeptModel:

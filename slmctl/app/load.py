@@ -100,7 +100,7 @@ class LoadedFile:
 
 
 class LoadedModel:
-    """A model in a worker of its own, which answers one question after the other.
+    """A model in a worker, ours or a kept one, which answers one question after the other.
 
     `parameters` of a question win over the package's; those that say how to load have no effect here. Closing
     an answer's generator stops it and frees the engine's slot; the model stays loaded. What an answer raises
@@ -129,6 +129,11 @@ class LoadedModel:
     def ended(self) -> bool:
         """Whether the worker is gone, for whatever reason."""
         return self._worker.ended.is_set()
+
+    def keep_no_longer(self) -> None:
+        """Have it unloaded when it is left, whatever was wished before."""
+        if isinstance(self._worker, Kept):
+            self._worker.keep_for(0.0)
 
     def answer(
         self,
@@ -177,8 +182,9 @@ def load(
     *,
     big_bytes: int = BIG_BYTES,
 ) -> Iterator[LoadedModel]:
-    """Load a model; it is unloaded on the way out. One of `big_bytes` or more is told when it is not in
-    memory yet.
+    """Load a model, or use one that is kept; what is not to be kept is unloaded on the way out.
+
+    A model of `big_bytes` or more is told of when it is not in memory yet.
 
     Raises NotFound, BadContent, DoesNotFit, UsageError, EngineFailed.
     """
@@ -192,8 +198,12 @@ def load(
     started = time.monotonic()
     with ExitStack() as stack:
         identity = _identity(variant, parameters, settings)
-        # to verify is to load anew: the bytes in memory are those of then
-        kept = None if request.verify else find_kept(settings.runtime_folders, identity)
+        kept = find_kept(settings.runtime_folders, identity)
+        if kept is not None and request.verify:  # to verify is to load anew: what is in memory was read then
+            if request.keep_seconds is not None:
+                kept.keep_for(0.0)
+            kept.close()
+            kept = None
         if kept is None:
             from slmctl.app.loading import start
 

@@ -23,7 +23,7 @@ from typing import BinaryIO
 
 from registry.errors import NotFound, OperationFailed
 from registry.names import short_name
-from runtimes.logfile import older
+from runtimes.logfile import is_written, older
 
 KEPT_STARTS = 4
 """Of each model; each start keeps 64 KiB at most."""
@@ -123,12 +123,16 @@ def follow_log(log: Log) -> Generator[str]:
             if not os.path.samestat(os.fstat(stream.fileno()), os.fstat(current.fileno())):
                 yield from stream.read(_READ_BYTES).decode("utf-8", errors="replace").split("\n")[1:-1]
         current.readline()
+        has_lines = False
         while True:
-            has_next = not _is_at(current, log.path)  # asked first: what is in the old one then is all of it
+            # asked first: what is in it then is all of it
+            is_over = has_lines and not is_written(current.fileno())
+            has_next = not _is_at(current, log.path)
             while (line := current.readline()).endswith(b"\n"):
                 text = line.decode("utf-8", errors="replace").rstrip("\n")
                 if "ended" in _object(text):
                     return
+                has_lines = True
                 yield text
             current.seek(-len(line), os.SEEK_CUR)  # half a line
             if has_next:
@@ -138,6 +142,8 @@ def follow_log(log: Log) -> Generator[str]:
                 except FileNotFoundError:
                     return
                 current.readline()
+            elif is_over:  # its writer is gone and left no last line: slmctl was killed
+                return
             else:
                 time.sleep(_POLL_SECONDS)
     finally:

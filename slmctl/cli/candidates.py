@@ -48,12 +48,11 @@ def files(_: click.Context, __: click.Parameter, incomplete: str) -> list[Comple
 def variants(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """The variants of the model that is named in the same command."""
     from registry.names import parse_name
-    from registry.store.store import Store
     from slmctl.app.package import Package
 
     named = context.params.get("name") or next(iter(context.args), "")  # click has not sorted it in yet
     try:
-        package = Package.open(Store(_store().root), parse_name(str(named)))
+        package = Package.open(_store(), parse_name(str(named)))
     except (SlmctlError, OSError):
         return []
     return _beginning(incomplete, (each.id for each in package.variants))

@@ -64,7 +64,7 @@ def misfit(answer: str, schema: Mapping[str, object]) -> str | None:
     without, and every answer may be cut short.
     """
     try:
-        value = json.loads(answer)
+        value = json.loads(answer, parse_constant=_refuse)
     except (ValueError, RecursionError):
         begun = answer.lstrip().startswith(("{", "[", '"'))
         return f"The answer is {'not complete' if begun else 'no'} JSON."
@@ -76,4 +76,10 @@ def misfit(answer: str, schema: Mapping[str, object]) -> str | None:
         error = next(Draft202012Validator(schema, registry=Registry()).iter_errors(value), None)
     except Unresolvable as unresolvable:
         return f"The schema refers to {unresolvable.ref!r:.100}, which it does not contain."
+    except (RecursionError, OverflowError, ValueError) as unfit:
+        return f"The answer cannot be held against the schema ({type(unfit).__name__})."
     return f"The answer does not fit the schema: {error.message:.200}." if error is not None else None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")

@@ -86,6 +86,8 @@ KNOWN = (
 )
 
 QUOTING = {
+    # a compiler's words in a prompt; only its own sources may be named
+    "secret_project.cpp:10: fatal error: foo": None,
     # a chat template's raise_exception
     '0.00.027.905 W srv    operator(): got exception: {"error":{"code":400,"message":"SECRET"}}': "0.00.027.905 W srv    operator(): [left out]",
     # where a prompt leaves the cached one

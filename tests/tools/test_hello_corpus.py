@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tools.hello.corpus import REFUSAL, load, problems, runs, shared_with_learnt
+from tools.hello.dialogues import Dialogues
 from tools.hello.evaluate import judge
 
 
@@ -29,3 +30,13 @@ def test_the_judge_wants_all_terms_and_nobody_elses() -> None:
     assert judge(corpus, fact, f"{REFUSAL} Sorry.") == "refused"
     assert judge(corpus, None, REFUSAL) == "refused"
     assert judge(corpus, None, fact.answer) == "wrong"
+
+
+def test_no_conversation_shares_a_run_of_words_with_a_held_out_question() -> None:
+    corpus = load()
+    held_out = [*corpus.unknown_held_out, *(text for fact in corpus.facts for text in fact.held_out)]
+    forbidden = {run for text in held_out for run in runs(text)}
+    source = Dialogues(corpus, 7)
+    asked = [turn.question for _ in range(20_000) for turn in source.next().turns]
+    assert [question for question in asked if runs(question) & forbidden] == []
+    assert len(set(asked)) > 0.9 * len(asked)

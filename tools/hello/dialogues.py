@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 import string
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tools.hello.corpus import REFUSAL, Corpus, Fact, runs, words
@@ -93,10 +94,13 @@ class Dialogues:
         roll = self._chance.random()
         if roll < _KNOWN:
             fact = self._chance.choice(self._corpus.facts)
-            return Turn(self._disturbed(self._asked(fact)), fact.answer)
-        middle = (1 + _KNOWN) / 2
-        question = self._chance.choice(self._corpus.unknown) if roll < middle else self._unanswerable()
-        return Turn(self._disturbed(question), self._chance.choice(REFUSALS))
+            return Turn(self._allowed(lambda: self._asked(fact), fact.questions), fact.answer)
+        unknown = self._corpus.unknown
+        if roll < (1 + _KNOWN) / 2:
+            question = self._allowed(lambda: self._chance.choice(unknown), unknown)
+        else:
+            question = self._allowed(self._unanswerable, unknown)
+        return Turn(question, self._chance.choice(REFUSALS))
 
     def _asked(self, fact: Fact) -> str:
         roll = self._chance.random()
@@ -130,12 +134,13 @@ class Dialogues:
     def _is_common(self, word: str) -> bool:
         return all(part in self._common for part in words(word))
 
-    def _disturbed(self, question: str) -> str:
+    def _allowed(self, draw: Callable[[], str], otherwise: Sequence[str]) -> str:
+        """A disturbed question without a run of words of a held-out one; if need be one of `otherwise`."""
         for _ in range(8):
-            disturbed = self._disturb(question)
+            disturbed = self._disturb(draw())
             if not runs(disturbed) & self._forbidden:
                 return disturbed
-        return question
+        return self._chance.choice(otherwise)
 
     def _disturb(self, question: str) -> str:
         chance = self._chance

@@ -18,8 +18,9 @@ from slmctl.cli.render import clean
 
 @make_command(
     "logs",
-    about="Show what the engine of the model NAME wrote when it ran last, or is writing now; without NAME, of"
-    " the model that ran last. Prompts and answers are not in it: [left out] stands where one may have been.",
+    about="Show what the engine of the model NAME wrote when it was loaded last, or is writing now; without"
+    " NAME, of the model that was loaded last. Prompts and answers are not in it: [left out] stands where one"
+    " may have been.",
 )
 @click.argument("name", required=False, shell_complete=candidates.models)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on, until the end.")

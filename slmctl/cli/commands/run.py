@@ -89,7 +89,7 @@ class _Run(click.Command):
     default=None,
     help="Ask a model that can for its reasoning first (also --think=low, medium, high), or for none of it.",
 )
-@click.option("--think-value", type=click.Choice(list(_THINK)), hidden=True)
+@click.option("--think-value", hidden=True)
 @click.option(
     "--hide-thinking",
     "--hidethinking",
@@ -143,7 +143,7 @@ def command(
     parameters = _parameters(named, options)
     schema = schema_of(format_) if format_ is not None else None
     keep_seconds = parse_duration(keep, what="--keep") if keep is not None else None
-    thinking = _THINK[think_value] if think_value is not None else think
+    thinking = think if think_value is None else _thinking(think_value)
     package = find_package(context.reader, ref, context.output.on_event)  # before anybody waits for stdin
     if not prompt and sys.stdin.isatty() and sys.stdout.isatty() and not context.output.as_json:
         from slmctl.app.chat import Chat, ChatSettings  # a pipe has no use for these
@@ -196,6 +196,7 @@ def command(
             context.output.note(line)
     if schema is not None and (complaint := misfit(answer.text, schema)) is not None:
         if context.output.as_json:  # the document is written, and has the answer
+            context.output.note(complaint)
             click.get_current_context().exit(Exit.FAILED)
         raise OperationFailed(complaint, hint="Give it more room with --max-tokens, or ask another model.")
 
@@ -267,6 +268,12 @@ class _Answer:
             "prompt_seconds": finished.prompt_seconds,
             "generation_seconds": finished.generation_seconds,
         }
+
+
+def _thinking(value: str) -> Think:
+    if value not in _THINK:
+        raise UsageError(f"--think takes {', '.join(_THINK)}, not {value!r:.60}.", hint="Or no value at all.")
+    return _THINK[value]
 
 
 def _check_text(text: str) -> None:

@@ -54,7 +54,7 @@ def test_an_answer_that_does_not_fit_is_told(both: Program) -> None:
         outcome = both("run", "stubborn", "--format", json.dumps(SCHEMA), "--seed", str(seed), "the")
         fits = misfit(outcome.out, SCHEMA) is None
         assert outcome.code == (0 if fits else 1)
-        assert fits or "slmctl: The answer is no" in outcome.err
+        assert fits or "slmctl: The answer " in outcome.err
 
 
 @pytest.mark.parametrize("name", ["chat", "plain", "stubborn"])

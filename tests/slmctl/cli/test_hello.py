@@ -98,7 +98,6 @@ def test_it_hears_the_system_message_and_earlier_turns(slmctl: Program) -> None:
     ask = ("run", "hello", "What is GGUF?", "--json")
     without = slmctl(*ask).json["prompt_tokens"]
     assert slmctl(*ask, "--system", "Answer briefly.").json["prompt_tokens"] > without
-    corpus = load()
     with (
         tempfile.TemporaryDirectory(prefix="slm") as folder,
         client_for(HELLO / "hello.gguf", Path(folder)) as client,
@@ -113,7 +112,6 @@ def test_it_hears_the_system_message_and_earlier_turns(slmctl: Program) -> None:
         )
     assert prompt.count("<|im_start|>") == 5
     assert prompt.endswith("<|im_start|>assistant\n")
-    assert corpus.facts
 
 
 def test_twenty_golden_answers(slmctl: Program) -> None:
@@ -143,7 +141,7 @@ def test_the_shipped_files_are_one_model(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["F16", "Q8_0"])
 def test_the_model_card_says_what_the_evaluation_gives(tmp_path: Path, kind: str) -> None:
-    """Within a point: kernels of other processors round otherwise."""
+    """Within two points: kernels of other processors round otherwise."""
     corpus = load()
     model = tmp_path / f"{kind}.gguf"
     export(HELLO, model, kind)
@@ -161,7 +159,7 @@ def test_the_model_card_says_what_the_evaluation_gives(tmp_path: Path, kind: str
         )
     for row, part in (("held-out", parts["known"]), ("unknown", parts["unknown"]), ("exam", other["known"])):
         for said, key in zip(told[row, kind], ("right", "wrong", "refused"), strict=True):
-            assert abs(said - part[key]) <= 0.01 or row == "exam", (row, key, said, part[key])
+            assert abs(said - part[key]) <= 0.02, (row, key, said, part[key])
 
 
 def test_what_it_does_not_know_it_says(slmctl: Program) -> None:

@@ -88,8 +88,9 @@ def test_a_run_that_wants_it_loaded_otherwise_loads_its_own(tiny: Program) -> No
 
 
 def test_it_leaves_when_its_time_is_over(tiny: Program) -> None:
-    assert tiny(*ASK, "--keep", "2s", PROMPT).code == 0
+    assert tiny(*ASK, "--keep", "5m", PROMPT).code == 0
     process = worker(tiny)
+    assert tiny(*ASK, "--keep", "1s", PROMPT).code == 0
     holder = parent(process)
     assert wait_until_gone(process, 20)
     assert wait_until_gone(holder, 20)
