@@ -152,7 +152,7 @@ def test_the_model_card_says_what_the_evaluation_gives(tmp_path: Path, kind: str
         if line.startswith(("| held-out", "| unknown", "| exam"))
         and (cells := [cell.strip() for cell in line.strip("|").split("|")])
     }
-    with client_for(model, tmp_path / "run") as client:
+    with tempfile.TemporaryDirectory(prefix="slm") as folder, client_for(model, Path(folder)) as client:
         parts = summary(list(evaluate(corpus, client, held_out(corpus))))
         other = summary(
             list(evaluate(corpus, client, exam(corpus, REPOSITORY / "tools" / "hello" / "exam.toml")))
