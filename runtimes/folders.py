@@ -6,7 +6,8 @@
         e.sock                        the engine's socket, or a holder's: h.sock
     <base>/slmctl-<uid>/k-<key>       a link to a holder's folder (runtimes.holder)
 
-A folder whose lock is free is a crashed owner's and is removed. Nothing is judged by its age.
+A folder whose lock is free is a crashed owner's and is removed, and so is a link to a folder that is gone.
+Nothing is judged by its age.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from registry.errors import OperationFailed
-from runtimes.places import base_name, is_ours_alone
+from runtimes.places import LINK_PREFIX, base_name, is_ours_alone, why_unsafe
 
 SOCKET_NAME = "e.sock"
 LOCK_NAME = "lock"
@@ -77,6 +78,17 @@ class RuntimeFolder:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return cls(path, lock, private_base)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether it lies where other runs of this user look (`places.shared_base`)."""
+        return self._private_base is None
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep whoever makes, sweeps or links a folder beside this one out for as long. Raises OSError."""
+        with _flocked(self.path.parent / LOCK_NAME, fcntl.LOCK_EX):
+            yield
+
     def remove(self) -> None:
         """Remove the folder and free its lock. A second call does nothing."""
         if self._removed:
@@ -97,8 +109,12 @@ def sweep(base: Path) -> int:
     try:
         with _flocked(base / LOCK_NAME, fcntl.LOCK_EX | fcntl.LOCK_NB):
             with os.scandir(base) as entries:
-                names = [entry.name for entry in entries if entry.name.startswith(_PREFIX)]
-            return sum(_sweep_one(base / name) for name in names)
+                names = [entry.name for entry in entries]
+            swept = sum(_sweep_one(base / name) for name in names if name.startswith(_PREFIX))
+            for link in (base / name for name in names if name.startswith(LINK_PREFIX)):
+                if link.is_symlink() and not link.exists():
+                    link.unlink(missing_ok=True)
+            return swept
     except BlockingIOError:
         return 0
 
@@ -135,7 +151,8 @@ def _usable_base(candidate: Path) -> tuple[Path, bool]:
     """The shared base under `candidate`, or a private one (True) when somebody else sits on its name."""
     if not candidate.is_absolute():
         raise _Refused("not an absolute path")
-    _check_parent(candidate)
+    if (reason := why_unsafe(candidate)) is not None:
+        raise _Refused(reason)
     base = candidate / base_name()
     _check_length(base)
     with contextlib.suppress(FileExistsError):
@@ -169,17 +186,6 @@ def _sweep_private_bases(candidate: Path) -> None:
         with contextlib.suppress(OSError):
             if sweep(base) and not any(path.name.startswith(_PREFIX) for path in base.iterdir()):
                 _remove_tree(base)
-
-
-def _check_parent(candidate: Path) -> None:
-    """Whoever may rename entries of the parent could put another folder in place of ours."""
-    found = candidate.stat()
-    if not stat.S_ISDIR(found.st_mode):
-        raise _Refused("not a folder")
-    if found.st_uid not in (os.geteuid(), 0):
-        raise _Refused("belongs to another user")
-    if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
-        raise _Refused("others may write to it and it is not sticky")
 
 
 def _check_length(base: Path) -> None:

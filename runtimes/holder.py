@@ -10,7 +10,8 @@ it is busy. Messages are JSON, one to a line:
     first run   {"order": {...}, "keep": SECONDS | null}                   null: for ever
     later run   {"use": true, "identity": TEXT}   {"keep": SECONDS | null}
     anybody     {"look": true}   {"stop": true}
-    holder      {"state": "ready", "socket", "key", "about"}   {"state": "busy"}   also to another identity
+    holder      {"state": "ready", "socket", "key", "about", "unkept"}   unkept: why it cannot stay, or null
+                {"state": "busy"}   also to another identity
                 {"state": "held", "about", "pid", "in_use", "keep", "left"}   the answer to "look"
                 {"state": "failed", "kind", "message", "hint", "log"}      it did not start
                 {"state": "ended", "message", "hint", "log"}               it died, or was stopped
@@ -34,15 +35,19 @@ from typing import NoReturn
 
 from registry.errors import SlmctlError
 from runtimes.engines.catalog import engine_named
+from runtimes.errors import EngineStartFailed
 from runtimes.folders import RuntimeFolder
-from runtimes.kept import LINK_PREFIX, SOCKET_NAME, keep_key
+from runtimes.kept import SOCKET_NAME, keep_key
 from runtimes.launch import Launch
 from runtimes.lines import Connection
+from runtimes.places import LINK_PREFIX, base_name
 from runtimes.process import Worker
 
 LOG_CHARACTERS = 65536
 _WAITING_USERS = 16
 _SEND_SECONDS = 5.0
+_LOOK_SECONDS = 60.0
+"""How often an unused holder looks whether it can still be found; a selector takes no more than 24 days."""
 
 
 class Holder:
@@ -60,6 +65,7 @@ class Holder:
         self._failed: SlmctlError | None = None
         self._is_ready = False
         self._is_announced = False
+        self._unkept: str | None = None
         self._folder = RuntimeFolder.create([Path(str(each)) for each in _list(order["folders"])])
         self._link = self._folder.path.parent / f"{LINK_PREFIX}{keep_key(str(self._identity))}"
 
@@ -89,7 +95,7 @@ class Holder:
                     if self._user is not None:
                         selector.register(self._user, selectors.EVENT_READ)
                     watched = self._user
-                ready = [key.fileobj for key, _ in selector.select(self._left())]
+                ready = [key.fileobj for key, _ in selector.select(self._patience())]
                 if self._woken in ready and not self._look_at_worker():
                     return
                 if watched is not None and watched in ready:
@@ -99,7 +105,7 @@ class Holder:
                         return
                 if listener in ready and not self._greet(listener):
                     return
-                if (left := self._left()) is not None and left <= 0:
+                if self._user is None and (self._left() == 0 or not self._is_found()):
                     return
 
     def _load(self) -> None:
@@ -154,6 +160,7 @@ class Holder:
             "socket": str(endpoint.socket),
             "key": endpoint.key,
             "about": self._about,
+            "unkept": self._unkept,
         }
 
     def _hear_user(self) -> bool:
@@ -234,6 +241,13 @@ class Holder:
             return None
         return max(0.0, self._idle_since + self._keep - time.monotonic())
 
+    def _patience(self) -> float | None:
+        """Seconds until there is something to do although nothing happens; None while it is in use."""
+        if self._user is not None:
+            return None
+        left = self._left()
+        return _LOOK_SECONDS if left is None else min(left, _LOOK_SECONDS)
+
     def _tell_user(self, message: Mapping[str, object]) -> None:
         if self._user is not None:
             try:
@@ -243,13 +257,26 @@ class Holder:
                 self._part_from_user()
 
     def _put_link(self) -> None:
-        """Be found from now on. Where another holder of the same key was quicker, leave with our user."""
-        if self._is_taken():
-            self._keep = 0.0
+        """Be found from now on. Who cannot be, or comes second with the same key, leaves with its user."""
+        if not self._folder.is_shared:
+            self._unkept = f"{self._link.parent.parent / base_name()} belongs to others or is open to them"
             return
-        fresh = self._link.with_name(f"{self._folder.path.name}.link")
-        fresh.symlink_to(self._folder.path.name)
-        fresh.replace(self._link)
+        try:
+            with self._folder.alone():
+                if not self._is_taken():
+                    self._link.unlink(missing_ok=True)
+                    self._link.symlink_to(self._folder.path.name)
+        except OSError as error:
+            self._unkept = f"{self._link.parent} takes no link ({os.strerror(error.errno or 0)})"
+
+    def _is_found(self) -> bool:
+        """Whether the next run would find this holder: whoever clears such folders up may have come by."""
+        try:
+            return (
+                str(self._link.readlink()) == self._folder.path.name and (self._link / SOCKET_NAME).exists()
+            )
+        except OSError:
+            return False
 
     def _is_taken(self) -> bool:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
@@ -260,7 +287,7 @@ class Holder:
 
     def _take_link_away(self) -> None:
         """Unless another holder has put its own in the meantime."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self._folder.alone():
             if str(self._link.readlink()) == self._folder.path.name:
                 self._link.unlink()
 
@@ -296,6 +323,7 @@ def _seconds(value: object) -> float | None:
 
 
 def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is clearing up
     raise SystemExit(0)
 
 
@@ -316,16 +344,27 @@ def main() -> None:
     assert isinstance(order, dict)
     try:
         Holder(order, _seconds(message.get("keep")), first).serve()
-    except SlmctlError as error:
+    except (SlmctlError, OSError, RuntimeError) as error:  # RuntimeError: no thread more may be started
         with contextlib.suppress(OSError):
-            first.send(
-                {
-                    "state": "failed",
-                    "kind": type(error).__name__,
-                    "message": error.message,
-                    "hint": error.hint,
-                }
-            )
+            first.send(_failure(error))
+
+
+def _failure(error: Exception) -> dict[str, object]:
+    """What is said when not even a worker could be started."""
+    if isinstance(error, SlmctlError):
+        return {
+            "state": "failed",
+            "kind": type(error).__name__,
+            "message": error.message,
+            "hint": error.hint,
+        }
+    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    return {
+        "state": "failed",
+        "kind": EngineStartFailed.__name__,
+        "message": f"The process that was to keep the model loaded met a refusal of the system ({reason}).",
+        "hint": "Run it without --keep, or make room where XDG_RUNTIME_DIR or TMPDIR points.",
+    }
 
 
 if __name__ == "__main__":
