@@ -79,6 +79,8 @@ def start(
             keep_seconds=finite(request.keep_seconds),
             on_log=lambda text: on_event(EngineLog(text=text)),
         )
+        if kept.unkept is not None:
+            on_event(Note(text=f"The model does not stay loaded: {kept.unkept}."))
         return kept, about
 
 

@@ -109,6 +109,13 @@ def test_each_use_begins_the_time_anew_and_may_change_it(tiny: Program) -> None:
     until(lambda: left(tiny) == [] or None)
 
 
+def test_a_time_longer_than_a_selector_waits(tiny: Program) -> None:
+    assert tiny(*ASK, "--keep", "1000h", PROMPT).code == 0
+    before = worker(tiny)
+    assert tiny(*ASK, PROMPT).code == 0
+    assert worker(tiny) == before
+
+
 def test_stop_unloads_by_name_and_is_done_when_it_returns(tiny: Program) -> None:
     assert tiny("cp", "tiny", "other").code == 0
     tiny(*ASK, "--keep", "5m", PROMPT)
@@ -154,7 +161,7 @@ def test_killed_holders_take_their_worker_along(tiny: Program, number: int) -> N
     assert wait_until_gone(process, 20)
     until(lambda: kept(tiny) == [] or None)
     assert tiny(*ASK, PROMPT).code == 0  # and sweeps what a SIGKILL left
-    assert [path for path in left(tiny) if path.is_dir() and not path.is_symlink()] == []
+    assert left(tiny) == []
     assert tiny(*ASK, "--keep", "5m", PROMPT).code == 0
     assert worker(tiny) != process
 
@@ -170,6 +177,38 @@ def test_a_killed_run_leaves_the_worker_for_the_next(tiny: Program) -> None:
     outcome = tiny("run", "tiny", "--raw", "--ctx", "100000", "--max-tokens", "3", "the")
     assert outcome.code == 0
     assert worker(tiny) == before
+
+
+def test_who_cannot_be_found_any_more_leaves_with_its_user(tiny: Program) -> None:
+    """Somebody cleared the folder up, for example at the end of a login."""
+    process = tiny.start(*ENDLESS, "--keep", "-1", "the")
+    assert process.stdout is not None
+    assert process.stdout.read(20)
+    before = worker(tiny)
+    (link,) = [path for path in left(tiny) if path.is_symlink()]
+    link.unlink()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert wait_until_gone(before, 20)
+    until(lambda: left(tiny) == [] or None)
+
+
+@pytest.mark.parametrize("mode", ["open to others", "without a link"])
+def test_where_nobody_would_find_it_nothing_stays(tiny: Program, mode: str) -> None:
+    base = Path(tiny.environment["XDG_RUNTIME_DIR"]) / f"slmctl-{os.geteuid()}"
+    if mode == "open to others":
+        base.mkdir(mode=0o755)
+    else:  # a folder with something in it cannot be replaced by a link
+        tiny(*ASK, "--keep", "5m", PROMPT)
+        (link,) = [path for path in left(tiny) if path.is_symlink()]
+        tiny("stop", "--all")
+        (link / "in").mkdir(parents=True)
+    outcome = tiny(*ASK, "--keep", "-1", PROMPT)
+    assert outcome.code == 0
+    assert "The model does not stay loaded: " in outcome.err
+    assert kept(tiny) == []
+    runtime = Path(tiny.environment["XDG_RUNTIME_DIR"])
+    until(lambda: list(runtime.glob("slmctl-*/w-*")) == [] or None)
 
 
 def test_a_worker_that_dies_while_it_is_kept_is_replaced(tiny: Program) -> None:
@@ -245,7 +284,18 @@ def test_what_stands_in_the_way_is_no_holder(tiny: Program) -> None:
         link.symlink_to(target)
         assert tiny(*ASK, PROMPT).code == 0
         assert kept(tiny) == []
-        link.unlink(missing_ok=True)  # a run may have swept it
+        link.unlink(missing_ok=True)  # a run sweeps those that lead nowhere
+
+
+def test_a_folder_that_others_may_replace_is_not_looked_into(tiny: Program) -> None:
+    tiny(*ASK, "--keep", "5m", PROMPT)
+    runtime = Path(tiny.environment["XDG_RUNTIME_DIR"])
+    assert len(kept(tiny)) == 1
+    runtime.chmod(0o777)
+    assert kept(tiny) == []
+    runtime.chmod(0o1777)
+    assert len(kept(tiny)) == 1
+    runtime.chmod(0o700)
 
 
 @pytest.mark.parametrize("time", ["5 minutes", "", "x"])
