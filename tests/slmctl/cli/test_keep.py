@@ -127,6 +127,39 @@ def test_stop_unloads_by_name_and_is_done_when_it_returns(tiny: Program) -> None
     assert left(tiny) == []
 
 
+def test_a_long_time_is_a_long_time(tiny: Program) -> None:
+    """A selector takes no more than 24 days."""
+    assert tiny(*ASK, "--keep", "1000h", PROMPT).code == 0
+    before = worker(tiny)
+    assert tiny(*ASK, PROMPT).code == 0
+    assert worker(tiny) == before
+    assert kept(tiny)[0]["seconds_left"] > 3_500_000
+    assert tiny("stop", "TINY").code == 0
+
+
+def test_verify_loads_anew_whatever_is_kept(tiny: Program) -> None:
+    tiny(*ASK, "--keep", "5m", PROMPT)
+    before = worker(tiny)
+    assert tiny(*ASK, "--verify", PROMPT).code == 0
+    assert worker(tiny) == before
+    assert tiny(*ASK, "--verify", "--keep", "5m", PROMPT).code == 0
+    assert wait_until_gone(before, 20)
+    assert worker(tiny) != before
+
+
+def test_a_conversation_keeps_one_model_at_a_time(tiny: Program) -> None:
+    with Terminal(tiny, "tiny", "--keep", "5m", "--max-tokens", "3") as terminal:
+        terminal.ask("hello")
+        before = worker(tiny)
+        terminal.ask("/set parameter num_ctx 256")
+        assert terminal.ask("hello")
+        assert wait_until_gone(before, 20)
+        assert kept(tiny)[0]["context_length"] == 256
+        terminal.keys(CTRL_D)
+        terminal.child.wait()
+    assert kept(tiny)[0]["context_length"] == 256
+
+
 def test_a_worker_in_use_is_not_waited_for(tiny: Program) -> None:
     """Two runs at once: the second loads one of its own rather than queue behind an endless answer."""
     process = tiny.start(*ENDLESS, "--keep", "5m", "the")
@@ -232,18 +265,23 @@ def test_the_death_of_a_kept_worker_is_told_in_a_sentence(tiny: Program) -> None
     assert hint.strip()
 
 
+@pytest.mark.parametrize("kind", ["aborts", "unknown"])
 def test_a_model_that_does_not_load_says_the_same_as_without(
-    slmctl: Program, tiny_model: Path, tmp_path: Path
+    slmctl: Program, tiny_model: Path, tmp_path: Path, kind: str
 ) -> None:
     data = tiny_model.read_bytes()
-    key = b"llama.block_count" + struct.pack("<I", 4)
-    at = data.index(key) + len(key)
     bad = tmp_path / "bad.gguf"
-    bad.write_bytes(data[:at] + b"\xff\xff\xff\xff" + data[at + 4 :])  # llama.cpp aborts on it
+    if kind == "aborts":
+        key = b"llama.block_count" + struct.pack("<I", 4)
+        at = data.index(key) + len(key)
+        bad.write_bytes(data[:at] + b"\xff\xff\xff\xff" + data[at + 4 :])
+    else:
+        bad.write_bytes(data.replace(b"llama", b"zlama"))
     assert slmctl("create", "bad", "--from", str(bad)).code == 0
     without = slmctl("run", "bad", "hello")
     held = slmctl("run", "bad", "--keep", "5m", "hello")
     assert (held.code, held.out, held.err) == (without.code, without.out, without.err)
+    assert held.code == (1 if kind == "aborts" else 4)
     assert kept(slmctl) == []
     until(lambda: left(slmctl) == [] or None)
 
