@@ -51,10 +51,19 @@ class _Run(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         end = args.index("--") if "--" in args else len(args)
+        options = [param for param in self.params if isinstance(param, click.Option) and not param.is_flag]
+        takers = {name for option in options for name in option.opts}  # --system --think=low is a text
         for at, argument in enumerate(args[:end]):
-            if argument.startswith("--think="):
+            if argument.startswith("--think=") and (at == 0 or args[at - 1] not in takers):
                 args[at] = f"--think-value={argument.removeprefix('--think=')}"
         return super().parse_args(ctx, args)
+
+
+class _ThinkValue(click.Option):
+    """Errors name what was typed."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        return "'--think'"
 
 
 @make_command(
@@ -89,7 +98,7 @@ class _Run(click.Command):
     default=None,
     help="Ask a model that can for its reasoning first (also --think=low, medium, high), or for none of it.",
 )
-@click.option("--think-value", type=click.Choice(list(_THINK)), hidden=True)
+@click.option("--think-value", cls=_ThinkValue, type=click.Choice(list(_THINK)), hidden=True)
 @click.option(
     "--hide-thinking",
     "--hidethinking",
