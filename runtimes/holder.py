@@ -46,6 +46,7 @@ from runtimes.process import Worker
 LOG_CHARACTERS = 65536
 _WAITING_USERS = 16
 _SEND_SECONDS = 5.0
+_PAUSE_SECONDS = 0.1
 _LOOK_SECONDS = 60.0
 """How often an unused holder looks whether it can still be found; a selector takes no more than 24 days."""
 
@@ -78,6 +79,7 @@ class Holder:
             self._loader.start()
             self._serve(listener)
         finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # all of this is still to be done
             listener.close()
             self._take_link_away()
             with contextlib.suppress(SlmctlError):
@@ -183,8 +185,9 @@ class Holder:
         """Somebody came: give the worker, an answer, or an end. Whether to go on."""
         try:
             sock, _ = listener.accept()
-        except OSError:
-            return True
+        except OSError:  # no descriptor is left: nobody gets through, and whoever wants to still stands there
+            time.sleep(_PAUSE_SECONDS)
+            return self._user is not None
         visitor = Connection(sock)
         visitor.wait(_SEND_SECONDS)
         try:
@@ -316,7 +319,6 @@ def _seconds(value: object) -> float | None:
 
 
 def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is clearing up
     raise SystemExit(0)
 
 

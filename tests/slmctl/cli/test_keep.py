@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import struct
 import subprocess
@@ -242,6 +243,17 @@ def test_where_nobody_would_find_it_nothing_stays(tiny: Program, mode: str) -> N
     assert kept(tiny) == []
     runtime = Path(tiny.environment["XDG_RUNTIME_DIR"])
     until(lambda: list(runtime.glob("slmctl-*/w-*")) == [] or None)
+
+
+def test_who_has_no_descriptor_left_for_a_visitor_leaves(tiny: Program) -> None:
+    """Nobody could reach it, and to wait for who stands at the door would take a whole CPU."""
+    tiny(*ASK, "--keep", "-1", PROMPT)
+    before = worker(tiny)
+    _, hard = resource.prlimit(parent(before), resource.RLIMIT_NOFILE)
+    resource.prlimit(parent(before), resource.RLIMIT_NOFILE, (3, hard))
+    assert tiny(*ASK, PROMPT).code == 0
+    assert wait_until_gone(before, 20)
+    until(lambda: left(tiny) == [] or None)
 
 
 def test_a_worker_that_dies_while_it_is_kept_is_replaced(tiny: Program) -> None:
