@@ -29,7 +29,8 @@ from runtimes import protocol
 from runtimes.client import Client
 from runtimes.engines.base import LaunchRequest
 from runtimes.engines.llamacpp import LLAMA_CPP
-from runtimes.process import Launch, Worker, fd_path, worker_argv, worker_environment
+from runtimes.environment import worker_environment
+from runtimes.process import Launch, Worker, fd_path, worker_argv
 from runtimes.sampling import Sampling
 from tools.hello.corpus import REFUSAL, Corpus, Fact, load, shared_with_learnt
 
