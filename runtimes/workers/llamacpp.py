@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 DOCUMENT_BYTES = 8 * 1024 * 1024
 LOG_SECONDS = 0.2
+LAST_LINES_SECONDS = 0.01  # the log of the last answer comes from a thread, and is not worth more waiting
 SOCKET_TIMEOUT_SECONDS = 600
 LOG_LEVEL = 3  # what it does; at 5 llama.cpp writes whole requests
 _PR_SET_PDEATHSIG = 1
@@ -78,6 +79,7 @@ def leave_with_standard_input() -> None:
     """Nothing follows the document: whatever wakes the read is the end."""
     while os.read(0, 65536):
         pass
+    time.sleep(LAST_LINES_SECONDS)
     os._exit(0)
 
 
