@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modelfiles.errors import ModelfileError, Problem
-from modelfiles.spec import DEPRECATED, PARAMETERS, ModelSpec, ParameterValue, parse_parameter
+from modelfiles.spec import DEPRECATED, PARAMETERS, Message, ModelSpec, ParameterValue, parse_parameter
 from modelfiles.syntax import KEYWORDS, MAX_PROBLEMS, Instruction, Modelfile, scan
 from modelfiles.words import nearest, printable
 from registry.errors import UsageError
+
+_UNDERSTOOD = ("FROM", "PARAMETER", "SYSTEM", "MESSAGE", "LICENSE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +25,7 @@ class Authored:
 def from_text(text: str | bytes, *, filename: str = "Modelfile") -> Authored:
     """Read and understand a Modelfile. Raises ModelfileError with all problems, of syntax and of meaning."""
     modelfile, problems = scan(text, filename=filename)
-    authored, others = _understand(modelfile)
+    authored, others = check(modelfile)
     if problems or others:
         raise ModelfileError((*problems, *others), filename=filename, text=modelfile.text)
     return authored
@@ -31,20 +33,26 @@ def from_text(text: str | bytes, *, filename: str = "Modelfile") -> Authored:
 
 def from_instructions(modelfile: Modelfile) -> Authored:
     """Understand a parsed Modelfile. Raises ModelfileError with all problems of meaning."""
-    authored, problems = _understand(modelfile)
+    authored, problems = check(modelfile)
     if problems:
         raise ModelfileError(problems, filename=modelfile.filename, text=modelfile.text)
     return authored
 
 
-def _understand(modelfile: Modelfile) -> tuple[Authored, list[Problem]]:
+def check(modelfile: Modelfile) -> tuple[Authored, list[Problem]]:
+    """As `from_instructions`, but gives what could be understood together with the problems."""
     reader = _Reader()
     for instruction in modelfile.instructions:
         if len(reader.problems) >= MAX_PROBLEMS:
             break
         reader.read(instruction)
     authored = Authored(
-        spec=ModelSpec(parameters=reader.parameters, system=reader.system),
+        spec=ModelSpec(
+            parameters=reader.parameters,
+            system=reader.system,
+            messages=tuple(reader.messages),
+            licenses=tuple(reader.licenses),
+        ),
         sources=tuple(reader.sources),
         warnings=(*modelfile.warnings, *reader.warnings),
     )
@@ -52,11 +60,13 @@ def _understand(modelfile: Modelfile) -> tuple[Authored, list[Problem]]:
 
 
 class _Reader:
-    """Takes instructions one by one; later values replace earlier ones, except that `stop` collects."""
+    """Takes instructions one by one: later values replace earlier ones; stop, MESSAGE and LICENSE collect."""
 
     def __init__(self) -> None:
         self.sources: list[str] = []
         self.system: str | None = None
+        self.messages: list[Message] = []
+        self.licenses: list[str] = []
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
         self._parameters: dict[str, ParameterValue] = {}
@@ -74,8 +84,14 @@ class _Reader:
                 self.system = instruction.value
             case "PARAMETER":
                 self._read_parameter(instruction)
+            case "LICENSE":
+                if instruction.value not in self.licenses:
+                    self.licenses.append(instruction.value)
+            case "MESSAGE":
+                role = instruction.name or ""  # the grammar takes no message without one
+                self.messages.append(Message(role=role, content=instruction.value))
             case keyword:
-                message = f"{keyword} is not supported yet; this version reads FROM, PARAMETER and SYSTEM."
+                message = f"{keyword} is not supported yet; this version reads {', '.join(_UNDERSTOOD)}."
                 hint = f"Remove the {keyword} instruction."
                 self.problems.append(
                     _about_keyword(instruction, rule="unsupported", message=message, hint=hint)

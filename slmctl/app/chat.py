@@ -165,7 +165,7 @@ class Chat:
         chosen = self.chosen
         if chosen.raw:
             return model.complete(prompt, chosen.parameters, schema=chosen.schema)
-        messages = conversation(self.system, *self._turns, ("user", prompt))
+        messages = conversation(self.system, *self._turns, ("user", prompt), opening=model.spec.messages)
         return model.answer(messages, chosen.parameters, think=chosen.think, schema=chosen.schema)
 
     def _wanted(self) -> dict[str, ParameterValue]:

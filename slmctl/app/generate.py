@@ -64,5 +64,5 @@ def generate(
             note = f"{model.about.name} has no chat template; the prompt is sent as plain text."
             on_event(Note(text=note))
         system = request.system if request.system is not None else model.spec.system
-        messages = conversation(system, ("user", request.prompt))
+        messages = conversation(system, ("user", request.prompt), opening=model.spec.messages)
         yield from model.answer(messages, request.parameters, think=request.think, schema=request.schema)

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from modelfiles.spec import ModelSpec, ParameterValue
+from modelfiles.spec import Message, ModelSpec, ParameterValue
 from registry.digest import Digest
 from registry.errors import SlmctlError
 from registry.store.reader import StoreReader
@@ -235,10 +235,11 @@ def load(
         )
 
 
-def conversation(system: str | None, *turns: tuple[str, str]) -> Messages:
-    """Messages from a system message, where there is one, and (role, content) pairs."""
-    opening = [("system", system)] if system else []
-    return [{"role": role, "content": content} for role, content in (*opening, *turns)]
+def conversation(system: str | None, *turns: tuple[str, str], opening: Sequence[Message] = ()) -> Messages:
+    """Messages: the system message, where there is one, the author's `opening`, and (role, content) pairs."""
+    authored = [(message.role, message.content) for message in opening]
+    first = [("system", system)] if system else []
+    return [{"role": role, "content": content} for role, content in (*first, *authored, *turns)]
 
 
 def _plain_text(messages: Messages) -> str:

@@ -32,7 +32,16 @@ def describe(package: Package, variant: Variant) -> str:
     ]
     parameters = parameter_rows(variant.spec.parameters)
     system = [(line, "") for line in _first_lines(variant.spec.system or "")]
-    blocks = {"Model": model, "Variants": variants, "Parameters": parameters, "System": system}
+    licenses = [
+        (line, "") for text in (*variant.licenses, *variant.spec.licenses) for line in text.splitlines()[:1]
+    ]
+    blocks = {
+        "Model": model,
+        "Variants": variants,
+        "Parameters": parameters,
+        "System": system,
+        "License": licenses,
+    }
     return f"{sections(blocks)}\n"
 
 

@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cp": ("slmctl.cli.commands.cp", "Give a model another name"),
     "rm": ("slmctl.cli.commands.rm", "Remove models"),
     "logs": ("slmctl.cli.commands.logs", "Show what a model's engine wrote when it ran last"),
+    "modelfile": ("slmctl.cli.commands.modelfile", "Read, check and format Modelfiles"),
     "config": ("slmctl.cli.commands.config", "Show the settings"),
     "completion": ("slmctl.cli.commands.completion", "Let your shell complete commands and models' names"),
     "version": ("slmctl.cli.commands.version", "Show the versions of slmctl and its engine"),

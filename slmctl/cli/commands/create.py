@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -10,14 +9,15 @@ import click
 from modelfiles.authoring import from_text
 from modelfiles.errors import ModelfileError
 from modelfiles.spec import ModelSpec
-from registry.errors import NotFound, OperationFailed, UsageError
+from registry.errors import OperationFailed, UsageError
 from registry.names import parse_new_name, short_name
 from slmctl.app.create import CreateRequest, create
 from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
+from slmctl.cli.modelfile_text import read_modelfile
 
-_MAX_MODELFILE_BYTES = 16 << 20
+_MISSING = "Name it with -f FILE, or make a model straight from a file with --from FILE.gguf."
 
 
 @make_command("create", about="Make the model NAME from a Modelfile, or straight from a GGUF file.")
@@ -69,7 +69,7 @@ def _read_modelfile(context: Context, given: str | None) -> tuple[Path, str, Mod
     """The folder that FROM's paths start from, FROM's text, and what the author set."""
     shown = "<stdin>" if given == "-" else given or "Modelfile"
     try:
-        authored = from_text(_read_text(given or "Modelfile"), filename=shown)
+        authored = from_text(read_modelfile(given or "Modelfile", hint=_MISSING), filename=shown)
     except ModelfileError as error:
         if not context.output.as_json:  # there is room for all of them, each with its place
             context.output.note(error.render())
@@ -93,22 +93,3 @@ def _current_folder() -> Path:
         return Path.cwd()
     except OSError:
         raise OperationFailed("The current folder is gone.", hint="Change to another one.") from None
-
-
-def _read_text(path: str) -> bytes:
-    if path == "-":
-        data = sys.stdin.buffer.read(_MAX_MODELFILE_BYTES + 1)
-    else:
-        try:
-            with Path(path).open("rb") as stream:
-                data = stream.read(_MAX_MODELFILE_BYTES + 1)
-        except FileNotFoundError:
-            hint = "Name it with -f FILE, or make a model straight from a file with --from FILE.gguf."
-            raise NotFound(f"There is no Modelfile {path!r}.", hint=hint) from None
-        except OSError as error:
-            raise OperationFailed(f"The Modelfile {path!r} cannot be read: {error.strerror}.") from None
-    if len(data) > _MAX_MODELFILE_BYTES:
-        raise UsageError(
-            f"{path!r} is larger than {_MAX_MODELFILE_BYTES >> 20} MiB, too large for a Modelfile."
-        )
-    return data

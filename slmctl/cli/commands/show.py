@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import click
 
+from modelfiles.format import format_spec, lines_of
 from registry.names import parse_name
 from slmctl.app.finding import find_package
 from slmctl.app.package import Package, Variant
@@ -21,10 +24,33 @@ from slmctl.cli.describe import describe, runtime_of
     shell_complete=candidates.variants,
     help="Which build, where there are several.",
 )
-def command(context: Context, name: str, variant: str | None) -> None:
+@click.option("--modelfile", "view", flag_value="modelfile", help="A Modelfile that makes the same model.")
+@click.option("--parameters", "view", flag_value="parameters", help="The parameters alone.")
+@click.option("--system", "view", flag_value="system", help="The system message alone.")
+@click.option("--license", "view", flag_value="license", help="The licences alone.")
+def command(context: Context, name: str, variant: str | None, view: str | None) -> None:
     package = find_package(context.reader, parse_name(name), context.output.on_event)
     chosen = package.choose(variant)
-    context.output.result(_fields(package), lambda: describe(package, chosen))
+    shown = _VIEWS[view] if view is not None else describe
+    context.output.result(_fields(package), lambda: shown(package, chosen))
+
+
+def _modelfile(package: Package, variant: Variant) -> str:
+    """Making a model of it gives the same manifest digest: what it says is inherited, and said again."""
+    return format_spec(variant.spec, source=f"{package.name}@{package.digest}").rstrip("\n")
+
+
+def _parameters(_: Package, variant: Variant) -> str:
+    lines = [line for line in lines_of(variant.spec, source="") if line.keyword == "PARAMETER"]
+    return "\n".join(f"{line.name} {line.value}" for line in lines)
+
+
+_VIEWS: Mapping[str, Callable[[Package, Variant], str]] = {
+    "modelfile": _modelfile,
+    "parameters": _parameters,
+    "system": lambda _, variant: variant.spec.system or "",
+    "license": lambda _, variant: "\n\n".join((*variant.licenses, *variant.spec.licenses)),
+}
 
 
 def _fields(package: Package) -> dict[str, object]:

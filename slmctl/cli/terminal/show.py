@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from modelfiles.spec import ParameterValue
+from modelfiles.format import format_spec
 from slmctl.app.chat import Chat
 from slmctl.cli.describe import describe, parameter_rows
 from slmctl.cli.render import sections
@@ -34,22 +35,8 @@ def _template(chat: Chat) -> str:
 
 def _modelfile(chat: Chat) -> str:
     """A Modelfile that makes this model with what the session has set."""
-    lines = [f"FROM {chat.package.name}"]
-    for name, value in chat.parameters.items():
-        lines += [f"PARAMETER {name} {_value(each)}" for each in _several(value)]
-    if chat.system:
-        lines.append(f'SYSTEM """{chat.system}"""')
-    return "\n".join(lines)
-
-
-def _several(value: ParameterValue) -> tuple[str | int | float | bool, ...]:
-    return value if isinstance(value, tuple) else (value,)
-
-
-def _value(value: str | float | bool) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"""{value}"""' if isinstance(value, str) else str(value)
+    spec = replace(chat.variant.spec, parameters=chat.parameters, system=chat.system)
+    return format_spec(spec, source=chat.package.name).rstrip("\n")
 
 
 VIEWS: Mapping[str, Callable[[Chat], str]] = {
