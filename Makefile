@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo check lint types imports test format clean
+.PHONY: demo check lint types imports test compat format clean
 
 demo: $(VENV)/.demo
 	@tools/demo.sh $(BIN)
@@ -26,6 +26,11 @@ imports: $(VENV)/.check
 
 test: $(VENV)/.check
 	$(BIN)/pytest -q -n auto --dist loadgroup
+
+# against other programs, where they are too big to be there always
+compat: $(VENV)/.check
+	$(PIP) install --editable '.[dev,compat]'
+	$(BIN)/pytest -q tests/compat
 
 format: $(VENV)/.check
 	$(BIN)/ruff check --fix .

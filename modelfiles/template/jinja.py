@@ -16,6 +16,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
+from typing import Any
 
 import jinja2
 import jinja2.exceptions
@@ -23,6 +24,7 @@ import jinja2.ext
 import jinja2.nodes
 import jinja2.parser
 import jinja2.sandbox
+import jinja2.utils
 
 from modelfiles.template.errors import TemplateError
 from modelfiles.words import printable
@@ -31,6 +33,7 @@ Messages = Sequence[Mapping[str, object]]
 
 _CODE_NAME = "<template>"  # what Jinja calls the file of a template that came as text
 _SHOWN_CHARACTERS = 300
+_REASONING_NAMES = ("reasoning_content", "thinking", "reasoning")
 
 
 def render(
@@ -85,7 +88,7 @@ def pieces(
     variables = {
         **{name: token for name, token in tokens.items() if token is not None},
         **kwargs,
-        "messages": messages,
+        "messages": [_with_reasoning(message) for message in messages],
         "tools": tools or None,
         "documents": documents or None,
         "add_generation_prompt": add_generation_prompt,
@@ -94,6 +97,15 @@ def pieces(
         yield from _environment(now).from_string(template).generate(variables)
     except Exception as error:  # noqa: BLE001 - templates are programs, and fail in every way programs do
         raise _explained(error) from None
+
+
+def _with_reasoning(message: Mapping[str, object]) -> Mapping[str, object]:
+    """Templates read what a model thought under several names; Transformers fills the two usual ones."""
+    for name in _REASONING_NAMES:
+        if message.get(name) is not None:
+            thought = message[name]
+            return {"thinking": thought, **message, "reasoning_content": thought}
+    return message
 
 
 class _Refused(jinja2.TemplateError):
@@ -115,6 +127,22 @@ class _GenerationBlock(jinja2.ext.Extension):
         return caller()
 
 
+class _Namespace(jinja2.utils.Namespace):
+    """Jinja's, without names that begin with an underscore: Python gives some of them a meaning."""
+
+    def __init__(*args: Any, **values: object) -> None:  # so that "self" can be a name in it
+        self, *rest = args
+        given = dict(*rest, **values)
+        jinja2.utils.Namespace.__init__(self)
+        for name, value in given.items():
+            _Namespace.__setitem__(self, name, value)
+
+    def __setitem__(self, name: str, value: object) -> None:
+        if str(name).startswith("_"):
+            raise jinja2.exceptions.SecurityError(f"a namespace holds no {name!r}")
+        jinja2.utils.Namespace.__setitem__(self, name, value)
+
+
 def _environment(now: datetime) -> jinja2.Environment:
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
         trim_blocks=True,
@@ -126,6 +154,7 @@ def _environment(now: datetime) -> jinja2.Environment:
         return now.strftime(format)
 
     environment.filters["tojson"] = _to_json
+    environment.globals["namespace"] = _Namespace
     environment.globals["raise_exception"] = _refuse
     environment.globals["strftime_now"] = strftime_now
     return environment

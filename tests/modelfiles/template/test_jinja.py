@@ -34,6 +34,7 @@ RENDERED = [
     ("{% for i in range(9) %}{% if i == 1 %}{% continue %}{% endif %}{% if i == 3 %}{% break %}{% endif %}{{ i }}{% endfor %}", "02"),
     ("{% generation %}\n  said\n{% endgeneration %}\n.", "  said\n."),
     ("{% set a = 1 %}{% generation %}{% set a = 2 %}{{ a }}{% endgeneration %}{{ a }}", "21"),
+    ("{% set n = namespace(a=1, self=2) %}{% set n.a = n.a + n.self %}{{ n.a }}", "3"),
     # what is not given: tools and documents are none, tokens are undefined, and so is everything else
     ("{{ tools is none }} {{ documents is none }} {{ tools is defined }}", "True True True"),
     ("[{{ bos_token }}][{{ eos_token is defined }}][{{ enable_thinking is defined }}]", "[][False][False]"),
@@ -66,6 +67,12 @@ def test_all_that_is_given_is_there() -> None:
     assert text == "<s></s>lookwordsFalseFalseT"
 
 
+@pytest.mark.parametrize("name", ["reasoning_content", "thinking", "reasoning"])
+def test_reasoning_is_found_under_its_usual_names(name: str) -> None:
+    template = "{{ messages[0].reasoning_content }} {{ messages[0].thinking }}"
+    assert render(template, [{"role": "assistant", name: "Hm."}], now=NOW) == "Hm. Hm."
+
+
 FAILURES = [
     ("a\n{% if %}", 2, "has a mistake on line 2: Expected an expression"),
     ("{% generation %}", 1, "has a mistake on line 1: Unexpected end of template"),
@@ -74,6 +81,8 @@ FAILURES = [
     ("\n{{ 1 % 0 }}", 2, "fails on line 2: integer modulo by zero (ZeroDivisionError)."),
     ("{{ messages.pop() }}", 1, "reaches for what is closed to templates on line 1"),
     ("{{ ''.__class__.__mro__ }}", 1, "reaches for what is closed to templates on line 1"),
+    ("{% set n = namespace(_a=1) %}", 1, "reaches for what is closed to templates on line 1"),
+    ("{% set n = namespace() %}\n{% set n.__html__ = 1 %}", 2, "reaches for what is closed to templates on line 2"),
     ("{% include 'other' %}", 1, "wants another file on line 1"),
     ("{{ " + "(" * 100_000, None, "is nested too deeply"),
     ("{{ messages[0].content + 1 }}", 1, "fails on line 1: can only concatenate str"),
