@@ -45,7 +45,7 @@ class RenderLimits:
     nine times of that. `template_characters` bounds the template's text.
     """
 
-    computing_seconds: float = 0.5
+    computing_seconds: float = 0.4
     deadline_seconds: float = 5.0
     memory_bytes: int = 192 * 2**20
     output_bytes: int = 4 * 2**20

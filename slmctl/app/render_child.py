@@ -124,18 +124,22 @@ def _restrict(limits: Limits) -> None:
 
     macOS does not enforce RLIMIT_AS; there only the time bounds the memory.
     """
-    memory = _mapped_bytes() + limits["memory_bytes"]
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        _lower(resource.RLIMIT_AS, _mapped_bytes() + limits["memory_bytes"])
     for what in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE):
-        resource.setrlimit(what, (0, 0))
+        _lower(what, 0)
     seconds = limits["computing_seconds"]
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     signal.setitimer(signal.ITIMER_PROF, seconds)  # the limit; the kernel's own counts in whole seconds
     used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-    last = math.ceil(used + seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (last, last))
+    _lower(resource.RLIMIT_CPU, math.ceil(used + seconds) + 1)
+
+
+def _lower(what: int, value: int) -> None:
+    _, hard = resource.getrlimit(what)
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(what, (value, value))
 
 
 def _mapped_bytes() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -158,6 +159,35 @@ def test_strange_children(program: str, said: str, monkeypatch: pytest.MonkeyPat
         outside("x" * 500_000, RenderLimits(deadline_seconds=1.0 if "within" in said else 60.0))
     assert caught.value.hint is not None
     assert children(os.getpid()) == before
+
+
+def test_an_interrupt_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while a template is rendered."""
+    monkeypatch.setattr(prompt, "_PROGRAM", "import time; time.sleep(1000)")
+    before = children(os.getpid())
+    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with pytest.raises(KeyboardInterrupt):
+            outside("x", RenderLimits(deadline_seconds=60.0))
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    assert children(os.getpid()) == before
+
+
+def test_within_the_limits_of_the_caller() -> None:
+    """A caller that may do less than a child is granted has children that may do less."""
+    program = (
+        "import os, resource, datetime\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (2, 2))\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (200 * 2**20, 200 * 2**20))\n"
+        "from slmctl.app.prompt import render_outside\n"
+        "print(render_outside('{{ 1 + 1 }}', [], now=datetime.datetime.now(), environment=os.environ))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "2\n"
 
 
 def test_no_process_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
