@@ -6,7 +6,8 @@
         e.sock                        the engine's socket, or a holder's: h.sock
     <base>/slmctl-<uid>/k-<key>       a link to a holder's folder (runtimes.holder)
 
-A folder whose lock is free is a crashed owner's and is removed. Nothing is judged by its age.
+A folder whose lock is free is a crashed owner's and is removed, and so is a link to a folder that is gone.
+Nothing is judged by its age.
 """
 
 from __future__ import annotations
@@ -23,14 +24,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from registry.errors import OperationFailed
-from runtimes.places import base_name, is_ours_alone
+from runtimes.places import LINK_PREFIX, base_name, is_ours_alone, why_unsafe
 
 SOCKET_NAME = "e.sock"
 LOCK_NAME = "lock"
 # sun_path has 108 bytes on Linux and 104 on macOS, the closing NUL among them
 SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107
 _PREFIX = "w-"
-_LINK_PREFIX, _LINK_SUFFIX = "k-", ".link"
 _RANDOM_BYTES = 4
 _LONGEST_TAIL = len(f"/{_PREFIX}{'0' * 2 * _RANDOM_BYTES}/{SOCKET_NAME}")
 
@@ -78,6 +78,17 @@ class RuntimeFolder:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return cls(path, lock, private_base)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether it lies where other runs of this user look (`places.shared_base`)."""
+        return self._private_base is None
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep whoever makes, sweeps or links a folder beside this one out for as long. Raises OSError."""
+        with _flocked(self.path.parent / LOCK_NAME, fcntl.LOCK_EX):
+            yield
+
     def remove(self) -> None:
         """Remove the folder and free its lock. A second call does nothing."""
         if self._removed:
@@ -98,30 +109,14 @@ def sweep(base: Path) -> int:
     try:
         with _flocked(base / LOCK_NAME, fcntl.LOCK_EX | fcntl.LOCK_NB):
             with os.scandir(base) as entries:
-                names = [entry.name for entry in entries if entry.name.startswith(_PREFIX)]
-            swept = sum(_sweep_one(base / name) for name in names)
-            _sweep_links(base)
+                names = [entry.name for entry in entries]
+            swept = sum(_sweep_one(base / name) for name in names if name.startswith(_PREFIX))
+            for link in (base / name for name in names if name.startswith(LINK_PREFIX)):
+                if link.is_symlink() and not link.exists():
+                    link.unlink(missing_ok=True)
             return swept
     except BlockingIOError:
         return 0
-
-
-@contextlib.contextmanager
-def base_locked(base: Path) -> Iterator[None]:
-    """Nobody else makes a folder in `base`, sweeps it or puts a link into it meanwhile."""
-    with _flocked(base / LOCK_NAME, fcntl.LOCK_EX):
-        yield
-
-
-def _sweep_links(base: Path) -> None:
-    """Remove links to folders that are gone: a killed holder's, and one that was never put in place."""
-    with os.scandir(base) as entries:
-        links = [Path(entry.path) for entry in entries if entry.is_symlink()]
-    for link in links:
-        is_ours = link.name.startswith(_LINK_PREFIX) or link.name.endswith(_LINK_SUFFIX)
-        with contextlib.suppress(OSError):
-            if is_ours and not link.exists():
-                link.unlink()
 
 
 def _sweep_one(path: Path) -> bool:
@@ -156,7 +151,8 @@ def _usable_base(candidate: Path) -> tuple[Path, bool]:
     """The shared base under `candidate`, or a private one (True) when somebody else sits on its name."""
     if not candidate.is_absolute():
         raise _Refused("not an absolute path")
-    _check_parent(candidate)
+    if (reason := why_unsafe(candidate)) is not None:
+        raise _Refused(reason)
     base = candidate / base_name()
     _check_length(base)
     with contextlib.suppress(FileExistsError):
@@ -190,17 +186,6 @@ def _sweep_private_bases(candidate: Path) -> None:
         with contextlib.suppress(OSError):
             if sweep(base) and not any(path.name.startswith(_PREFIX) for path in base.iterdir()):
                 _remove_tree(base)
-
-
-def _check_parent(candidate: Path) -> None:
-    """Whoever may rename entries of the parent could put another folder in place of ours."""
-    found = candidate.stat()
-    if not stat.S_ISDIR(found.st_mode):
-        raise _Refused("not a folder")
-    if found.st_uid not in (os.geteuid(), 0):
-        raise _Refused("belongs to another user")
-    if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
-        raise _Refused("others may write to it and it is not sticky")
 
 
 def _check_length(base: Path) -> None:

@@ -10,7 +10,8 @@ it is busy. Messages are JSON, one to a line:
     first run   {"order": {...}, "keep": SECONDS | null}                   null: for ever
     later run   {"use": true, "identity": TEXT}   {"keep": SECONDS | null}
     anybody     {"look": true}   {"stop": true}
-    holder      {"state": "ready", "socket", "key", "about"}   {"state": "busy"}   also to another identity
+    holder      {"state": "ready", "socket", "key", "about", "unkept"}   unkept: why it cannot stay, or null
+                {"state": "busy"}   also to another identity
                 {"state": "held", "about", "pid", "in_use", "keep", "left"}   the answer to "look"
                 {"state": "failed", "kind", "message", "hint", "log"}      it did not start
                 {"state": "ended", "message", "hint", "log"}               it died, or was stopped
@@ -32,21 +33,22 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from registry.errors import OperationFailed, SlmctlError
+from registry.errors import SlmctlError
 from runtimes.engines.catalog import engine_named
-from runtimes.folders import RuntimeFolder, base_locked
-from runtimes.kept import LINK_PREFIX, SOCKET_NAME, keep_key
+from runtimes.errors import EngineStartFailed
+from runtimes.folders import RuntimeFolder
+from runtimes.kept import SOCKET_NAME, keep_key
 from runtimes.launch import Launch
 from runtimes.lines import Connection
-from runtimes.places import shared_base
+from runtimes.places import LINK_PREFIX, base_name
 from runtimes.process import Worker
 
 LOG_CHARACTERS = 65536
 _WAITING_USERS = 16
-_TICK_SECONDS = 30.0
-"""So often it looks whether anybody could still find it; epoll also takes no more than 24 days."""
-
 _SEND_SECONDS = 5.0
+_PAUSE_SECONDS = 0.1
+_LOOK_SECONDS = 60.0
+"""How often an unused holder looks whether it can still be found; a selector takes no more than 24 days."""
 
 
 class Holder:
@@ -65,6 +67,7 @@ class Holder:
         self._loader = threading.Thread(target=self._load, name="slmctl-holder-load", daemon=True)
         self._is_ready = False
         self._is_announced = False
+        self._unkept: str | None = None
         self._folder = RuntimeFolder.create([Path(str(each)) for each in _list(order["folders"])])
         self._link = self._folder.path.parent / f"{LINK_PREFIX}{keep_key(str(self._identity))}"
 
@@ -76,6 +79,7 @@ class Holder:
             self._loader.start()
             self._serve(listener)
         finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # all of this is still to be done
             listener.close()
             self._take_link_away()
             with contextlib.suppress(SlmctlError):
@@ -94,9 +98,7 @@ class Holder:
                     if self._user is not None:
                         selector.register(self._user, selectors.EVENT_READ)
                     watched = self._user
-                left = self._left()
-                wait = _TICK_SECONDS if left is None else min(left, _TICK_SECONDS)
-                ready = [key.fileobj for key, _ in selector.select(wait)]
+                ready = [key.fileobj for key, _ in selector.select(self._patience())]
                 if self._woken in ready and not self._look_at_worker():
                     return
                 if watched is not None and watched is self._user and watched in ready:
@@ -106,9 +108,7 @@ class Holder:
                         return
                 if listener in ready and not self._greet(listener):
                     return
-                if (left := self._left()) is not None and left <= 0:
-                    return
-                if self._is_announced and self._user is None and not self._can_be_found():
+                if self._user is None and (self._left() == 0 or not self._is_found()):
                     return
 
     def _load(self) -> None:
@@ -158,6 +158,7 @@ class Holder:
             "socket": str(endpoint.socket),
             "key": endpoint.key,
             "about": self._about,
+            "unkept": self._unkept,
         }
 
     def _hear_user(self) -> bool:
@@ -184,8 +185,9 @@ class Holder:
         """Somebody came: give the worker, an answer, or an end. Whether to go on."""
         try:
             sock, _ = listener.accept()
-        except OSError:
-            return True
+        except OSError:  # no descriptor is left: nobody gets through, and whoever wants to still stands there
+            time.sleep(_PAUSE_SECONDS)
+            return self._user is not None
         visitor = Connection(sock)
         visitor.wait(_SEND_SECONDS)
         try:
@@ -235,6 +237,13 @@ class Holder:
             return None
         return max(0.0, self._idle_since + self._keep - time.monotonic())
 
+    def _patience(self) -> float | None:
+        """Seconds until there is something to do although nothing happens; None while it is in use."""
+        if self._user is not None:
+            return None
+        left = self._left()
+        return _LOOK_SECONDS if left is None else min(left, _LOOK_SECONDS)
+
     def _tell_user(self, message: Mapping[str, object]) -> None:
         if self._user is not None:
             try:
@@ -244,25 +253,23 @@ class Holder:
                 self._part_from_user()
 
     def _put_link(self) -> None:
-        """Be found from now on. Where another holder of the same key was quicker, leave with our user."""
-        with base_locked(self._link.parent):
-            if not self._is_taken():
-                fresh = self._link.with_name(f"{self._folder.path.name}.link")
-                fresh.symlink_to(self._folder.path.name)
-                fresh.replace(self._link)
+        """Be found from now on. Who cannot be, or comes second with the same key, leaves with its user."""
+        if not self._folder.is_shared:
+            self._unkept = f"{self._link.parent.parent / base_name()} belongs to others or is open to them"
+            return
+        try:
+            with self._folder.alone():
+                if not self._is_taken():
+                    self._link.unlink(missing_ok=True)
+                    self._link.symlink_to(self._folder.path.name)
+        except OSError as error:
+            self._unkept = f"{self._link.parent} takes no link ({os.strerror(error.errno or 0)})"
 
-    def _can_be_found(self) -> bool:
-        """Whether a run would find us: the link is ours, and lies where runs look.
-
-        It does not where another holder was quicker, where the folder was taken away (a logout, a cleaner),
-        and where somebody sits on the name of our base folder, so that we got another one.
-        """
-        base = self._link.parent
+    def _is_found(self) -> bool:
+        """Whether the next run would find this holder: whoever clears such folders up may have come by."""
         try:
             return (
-                shared_base(base.parent) == base
-                and str(self._link.readlink()) == self._folder.path.name
-                and (self._folder.path / SOCKET_NAME).exists()
+                str(self._link.readlink()) == self._folder.path.name and (self._link / SOCKET_NAME).exists()
             )
         except OSError:
             return False
@@ -276,7 +283,7 @@ class Holder:
 
     def _take_link_away(self) -> None:
         """Unless another holder has put its own in the meantime."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self._folder.alone():
             if str(self._link.readlink()) == self._folder.path.name:
                 self._link.unlink()
 
@@ -354,8 +361,12 @@ def _failure(error: SlmctlError, log: str) -> dict[str, object]:
 
 
 def _unexpected(error: Exception) -> SlmctlError:
-    what = f"{type(error).__name__}: {error}"
-    return OperationFailed(f"The process that keeps the model loaded failed: {what:.300}.")
+    """What is no error of ours: the system refused something, such as a thread more, or this is a bug."""
+    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    return EngineStartFailed(
+        f"The process that keeps the model loaded failed: {type(error).__name__}: {reason:.200}.",
+        hint="Run it without --keep, or make room where XDG_RUNTIME_DIR or TMPDIR points.",
+    )
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ from runtimes.lines import Connection
 
 _HOME = Path(__file__).parents[1]
 
+_MORE_SECONDS = 30.0
+"""The holder itself gives up a start that takes too long; so much later we take it for stuck."""
+
 # forks once more, so that the holder is nobody's child and leaves no zombie behind
 _PROGRAM = (
     "import os, sys; os.fork() and os._exit(0); sys.path.append(sys.argv[1]); "
@@ -63,13 +66,18 @@ def start_kept(
         except BaseException:
             connection.close()
             raise
+    connection.wait(launch.start_timeout_seconds + _MORE_SECONDS)
     try:
         connection.send({"order": _order(launch, engine, identity, about), "keep": keep_seconds})
         greeting = connection.receive() or {}
         if greeting.get("state") != "ready":
             on_log(str(greeting.get("log") or ""))
             raise _failure(greeting)
+        connection.wait(None)
         return Kept(connection, greeting)
+    except TimeoutError:
+        connection.close()
+        raise EngineStartTimeout("The process that was to keep the model loaded does not answer.") from None
     except OSError:
         connection.close()
         raise EngineStartFailed("The process that was to keep the model loaded is gone.") from None

@@ -19,9 +19,8 @@ from registry.errors import EngineFailed
 from runtimes.client import Endpoint
 from runtimes.errors import EngineDied
 from runtimes.lines import Connection
-from runtimes.places import shared_base
+from runtimes.places import LINK_PREFIX, shared_base
 
-LINK_PREFIX = "k-"
 SOCKET_NAME = "h.sock"
 _GREETING_SECONDS = 5.0
 _STOP_SECONDS = 15.0
@@ -36,13 +35,15 @@ def keep_key(identity: str) -> str:
 class Kept:
     """A worker that a holder keeps, in use by us until `close`; stands where a Worker does.
 
-    `about` is what the run that loaded it left to be known; `ended` is set when the worker is gone.
+    `about` is what the run that loaded it left to be known; `ended` is set when the worker is gone. `unkept`
+    says why it cannot stay when we are gone; None where it can.
     """
 
     def __init__(self, connection: Connection, greeting: Mapping[str, object]) -> None:
         about = greeting.get("about")
         self.endpoint = Endpoint(Path(str(greeting["socket"])), str(greeting["key"]))
         self.about: Mapping[str, object] = about if isinstance(about, dict) else {}
+        self.unkept = _text(greeting.get("unkept"))
         self.ended = threading.Event()
         self._connection = connection
         self._end: Mapping[str, object] = {}

@@ -39,7 +39,7 @@ from runtimes.errors import (
     EngineStopped,
 )
 from runtimes.folders import RuntimeFolder
-from runtimes.launch import Launch, fd_path, worker_argv, worker_environment
+from runtimes.launch import Launch, fd_path, worker_argv
 from runtimes.launcher import launch
 from runtimes.logfile import LogFile
 from runtimes.logtail import LogTail
@@ -51,7 +51,6 @@ __all__ = [
     "Worker",
     "fd_path",
     "worker_argv",
-    "worker_environment",
 ]
 
 # the delay between two looks at /health grows from the first to the last of these

@@ -23,8 +23,8 @@ from registry.errors import SlmctlError
 from registry.store.reader import StoreReader
 from runtimes import protocol
 from runtimes.client import Client
+from runtimes.environment import worker_environment
 from runtimes.kept import Kept, find_kept
-from runtimes.launch import worker_environment
 from runtimes.sampling import Sampling
 from slmctl import __version__
 from slmctl.app.events import EngineLog, Note, OnEvent, ignore

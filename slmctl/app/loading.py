@@ -21,9 +21,10 @@ from registry.store.reader import StoreReader
 from registry.store.store import Store
 from runtimes.engines.base import Engine, LaunchRequest
 from runtimes.engines.catalog import engine_for
+from runtimes.environment import worker_environment
 from runtimes.holding import start_kept
 from runtimes.kept import Kept
-from runtimes.process import Launch, Worker, fd_path, worker_argv, worker_environment
+from runtimes.process import Launch, Worker, fd_path, worker_argv
 from slmctl.app.events import ByteCounter, EngineLog, Note, OnEvent, ReadsFromDisk
 from slmctl.app.load import LoadedFile, LoadRequest, finite, usable_cpus
 from slmctl.app.logs import begin_log, has_log
@@ -79,6 +80,8 @@ def start(
             keep_seconds=finite(request.keep_seconds),
             on_log=lambda text: on_event(EngineLog(text=text)),
         )
+        if kept.unkept is not None:
+            on_event(Note(text=f"The model does not stay loaded: {kept.unkept}."))
         return kept, about
 
 

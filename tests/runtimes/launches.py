@@ -11,7 +11,8 @@ from pathlib import Path
 
 from runtimes.engines.base import LaunchRequest
 from runtimes.engines.llamacpp import LLAMA_CPP
-from runtimes.launch import Launch, fd_path, worker_argv, worker_environment
+from runtimes.environment import worker_environment
+from runtimes.launch import Launch, fd_path, worker_argv
 from runtimes.process import Worker
 
 REPOSITORY = Path(__file__).parents[2]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from runtimes.launch import fd_path, worker_argv, worker_environment
+from runtimes.environment import worker_environment
+from runtimes.launch import fd_path, worker_argv
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """Judge hello: the questions that it never saw, and those that nobody could answer from its corpus.
 
-    python -m tools.hello.evaluate MODEL.gguf [--exam FILE] [--json] [--show wrong|refused|all]
+    python -m tools.hello.evaluate MODEL.gguf [--exam FILE] [--turns 3] [--system TEXT] [--json]
+                                              [--show wrong|refused|all]
 
 An answer is right when it has all key terms of its fact and not all terms of another one (unless the fact's
 own answer has them too); it is a refusal when it begins as one; else it is wrong. Greedy decoding through
 llama.cpp, in a worker as `slmctl run` uses it. `--exam tools/hello/exam.toml` asks questions that somebody
-else wrote in place of the corpus's own.
+else wrote in place of the corpus's own; `--turns` puts so many learnt questions with their answers before
+each.
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import sys
 import tempfile
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +29,8 @@ from runtimes import protocol
 from runtimes.client import Client
 from runtimes.engines.base import LaunchRequest
 from runtimes.engines.llamacpp import LLAMA_CPP
-from runtimes.process import Launch, Worker, fd_path, worker_argv, worker_environment
+from runtimes.environment import worker_environment
+from runtimes.process import Launch, Worker, fd_path, worker_argv
 from runtimes.sampling import Sampling
 from tools.hello.corpus import REFUSAL, Corpus, Fact, load, shared_with_learnt
 
@@ -70,17 +74,28 @@ def exam(corpus: Corpus, path: Path) -> list[Asked]:
     return asked + [(text, None) for text in document["unknown"]]
 
 
-def evaluate(corpus: Corpus, client: Client, asked: Sequence[Asked]) -> Iterator[Judged]:
-    """Ask every question. Raises ValueError when one shares words with a learnt question."""
+def evaluate(
+    corpus: Corpus, client: Client, asked: Sequence[Asked], *, system: str | None = None, turns: int = 0
+) -> Iterator[Judged]:
+    """Ask every question, behind `turns` others.
+
+    Raises ValueError when one shares words with a learnt question.
+    """
     if shared := shared_with_learnt(corpus, [text for text, _ in asked]):
         raise ValueError(f"{len(shared)} held-out questions share words with learnt ones: {shared[0]}")
+    chance = random.Random(1)
+    opening = [{"role": "system", "content": system}] if system is not None else []
     for question, fact in asked:
-        answer = ask(client, question)
+        messages = [*opening]
+        for earlier in chance.sample(corpus.facts, turns):
+            messages.append({"role": "user", "content": chance.choice(earlier.questions)})
+            messages.append({"role": "assistant", "content": earlier.answer})
+        answer = ask(client, question, messages)
         yield Judged(question=question, answer=answer, fact=fact, verdict=judge(corpus, fact, answer))
 
 
-def ask(client: Client, question: str) -> str:
-    request = protocol.chat_request([{"role": "user", "content": question}], GREEDY)
+def ask(client: Client, question: str, before: Sequence[Mapping[str, object]] = ()) -> str:
+    request = protocol.chat_request([*before, {"role": "user", "content": question}], GREEDY)
     return "".join(event.text for event in client.stream(request) if isinstance(event, protocol.TextDelta))
 
 
@@ -123,6 +138,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Judge hello.")
     parser.add_argument("model", type=Path)
     parser.add_argument("--exam", type=Path, metavar="FILE")
+    parser.add_argument("--turns", type=int, default=0, metavar="N")
+    parser.add_argument("--system", metavar="TEXT")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--show", choices=["wrong", "refused", "all"])
     given = parser.parse_args()
@@ -130,7 +147,7 @@ def main() -> int:
     folder = tempfile.TemporaryDirectory(prefix="slm")
     with folder as name, client_for(given.model, Path(name)) as client:
         questions = exam(corpus, given.exam) if given.exam else held_out(corpus)
-        judged = list(evaluate(corpus, client, questions))
+        judged = list(evaluate(corpus, client, questions, system=given.system, turns=given.turns))
     for row in judged:
         expected = "refused" if row.fact is None else "right"
         if given.show == "all" or (given.show == row.verdict != expected):

@@ -51,10 +51,19 @@ class _Run(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         end = args.index("--") if "--" in args else len(args)
+        options = [param for param in self.params if isinstance(param, click.Option) and not param.is_flag]
+        takers = {name for option in options for name in option.opts}  # --system --think=low is a text
         for at, argument in enumerate(args[:end]):
-            if argument.startswith("--think="):
+            if argument.startswith("--think=") and (at == 0 or args[at - 1] not in takers):
                 args[at] = f"--think-value={argument.removeprefix('--think=')}"
         return super().parse_args(ctx, args)
+
+
+class _ThinkValue(click.Option):
+    """Errors name what was typed."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        return "'--think'"
 
 
 @make_command(
@@ -89,7 +98,7 @@ class _Run(click.Command):
     default=None,
     help="Ask a model that can for its reasoning first (also --think=low, medium, high), or for none of it.",
 )
-@click.option("--think-value", hidden=True)
+@click.option("--think-value", cls=_ThinkValue, type=click.Choice(list(_THINK)), hidden=True)
 @click.option(
     "--hide-thinking",
     "--hidethinking",
@@ -143,7 +152,7 @@ def command(
     parameters = _parameters(named, options)
     schema = schema_of(format_) if format_ is not None else None
     keep_seconds = parse_duration(keep, what="--keep") if keep is not None else None
-    thinking = think if think_value is None else _thinking(think_value)
+    thinking = think if think_value is None else _THINK[think_value]
     package = find_package(context.reader, ref, context.output.on_event)  # before anybody waits for stdin
     if not prompt and sys.stdin.isatty() and sys.stdout.isatty() and not context.output.as_json:
         from slmctl.app.chat import Chat, ChatSettings  # a pipe has no use for these
@@ -268,12 +277,6 @@ class _Answer:
             "prompt_seconds": finished.prompt_seconds,
             "generation_seconds": finished.generation_seconds,
         }
-
-
-def _thinking(value: str) -> Think:
-    if value not in _THINK:
-        raise UsageError(f"--think takes {', '.join(_THINK)}, not {value!r:.60}.", hint="Or no value at all.")
-    return _THINK[value]
 
 
 def _check_text(text: str) -> None:

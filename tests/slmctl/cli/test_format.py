@@ -82,7 +82,11 @@ def test_json_mode_gives_an_object_or_says_that_it_is_cut(both: Program, name: s
         ("nofile.json", "is no file to read"),
         ("[" * 100_000, "is no file to read"),
         ('{"a":' * 20_000, "nested too deeply"),
+        (f'{{"const": {"[" * 900}{"]" * 900}}}', "nested too deeply"),
+        ('{"const": NaN}', "is not valid JSON: NaN is no number"),
+        ('{"minimum": 1e999}', "is not valid JSON: the number 1e999 is too large"),
         ("", "is no file to read"),
+        ('{"pattern": "a{99999999999}"}', "has a pattern that is too large"),
     ],
 )
 def test_a_bad_schema_is_refused_before_anything_is_loaded(both: Program, given: str, said: str) -> None:
@@ -98,6 +102,12 @@ def test_schemas(tmp_path: Path) -> None:
     file.write_text("[1]")
     with pytest.raises(UsageError, match="no JSON object"):
         schema_of(str(file))
+    file.write_bytes(b'\xef\xbb\xbf{"enum": ["a"]}')
+    assert schema_of(str(file)) == {"enum": ["a"]}
+    file.write_bytes(b'{"enum": ["\xff"]}')
+    with pytest.raises(UsageError, match="not UTF-8"):
+        schema_of(str(file))
+    assert schema_of('{"pattern": "[[a]"}') == {"pattern": "[[a]"}  # without Python's own warning about it
 
 
 @pytest.mark.parametrize(
@@ -110,6 +120,10 @@ def test_schemas(tmp_path: Path) -> None:
         ('{"size": "huge", "bits": true}', SCHEMA, "does not fit the schema"),
         ("[1]", ANY_OBJECT, "does not fit the schema"),
         ("1", {"$ref": "http://127.0.0.1:9/x.json"}, "which it does not contain"),
+        ('{"size": NaN}', ANY_OBJECT, "The answer is not complete JSON."),
+        ("1", {"$ref": "#"}, "refers to itself without end"),
+        ("1", {"$ref": "#/minLength", "minLength": 3}, "cannot be held against the schema"),
+        ("1e999", {"multipleOf": 0.5}, "cannot be held against the schema"),
     ],
 )
 def test_misfits(answer: str, schema: dict[str, object], said: str | None) -> None:

@@ -14,6 +14,10 @@ import pytest
 from safetensors import safe_open
 
 import slmctl as package
+from registry.errors import BadContent
+from registry.names import parse_name
+from registry.store.store import Store
+from slmctl.app import shipped
 from slmctl.app.shipped import FOLDER
 from tests.slmctl.cli.program import REPOSITORY, Program
 from tools.hello.corpus import REFUSAL, load
@@ -69,6 +73,21 @@ def test_other_tags_and_pins_are_not_ours(slmctl: Program) -> None:
     for name in ("hello:big", "library/hello", f"hello@sha256:{'0' * 64}"):
         assert slmctl("show", name).code == 3
     assert slmctl("list", "--json").json["models"] == []
+
+
+def test_a_damaged_installation_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user wrote neither the Modelfile nor the GGUF file, and cannot correct them."""
+    store = Store(tmp_path / "store")
+    folder = tmp_path / "hello"
+    monkeypatch.setattr(shipped, "SHIPPED", {"hello:latest": folder / "Modelfile"})
+    folder.mkdir()
+    (folder / "x.gguf").write_bytes(b"")
+    for modelfile in (None, b"\xff\x8c", b"FROM ./x.gguf", b"FROM ./y.gguf"):
+        if modelfile is not None:
+            (folder / "Modelfile").write_bytes(modelfile)
+        with pytest.raises(BadContent, match="which came with slmctl, are damaged or gone") as caught:
+            shipped.package_shipped(store, parse_name("hello"))
+        assert "Install slmctl again" in (caught.value.hint or "")
 
 
 def test_commands_at_once_package_it_once(slmctl: Program) -> None:

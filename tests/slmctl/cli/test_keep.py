@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import struct
 import subprocess
@@ -109,6 +110,13 @@ def test_each_use_begins_the_time_anew_and_may_change_it(tiny: Program) -> None:
     until(lambda: left(tiny) == [] or None)
 
 
+def test_a_time_longer_than_a_selector_waits(tiny: Program) -> None:
+    assert tiny(*ASK, "--keep", "1000h", PROMPT).code == 0
+    before = worker(tiny)
+    assert tiny(*ASK, PROMPT).code == 0
+    assert worker(tiny) == before
+
+
 def test_stop_unloads_by_name_and_is_done_when_it_returns(tiny: Program) -> None:
     assert tiny("cp", "tiny", "other").code == 0
     tiny(*ASK, "--keep", "5m", PROMPT)
@@ -118,6 +126,39 @@ def test_stop_unloads_by_name_and_is_done_when_it_returns(tiny: Program) -> None
     assert tiny("stop", "tiny", "--json").json["stopped"] == ["tiny:latest"]
     assert wait_until_gone(process, 0.1)
     assert left(tiny) == []
+
+
+def test_a_long_time_is_a_long_time(tiny: Program) -> None:
+    """A selector takes no more than 24 days."""
+    assert tiny(*ASK, "--keep", "1000h", PROMPT).code == 0
+    before = worker(tiny)
+    assert tiny(*ASK, PROMPT).code == 0
+    assert worker(tiny) == before
+    assert kept(tiny)[0]["seconds_left"] > 3_500_000
+    assert tiny("stop", "TINY").code == 0
+
+
+def test_verify_loads_anew_whatever_is_kept(tiny: Program) -> None:
+    tiny(*ASK, "--keep", "5m", PROMPT)
+    before = worker(tiny)
+    assert tiny(*ASK, "--verify", PROMPT).code == 0
+    assert worker(tiny) == before
+    assert tiny(*ASK, "--verify", "--keep", "5m", PROMPT).code == 0
+    assert wait_until_gone(before, 20)
+    assert worker(tiny) != before
+
+
+def test_a_conversation_keeps_one_model_at_a_time(tiny: Program) -> None:
+    with Terminal(tiny, "tiny", "--keep", "5m", "--max-tokens", "3") as terminal:
+        terminal.ask("hello")
+        before = worker(tiny)
+        terminal.ask("/set parameter num_ctx 256")
+        assert terminal.ask("hello")
+        assert wait_until_gone(before, 20)
+        assert kept(tiny)[0]["context_length"] == 256
+        terminal.keys(CTRL_D)
+        terminal.child.wait()
+    assert kept(tiny)[0]["context_length"] == 256
 
 
 def test_a_worker_in_use_is_not_waited_for(tiny: Program) -> None:
@@ -154,7 +195,7 @@ def test_killed_holders_take_their_worker_along(tiny: Program, number: int) -> N
     assert wait_until_gone(process, 20)
     until(lambda: kept(tiny) == [] or None)
     assert tiny(*ASK, PROMPT).code == 0  # and sweeps what a SIGKILL left
-    assert [path for path in left(tiny) if path.is_dir() and not path.is_symlink()] == []
+    assert left(tiny) == []
     assert tiny(*ASK, "--keep", "5m", PROMPT).code == 0
     assert worker(tiny) != process
 
@@ -170,6 +211,49 @@ def test_a_killed_run_leaves_the_worker_for_the_next(tiny: Program) -> None:
     outcome = tiny("run", "tiny", "--raw", "--ctx", "100000", "--max-tokens", "3", "the")
     assert outcome.code == 0
     assert worker(tiny) == before
+
+
+def test_who_cannot_be_found_any_more_leaves_with_its_user(tiny: Program) -> None:
+    """Somebody cleared the folder up, for example at the end of a login."""
+    process = tiny.start(*ENDLESS, "--keep", "-1", "the")
+    assert process.stdout is not None
+    assert process.stdout.read(20)
+    before = worker(tiny)
+    (link,) = [path for path in left(tiny) if path.is_symlink()]
+    link.unlink()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert wait_until_gone(before, 20)
+    until(lambda: left(tiny) == [] or None)
+
+
+@pytest.mark.parametrize("mode", ["open to others", "without a link"])
+def test_where_nobody_would_find_it_nothing_stays(tiny: Program, mode: str) -> None:
+    base = Path(tiny.environment["XDG_RUNTIME_DIR"]) / f"slmctl-{os.geteuid()}"
+    if mode == "open to others":
+        base.mkdir(mode=0o755)
+    else:  # a folder with something in it cannot be replaced by a link
+        tiny(*ASK, "--keep", "5m", PROMPT)
+        (link,) = [path for path in left(tiny) if path.is_symlink()]
+        tiny("stop", "--all")
+        (link / "in").mkdir(parents=True)
+    outcome = tiny(*ASK, "--keep", "-1", PROMPT)
+    assert outcome.code == 0
+    assert "The model does not stay loaded: " in outcome.err
+    assert kept(tiny) == []
+    runtime = Path(tiny.environment["XDG_RUNTIME_DIR"])
+    until(lambda: list(runtime.glob("slmctl-*/w-*")) == [] or None)
+
+
+def test_who_has_no_descriptor_left_for_a_visitor_leaves(tiny: Program) -> None:
+    """Nobody could reach it, and to wait for who stands at the door would take a whole CPU."""
+    tiny(*ASK, "--keep", "-1", PROMPT)
+    before = worker(tiny)
+    _, hard = resource.prlimit(parent(before), resource.RLIMIT_NOFILE)
+    resource.prlimit(parent(before), resource.RLIMIT_NOFILE, (3, hard))
+    assert tiny(*ASK, PROMPT).code == 0
+    assert wait_until_gone(before, 20)
+    until(lambda: left(tiny) == [] or None)
 
 
 def test_a_worker_that_dies_while_it_is_kept_is_replaced(tiny: Program) -> None:
@@ -193,18 +277,23 @@ def test_the_death_of_a_kept_worker_is_told_in_a_sentence(tiny: Program) -> None
     assert hint.strip()
 
 
+@pytest.mark.parametrize("kind", ["aborts", "unknown"])
 def test_a_model_that_does_not_load_says_the_same_as_without(
-    slmctl: Program, tiny_model: Path, tmp_path: Path
+    slmctl: Program, tiny_model: Path, tmp_path: Path, kind: str
 ) -> None:
     data = tiny_model.read_bytes()
-    key = b"llama.block_count" + struct.pack("<I", 4)
-    at = data.index(key) + len(key)
     bad = tmp_path / "bad.gguf"
-    bad.write_bytes(data[:at] + b"\xff\xff\xff\xff" + data[at + 4 :])  # llama.cpp aborts on it
+    if kind == "aborts":
+        key = b"llama.block_count" + struct.pack("<I", 4)
+        at = data.index(key) + len(key)
+        bad.write_bytes(data[:at] + b"\xff\xff\xff\xff" + data[at + 4 :])
+    else:
+        bad.write_bytes(data.replace(b"llama", b"zlama"))
     assert slmctl("create", "bad", "--from", str(bad)).code == 0
     without = slmctl("run", "bad", "hello")
     held = slmctl("run", "bad", "--keep", "5m", "hello")
     assert (held.code, held.out, held.err) == (without.code, without.out, without.err)
+    assert held.code == (1 if kind == "aborts" else 4)
     assert kept(slmctl) == []
     until(lambda: left(slmctl) == [] or None)
 
@@ -245,7 +334,18 @@ def test_what_stands_in_the_way_is_no_holder(tiny: Program) -> None:
         link.symlink_to(target)
         assert tiny(*ASK, PROMPT).code == 0
         assert kept(tiny) == []
-        link.unlink(missing_ok=True)  # a run may have swept it
+        link.unlink(missing_ok=True)  # a run sweeps those that lead nowhere
+
+
+def test_a_folder_that_others_may_replace_is_not_looked_into(tiny: Program) -> None:
+    tiny(*ASK, "--keep", "5m", PROMPT)
+    runtime = Path(tiny.environment["XDG_RUNTIME_DIR"])
+    assert len(kept(tiny)) == 1
+    runtime.chmod(0o777)
+    assert kept(tiny) == []
+    runtime.chmod(0o1777)
+    assert len(kept(tiny)) == 1
+    runtime.chmod(0o700)
 
 
 @pytest.mark.parametrize("time", ["5 minutes", "", "x"])

@@ -321,6 +321,8 @@ def test_thinking_can_be_asked_for(chat: Program) -> None:
     ask = ("run", "chat", "--json", *SHORT, "hello")
     thinking = chat(*ask, "--think").json["prompt_tokens"]
     assert chat(*ask, "--no-think").json["prompt_tokens"] > thinking
+    assert "for '--think': 'much'" in chat(*ask, "--think=much").json["error"]["message"]
+    assert chat(*ask, "--system", "--think=much").code == 0  # that is a text
     with Terminal(chat, "chat", *SHORT, "--verbose", "--think") as terminal:
         assert prompt_tokens(terminal.ask("hello")) == thinking
         terminal.leave()
