@@ -23,7 +23,7 @@ from typing import IO
 
 from modelfiles.template.errors import TemplateError
 from registry.errors import OperationFailed
-from runtimes.launch import worker_environment
+from runtimes.environment import worker_environment
 
 _HOME = Path(__file__).parents[2]
 _PROGRAM = "import sys; sys.path.append(sys.argv[1]); from slmctl.app.render_child import main; main()"
