@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo check lint types imports test format clean
+.PHONY: demo check lint types imports test compat format clean
 
 demo: $(VENV)/.demo
 	@tools/demo.sh $(BIN)
@@ -27,12 +27,16 @@ imports: $(VENV)/.check
 test: $(VENV)/.check
 	$(BIN)/pytest -q -n auto --dist loadgroup
 
+# against other programs; in an environment of its own, so that the types of those do not reach ours
+compat: $(VENV)-compat/.done
+	$(VENV)-compat/bin/pytest -q tests/compat
+
 format: $(VENV)/.check
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) $(VENV)-compat build dist
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "slmctl needs Python 3.11 or later")'
@@ -46,3 +50,8 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.check: pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --editable '.[dev]'
 	touch $@ $(VENV)/.demo
+
+$(VENV)-compat/.done: pyproject.toml
+	test -x $(VENV)-compat/bin/python || $(PYTHON) -m venv $(VENV)-compat
+	$(VENV)-compat/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[dev,compat]'
+	touch $@

@@ -1,0 +1,1 @@
+"""Prompt templates: text and a conversation in, the prompt's text out."""
