@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modelfiles.errors import ModelfileError, Problem
@@ -41,6 +42,24 @@ KEYWORDS = (
     "PARSER",
     "DRAFT",
 )
+
+MODCTL_KEYWORDS = frozenset(
+    [
+        "CONFIG",
+        "MODEL",
+        "CODE",
+        "DATASET",
+        "DOC",
+        "NAME",
+        "ARCH",
+        "FAMILY",
+        "FORMAT",
+        "PARAMSIZE",
+        "PRECISION",
+        "QUANTIZATION",
+    ]
+)
+"""The instructions of modctl's file of the same name (CNCF ModelPack), none of which is one here."""
 
 _ALL_KEYWORDS = f"Instructions are {', '.join(KEYWORDS)}."
 
@@ -135,7 +154,30 @@ def scan(text: str | bytes, *, filename: str = "Modelfile") -> tuple[Modelfile, 
         nodes=tuple(scanner.nodes),
         warnings=(*warnings, *scanner.warnings),
     )
-    return modelfile, tuple(scanner.problems)
+    return modelfile, (_of_modctl(modelfile, scanner.problems) or tuple(scanner.problems))
+
+
+def _of_modctl(modelfile: Modelfile, problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """One problem for a file in modctl's grammar, in place of one for each of its lines; else none."""
+    unknown = [problem for problem in problems if problem.rule == "unknown-instruction"]
+    words = {modelfile.text[slice(*problem.span)].upper() for problem in unknown}
+    if (
+        not words
+        or not words <= MODCTL_KEYWORDS
+        or any(each.keyword == "FROM" for each in modelfile.instructions)
+    ):
+        return ()
+    first = unknown[0]
+    return (
+        Problem(
+            rule="modctl",
+            message="This is a Modelfile of modctl, whose grammar is another one.",
+            line=first.line,
+            column=first.column,
+            span=first.span,
+            hint="Write FROM and the model's file, or build it with modctl and pull what that made.",
+        ),
+    )
 
 
 def _decode(source: str | bytes) -> tuple[str, tuple[Problem, ...]]:

@@ -413,3 +413,15 @@ def test_time_is_linear(line: str) -> None:
 
     small, large = _seconds(text(100_000)), _seconds(text(1_000_000))
     assert large < 40 * small + 0.05  # ten times the text; quadratic would be a hundred times
+
+
+def test_modctls_grammar_is_named_once() -> None:
+    text = "# model\nNAME gemma\nARCH transformer\nCONFIG config.json\nMODEL *.safetensors\n"
+    with pytest.raises(ModelfileError) as caught:
+        parse(text)
+    (problem,) = caught.value.problems
+    assert (problem.rule, problem.line, problem.column) == ("modctl", 2, 1)
+    assert "modctl" in str(caught.value)
+    with pytest.raises(ModelfileError) as caught:  # a slip in a file of ours stays one
+        parse("FROM x\nNAME gemma\n")
+    assert [problem.rule for problem in caught.value.problems] == ["unknown-instruction"]
