@@ -1,0 +1,1 @@
+"""Chat templates: what a model sees of a conversation."""
