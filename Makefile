@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo check lint types imports test format clean
+.PHONY: demo check lint types imports test compat format clean
 
 demo: $(VENV)/.demo
 	@tools/demo.sh $(BIN)
@@ -26,6 +26,10 @@ imports: $(VENV)/.check
 
 test: $(VENV)/.check
 	$(BIN)/pytest -q -n auto --dist loadgroup
+
+# thousands of templates against Go's own text/template; needs Debian's golang-go, or another Go from 1.18 on
+compat: $(VENV)/.check
+	$(BIN)/pytest -q -m compat
 
 format: $(VENV)/.check
 	$(BIN)/ruff check --fix .

@@ -89,11 +89,12 @@ func (t typeNames) String() string {
 }
 
 type property struct {
-	AnyOf       []property `json:"anyOf,omitempty"`
-	Type        typeNames  `json:"type,omitempty"`
-	Items       any        `json:"items,omitempty"`
-	Description string     `json:"description,omitempty"`
-	Enum        []any      `json:"enum,omitempty"`
+	AnyOf       []property  `json:"anyOf,omitempty"`
+	Type        typeNames   `json:"type,omitempty"`
+	Items       any         `json:"items,omitempty"`
+	Description string      `json:"description,omitempty"`
+	Enum        []any       `json:"enum,omitempty"`
+	Properties  *properties `json:"properties,omitempty"`
 }
 
 var scriptTypes = map[string]string{
@@ -180,6 +181,10 @@ func decode(value any) any {
 		if list, ok := value["$tools"]; ok {
 			var found tools
 			remarshal(list, &found)
+			for i := range found {
+				required := &found[i].Function.Parameters.Required
+				*required = (*required)[:len(*required):len(*required)]
+			}
 			return found
 		}
 		for key, element := range value {

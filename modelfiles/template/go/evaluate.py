@@ -154,6 +154,8 @@ class _Run:
         leaving = None
         if not elements and node.otherwise is not None:
             leaving = self._body(node.otherwise, dot)
+            if leaving is _Leaving.BREAK:
+                leaving = None  # it ends this range, though none of its rounds; continue goes on outside
         for key, element in elements:
             self._set_range_variables(node.pipe, key, element)
             end = self._body(node.body, element)

@@ -1,4 +1,4 @@
-"""The functions of text/template, and those that Ollama adds for every template.
+"""The functions of text/template.
 
 Each takes its arguments, already evaluated, and gives a value. `and` and `or` stop at the first argument
 that decides, so the evaluator does them itself; the table has their arity only.
@@ -14,7 +14,6 @@ from types import MappingProxyType
 
 from modelfiles.template.errors import Fault
 from modelfiles.template.go import printer, values
-from modelfiles.template.go.json_text import json_text
 from modelfiles.template.go.meter import Meter
 from modelfiles.template.go.printf import sprintf
 from modelfiles.template.go.quote import is_printable
@@ -26,12 +25,12 @@ Arguments = Sequence[Value]
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """`most` is None where any number may follow. The first `strings` arguments must be strings."""
+    """`most` is None for any number. The first `strings` arguments must be strings; None stands for all."""
 
     call: Callable[[Arguments, Meter], Value]
     least: int
     most: int | None
-    strings: int = 0
+    strings: int | None = 0
 
 
 def _length(arguments: Arguments, meter: Meter) -> Value:
@@ -215,10 +214,6 @@ def printable(value: Value) -> Value:
     return value
 
 
-def _json(arguments: Arguments, meter: Meter) -> Value:
-    return _written(json_text(arguments[0]), meter)
-
-
 def _written(text: str, meter: Meter) -> str:
     meter.write(len(text))
     return join([text])
@@ -246,7 +241,6 @@ BUILTINS: Mapping[str, Function] = MappingProxyType(
         "html": Function(_html, 0, None),
         "index": Function(_index, 1, None),
         "js": Function(_js, 0, None),
-        "json": Function(_json, 1, 1),
         "le": Function(_at_most, 2, 2),
         "len": Function(_length, 1, 1),
         "lt": Function(_less, 2, 2),

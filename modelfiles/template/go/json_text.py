@@ -12,12 +12,11 @@ import re
 from modelfiles.template.errors import Fault
 from modelfiles.template.go import values
 from modelfiles.template.go.floats import shortest
-from modelfiles.template.go.strings import clean
 from modelfiles.template.go.values import MISSING, Kind, Record, Slice, Value
 
 MAX_DEPTH = 100  # of values inside each other
 
-_SPECIAL = re.compile('["\\\\<>&\u2028\u2029\x00-\x1f]')
+_SPECIAL = re.compile('["\\\\<>&\u2028\u2029\x00-\x1f\ud800-\udfff]')
 _SHORT = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -109,11 +108,13 @@ def _is_empty(value: Value) -> bool:
 
 
 def _string(text: str) -> str:
-    return f'"{_SPECIAL.sub(_escape, clean(text))}"'
+    return f'"{_SPECIAL.sub(_escape, text)}"'
 
 
 def _escape(match: re.Match[str]) -> str:
     character = match.group()
+    if character >= "\ud800":
+        return "\\ufffd"  # a byte that is not UTF-8
     return _SHORT.get(character) or f"\\u{ord(character):04x}"
 
 
