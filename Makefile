@@ -27,9 +27,11 @@ imports: $(VENV)/.check
 test: $(VENV)/.check
 	$(BIN)/pytest -q -n auto --dist loadgroup
 
-# against other programs; in an environment of its own, so that the types of those do not reach ours
-compat: $(VENV)-compat/.done
+# against other programs: Transformers, in an environment of its own so that its types do not reach ours, and
+# thousands of templates against Go's own text/template (Debian's golang-go, or another Go from 1.18 on)
+compat: $(VENV)-compat/.done $(VENV)/.check
 	$(VENV)-compat/bin/pytest -q tests/compat
+	$(BIN)/pytest -q -m compat
 
 format: $(VENV)/.check
 	$(BIN)/ruff check --fix .

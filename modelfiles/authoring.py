@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from modelfiles.errors import ModelfileError, Problem
 from modelfiles.spec import DEPRECATED, PARAMETERS, Message, ModelSpec, ParameterValue, parse_parameter
 from modelfiles.syntax import KEYWORDS, MAX_PROBLEMS, Instruction, Modelfile, scan
+from modelfiles.template.errors import TemplateError
+from modelfiles.template.ollama import parse_template
 from modelfiles.words import nearest, printable
 from registry.errors import UsageError
 
-_UNDERSTOOD = ("FROM", "PARAMETER", "SYSTEM", "MESSAGE", "LICENSE")
+_UNDERSTOOD = ("FROM", "PARAMETER", "TEMPLATE", "SYSTEM", "MESSAGE", "LICENSE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,7 @@ def check(modelfile: Modelfile) -> tuple[Authored, list[Problem]]:
         spec=ModelSpec(
             parameters=reader.parameters,
             system=reader.system,
+            template=reader.template,
             messages=tuple(reader.messages),
             licenses=tuple(reader.licenses),
         ),
@@ -65,6 +68,7 @@ class _Reader:
     def __init__(self) -> None:
         self.sources: list[str] = []
         self.system: str | None = None
+        self.template: str | None = None
         self.messages: list[Message] = []
         self.licenses: list[str] = []
         self.problems: list[Problem] = []
@@ -84,6 +88,8 @@ class _Reader:
                 self.system = instruction.value
             case "PARAMETER":
                 self._read_parameter(instruction)
+            case "TEMPLATE":
+                self._read_template(instruction)
             case "LICENSE":
                 if instruction.value not in self.licenses:
                     self.licenses.append(instruction.value)
@@ -96,6 +102,23 @@ class _Reader:
                 self.problems.append(
                     _about_keyword(instruction, rule="unsupported", message=message, hint=hint)
                 )
+
+    def _read_template(self, instruction: Instruction) -> None:
+        try:
+            parse_template(instruction.value)
+        except TemplateError as error:
+            self.problems.append(
+                Problem(
+                    rule="template",
+                    message=error.message,
+                    line=instruction.line,
+                    column=instruction.value_column,
+                    span=instruction.value_span,
+                    hint=error.hint or "TEMPLATE is a template of Go's text/template, as Ollama reads it.",
+                )
+            )
+            return
+        self.template = instruction.value
 
     def _read_parameter(self, instruction: Instruction) -> None:
         name, text = instruction.name or "", instruction.value

@@ -19,3 +19,19 @@ class TemplateError(UsageError):
         super().__init__(message, hint=hint)
         self.line = line
         self.column = column
+
+
+class PlacedError(TemplateError):
+    """One whose place is known: offset `at` in `source`; `reason` is the message without it."""
+
+    def __init__(self, reason: str, *, source: str, at: int, hint: str | None = None) -> None:
+        self.reason = reason
+        line = source.count("\n", 0, at) + 1
+        column = at - source.rfind("\n", 0, at)
+        super().__init__(
+            f"The template's line {line}, column {column}: {reason}.", hint=hint, line=line, column=column
+        )
+
+
+class Fault(Exception):
+    """What a function says when it cannot go on; the evaluator adds the place and raises PlacedError."""

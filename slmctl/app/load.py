@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from modelfiles.spec import Message, ModelSpec, ParameterValue
@@ -116,12 +117,14 @@ class LoadedModel:
         *,
         chat_template: str | None,
         has_chat_template: bool,
+        environment: Mapping[str, str],
         on_event: OnEvent,
     ) -> None:
         self.about = about
-        self.chat_template = chat_template
+        self.chat_template = spec.template if spec.template is not None else chat_template
         self.spec = spec
-        self.has_chat_template = has_chat_template
+        self.has_chat_template = has_chat_template or spec.template is not None
+        self._environment = environment
         self._worker = worker
         self._on_event = on_event
 
@@ -149,6 +152,9 @@ class LoadedModel:
         model that can for its reasoning, or asks it to leave that out; `schema` (JSON Schema) makes the
         answer a JSON text that fits it.
         """
+        if self.spec.template is not None:  # the author's, and Go's: the engine reads Jinja only
+            text = self._rendered(self.spec.template, messages, think)
+            return self.complete(text, parameters, schema=schema)
         if self.has_chat_template:
             sampling = self._sampling(parameters)
             return self._stream(protocol.chat_request(messages, sampling, think=think, json_schema=schema))
@@ -164,6 +170,18 @@ class LoadedModel:
         """Continue `text` as it is, behind the token that begins a text."""
         sampling = self._sampling(parameters)
         return self._stream(protocol.completion_request(text, sampling, json_schema=schema))
+
+    def _rendered(self, template: str, messages: Messages, think: protocol.Think | None) -> str:
+        from slmctl.app.prompt import render_outside  # few models have one
+
+        return render_outside(
+            template,
+            messages,
+            syntax="go",
+            now=datetime.now().astimezone(),
+            variables={"think": think},
+            environment=self._environment,
+        )
 
     def _sampling(self, parameters: Mapping[str, ParameterValue]) -> Sampling:
         return sampling_of({**self.spec.parameters, **parameters}, self.about.context_length)
@@ -231,6 +249,7 @@ def load(
             worker,
             chat_template=about.chat_template,
             has_chat_template=about.has_chat_template,
+            environment=settings.environment,
             on_event=on_event,
         )
 

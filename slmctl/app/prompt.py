@@ -72,6 +72,8 @@ def render_outside(
 ) -> str:
     """`modelfiles.template.jinja.render` in a child process; `variables` are the further ones.
 
+    With `syntax` "go" it is `modelfiles.template.ollama.render`; its variables are prompt, suffix, think.
+
     `environment` is slmctl's own, of which the child gets what workers get. Blocking, thread-safe, and leaves
     no process behind, also when it is interrupted.
 
@@ -109,7 +111,7 @@ def render_outside(
     return _text(said, status, limits)
 
 
-SYNTAXES = frozenset({"jinja"})
+SYNTAXES = frozenset({"go", "jinja"})
 
 
 def _encoded(document: Mapping[str, object]) -> bytes:

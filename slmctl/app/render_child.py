@@ -2,7 +2,7 @@
 
 `slmctl.app.prompt` starts it and reads what it says. Standard input is the document, to its end:
 
-    {"syntax": "jinja", "template", "messages", "tools", "documents", "add_generation_prompt",
+    {"syntax": "jinja" or "go", "template", "messages", "tools", "documents", "add_generation_prompt",
      "now" (ISO 8601), "bos_token", "eos_token", "variables": {...},
      "limits": {"output_bytes", "memory_bytes", "computing_seconds"}}
 
@@ -27,8 +27,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from modelfiles.template import jinja
+from modelfiles.template import jinja, ollama
 from modelfiles.template.errors import TemplateError
+from modelfiles.template.records import Message, ToolCall
+from registry.errors import UsageError
 
 Limits = Mapping[str, Any]
 
@@ -62,6 +64,8 @@ def _answer(render: Callable[[Mapping[str, Any]], Iterator[str]], document: Mapp
             kept.append(piece)
     except TemplateError as error:
         return _refusal(error)
+    except UsageError as error:  # of the conversation, not of the template
+        return _refusal(TemplateError(error.message, hint=error.hint))
     return {"text": "".join(kept)}
 
 
@@ -106,7 +110,44 @@ def _jinja(document: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-_RENDERERS: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {"jinja": _jinja}
+def _go(document: Mapping[str, Any]) -> Iterator[str]:
+    variables = document["variables"]
+    chat = ollama.Chat(
+        messages=[_message(message) for message in document["messages"]],
+        tools=document["tools"],
+        prompt=variables.get("prompt", ""),
+        suffix=variables.get("suffix", ""),
+        think=variables.get("think"),
+    )
+    today = datetime.fromisoformat(document["now"]).date()
+    yield ollama.render(ollama.parse_template(document["template"]), chat, today=today)
+
+
+def _message(message: Mapping[str, Any]) -> Message:
+    """Ollama's message from OpenAI's, whose arguments of tool calls may be JSON text."""
+    calls = []
+    for index, call in enumerate(message.get("tool_calls") or ()):
+        function = call.get("function") or {}
+        arguments = function.get("arguments") or {}
+        if isinstance(arguments, str):
+            try:
+                arguments = json.loads(arguments)
+            except (ValueError, RecursionError):
+                raise TemplateError("The arguments of a tool call are no JSON.") from None
+        name = str(function.get("name") or "")
+        calls.append(ToolCall(name=name, arguments=arguments, id=str(call.get("id") or ""), index=index))
+    thought = message.get("thinking") or message.get("reasoning_content") or ""
+    return Message(
+        role=str(message.get("role") or ""),
+        content=str(message.get("content") or ""),
+        thinking=str(thought),
+        tool_calls=tuple(calls),
+        tool_name=str(message.get("tool_name") or message.get("name") or ""),
+        tool_call_id=str(message.get("tool_call_id") or ""),
+    )
+
+
+_RENDERERS: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {"go": _go, "jinja": _jinja}
 
 
 def _warm_up() -> None:
@@ -117,6 +158,8 @@ def _warm_up() -> None:
     jinja.render(r"{{ 'é\n' | tojson }}{{ strftime_now('%d %B') }}", [], now=_ANY_TIME)
     with contextlib.suppress(TemplateError):
         jinja.render("{{ 1 % 0 }}", [], now=_ANY_TIME)
+    chat = ollama.Chat(messages=[Message(role="user", content="é")])
+    ollama.render(ollama.parse_template('{{ printf "%q" .Prompt }}{{ currentDate }}'), chat, today=_ANY_TIME)
 
 
 def _restrict(limits: Limits) -> None:

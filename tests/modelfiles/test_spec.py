@@ -165,7 +165,7 @@ def test_an_empty_stop_is_dropped_with_a_warning() -> None:
 
 
 @pytest.mark.parametrize(
-    "keyword", sorted(set(KEYWORDS) - {"FROM", "PARAMETER", "SYSTEM", "MESSAGE", "LICENSE"})
+    "keyword", sorted(set(KEYWORDS) - {"FROM", "PARAMETER", "SYSTEM", "TEMPLATE", "MESSAGE", "LICENSE"})
 )
 def test_instructions_without_an_effect_yet_are_errors(keyword: str) -> None:
     with pytest.raises(ModelfileError, match=f"{keyword} is not supported yet") as caught:
@@ -179,7 +179,7 @@ def test_problems_of_syntax_and_meaning_come_at_once_in_order() -> None:
 PARAMETER temprature 1
 PARAMETER num_ctx many
 SYSTM x
-TEMPLATE {{ .Prompt }}
+ADAPTER lora.gguf
 PARAMETER system y
 """
     with pytest.raises(ModelfileError) as caught:

@@ -26,6 +26,7 @@ from slmctl.cli.describe import describe, runtime_of
 )
 @click.option("--modelfile", "view", flag_value="modelfile", help="A Modelfile that makes the same model.")
 @click.option("--parameters", "view", flag_value="parameters", help="The parameters alone.")
+@click.option("--template", "view", flag_value="template", help="The author's template alone.")
 @click.option("--system", "view", flag_value="system", help="The system message alone.")
 @click.option("--license", "view", flag_value="license", help="The licences alone.")
 def command(context: Context, name: str, variant: str | None, view: str | None) -> None:
@@ -48,6 +49,7 @@ def _parameters(_: Package, variant: Variant) -> str:
 _VIEWS: Mapping[str, Callable[[Package, Variant], str]] = {
     "modelfile": _modelfile,
     "parameters": _parameters,
+    "template": lambda _, variant: variant.spec.template or "",
     "system": lambda _, variant: variant.spec.system or "",
     "license": lambda _, variant: "\n\n".join((*variant.licenses, *variant.spec.licenses)),
 }

@@ -1,0 +1,1 @@
+"""Templates, held against Go."""

@@ -1,0 +1,3 @@
+module slmctl/tools/go_template_oracle
+
+go 1.19
