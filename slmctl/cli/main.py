@@ -36,10 +36,19 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rm": ("slmctl.cli.commands.rm", "Remove models"),
     "logs": ("slmctl.cli.commands.logs", "Show what a model's engine wrote when it ran last"),
     "modelfile": ("slmctl.cli.commands.modelfile", "Read, check and format Modelfiles"),
+    "render": ("slmctl.cli.commands.render", "Print the prompt that a model sees"),
     "config": ("slmctl.cli.commands.config", "Show the settings"),
     "completion": ("slmctl.cli.commands.completion", "Let your shell complete commands and models' names"),
     "version": ("slmctl.cli.commands.version", "Show the versions of slmctl and its engine"),
 }
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "run models": ("run", "ps", "stop", "logs"),
+    "keep them": ("list", "show", "create", "cp", "rm"),
+    "write them": ("modelfile", "render"),
+    "slmctl itself": ("config", "completion", "version"),
+}
+"""All commands, by what they are for: bare `slmctl` shows them so."""
 
 ALIASES = {"ls": "list", "tag": "cp"}
 
@@ -150,8 +159,8 @@ def cli(ctx: click.Context) -> None:
 
 def _welcome() -> str:
     """What bare `slmctl` shows: a screen of 24 lines of 80 characters."""
-    width = max(map(len, COMMANDS))
-    commands = "".join(f"  {name.ljust(width)}  {about}\n" for name, (_, about) in COMMANDS.items())
+    width = max(map(len, GROUPS))
+    commands = "".join(f"  {what.ljust(width)}  {' '.join(names)}\n" for what, names in GROUPS.items())
     return f"{_WELCOME}\nCommands:\n{commands}\n{_MORE_HELP}"
 
 

@@ -1,0 +1,132 @@
+"""What a model will see of a conversation: the exact prompt that its template makes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from modelfiles.template.syntax import Syntax, syntax_of
+from registry.errors import NotFound, UsageError
+from registry.formats.gguf import read_header
+from registry.store.reader import StoreReader
+from runtimes.protocol import Think
+from slmctl.app.load import Messages, conversation
+from slmctl.app.package import Package, Variant
+from slmctl.app.prompt import render_outside
+
+_TOKENS = "tokenizer.ggml.tokens"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """A template's text, its language, and the texts of the tokens that begin and end a text, where known."""
+
+    text: str
+    syntax: Syntax
+    bos_token: str | None = None
+    eos_token: str | None = None
+
+
+def template_from_text(text: str, syntax: Syntax | None = None) -> Template:
+    """Raises UsageError when `syntax` is not given and cannot be seen."""
+    found = syntax or syntax_of(text)
+    if found is None:
+        raise UsageError(
+            "The template has nothing of Go's or Jinja's in it.", hint="Say with --syntax which one it is."
+        )
+    return Template(text=text, syntax=found)
+
+
+def template_of(store: StoreReader, package: Package, variant: Variant) -> Template:
+    """The author's TEMPLATE, else the chat template in the model's file. Raises NotFound without one."""
+    if variant.spec.template is not None:
+        return Template(text=variant.spec.template, syntax="go")
+    if not variant.weights:
+        raise NotFound(f"The variant {variant.id} has no weights.")
+    with store.open_blob(variant.weights[0].descriptor) as stream:
+        header = read_header(stream)
+        if header.chat_template is None:
+            raise NotFound(
+                f"{package.name} has no chat template.", hint="A Modelfile's TEMPLATE gives it one."
+            )
+        bos, eos = (header.metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos"))
+        texts = _token_texts(stream.fileno(), [number for number in (bos, eos) if isinstance(number, int)])
+    return Template(
+        text=header.chat_template,
+        syntax="jinja",
+        bos_token=texts.get(bos) if isinstance(bos, int) else None,
+        eos_token=texts.get(eos) if isinstance(eos, int) else None,
+    )
+
+
+def render(
+    template: Template,
+    messages: Messages,
+    *,
+    tools: Sequence[Mapping[str, object]] = (),
+    think: Think | None = None,
+    environment: Mapping[str, str],
+) -> str:
+    """The prompt, with the place for an answer at its end unless the assistant spoke last.
+
+    Raises TemplateError.
+    """
+    variables: dict[str, object] = {}
+    if template.syntax == "go":
+        variables["think"] = think
+    elif think is not None:
+        variables["enable_thinking"] = think is not False
+        if isinstance(think, str):
+            variables["reasoning_effort"] = think
+    return render_outside(
+        template.text,
+        messages,
+        syntax=template.syntax,
+        tools=tools,
+        add_generation_prompt=not messages or messages[-1].get("role") != "assistant",
+        now=datetime.now().astimezone(),
+        bos_token=template.bos_token,
+        eos_token=template.eos_token,
+        variables=variables,
+        environment=environment,
+    )
+
+
+def as_run_would(variant: Variant, messages: Messages, system: str | None) -> Messages:
+    """The messages behind the package's system message and its opening, as `run` sends them."""
+    if system is None and not (messages and messages[0].get("role") == "system"):
+        system = variant.spec.system
+    return [*conversation(system, opening=variant.spec.messages), *messages]
+
+
+def messages_from_json(data: bytes, what: str) -> list[Mapping[str, object]]:
+    """A list of objects, bare or under the key `what`. Raises UsageError."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"The {what} are not valid JSON: {error}.") from None
+    if isinstance(value, dict):
+        value = value.get(what)
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise UsageError(f"The {what} are no JSON list of objects.")
+    if what == "messages" and not all(isinstance(each.get("role"), str) for each in value):
+        raise UsageError("A message has no role.", hint='A message is {"role": "user", "content": "Hi"}.')
+    return value
+
+
+def _token_texts(fd: int, numbers: Sequence[int]) -> dict[int, str]:
+    """The texts of some tokens of the checked GGUF that `fd` is open for."""
+    import gguf  # takes a while, and only this needs it
+
+    from runtimes.launch import fd_path
+
+    field = gguf.GGUFReader(fd_path(fd)).fields.get(_TOKENS)
+    if field is None:
+        return {}
+    found = {}
+    for number in numbers:
+        if 0 <= number < len(field.data):
+            found[number] = bytes(field.parts[field.data[number]]).decode("utf-8", errors="replace")
+    return found

@@ -1,0 +1,76 @@
+"""slmctl render"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+from modelfiles.template.syntax import Syntax
+from registry.errors import UsageError
+from registry.names import parse_name
+from slmctl.app.finding import find_package
+from slmctl.app.rendering import (
+    as_run_would,
+    messages_from_json,
+    render,
+    template_from_text,
+    template_of,
+)
+from slmctl.cli import candidates
+from slmctl.cli.command import Context
+from slmctl.cli.command import command as make_command
+from slmctl.cli.modelfile_text import read_modelfile
+
+_SYNTAXES: Mapping[str, Syntax] = {"go": "go", "jinja": "jinja"}
+_MISSING = "Name a file, or - for standard input."
+
+
+@make_command(
+    "render",
+    about="Print the exact prompt that the model NAME, or a template in a file, makes of a conversation."
+    " Nothing is added behind it.",
+)
+@click.argument("name", required=False, shell_complete=candidates.models)
+@click.option("--template", "file", metavar="FILE", help="A template in Go's language or in Jinja.")
+@click.option("--messages", required=True, metavar="FILE", help="The conversation: a JSON list; - is stdin.")
+@click.option("--tools", metavar="FILE", help="Tools that the model may call: a JSON list.")
+@click.option("--system", metavar="TEXT", help="The system message.")
+@click.option("--response", metavar="TEXT", help="How the answer begins.")
+@click.option("--think/--no-think", "think", default=None, help="Ask for reasoning first, or for none.")
+@click.option("--syntax", type=click.Choice(list(_SYNTAXES)), help="The template's language.")
+@click.option("--variant", metavar="ID", help="Which build, where there are several.")
+def command(
+    context: Context,
+    name: str | None,
+    file: str | None,
+    messages: str,
+    tools: str | None,
+    system: str | None,
+    response: str | None,
+    think: bool | None,
+    syntax: str | None,
+    variant: str | None,
+) -> None:
+    if (name is None) == (file is None):
+        raise UsageError("It takes a model's name, or --template FILE.", hint="Give one of the two.")
+    said = messages_from_json(read_modelfile(messages, hint=_MISSING), "messages")
+    if response is not None:
+        said.append({"role": "assistant", "content": response})
+    known = messages_from_json(read_modelfile(tools, hint=_MISSING), "tools") if tools is not None else []
+    if file is not None:
+        text = read_modelfile(file, hint=_MISSING).decode("utf-8", errors="replace")
+        template = template_from_text(text, _SYNTAXES.get(syntax or ""))
+        if system is not None:
+            said.insert(0, {"role": "system", "content": system})
+    else:
+        assert name is not None
+        package = find_package(context.reader, parse_name(name), context.output.on_event)
+        chosen = package.choose(variant)
+        template = template_of(context.reader, package, chosen)
+        said = [*as_run_would(chosen, said, system)]
+    prompt = render(template, said, tools=known, think=think, environment=context.settings.environment)
+    if context.output.as_json:
+        context.output.document({"prompt": prompt, "syntax": template.syntax})
+    else:
+        click.echo(prompt, nl=False)
