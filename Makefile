@@ -27,7 +27,7 @@ imports: $(VENV)/.check
 test: $(VENV)/.check
 	$(BIN)/pytest -q -n auto --dist loadgroup
 
-# thousands of templates against Go's own text/template; needs Debian's golang-go, or another Go from 1.18 on
+# thousands of templates against Go's own text/template; needs Debian 12's golang-go, or another Go 1.18 to 1.21
 compat: $(VENV)/.check
 	$(BIN)/pytest -q -m compat
 

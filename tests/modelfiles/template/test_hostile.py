@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 import time
 from typing import Any
 
@@ -104,6 +106,24 @@ def test_a_limit_stops_it(template: str) -> None:
     with pytest.raises(TemplateError, match=r"too much|too many|more than"):
         evaluate(parse(template, FUNCTIONS), DATA, FUNCTIONS, limits=SMALL)
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{if .yes}}" * 70 + "{{print " + "(print " * 25 + "1" + ")" * 25 + "}}" + "{{end}}" * 70,
+        '{{define "x"}}{{if true}}{{with 1}}{{template "x"}}{{end}}{{end}}{{end}}{{template "x"}}',
+        "{{.list}}{{json .list}}",
+    ],
+    ids=lambda template: template[:20],
+)
+def test_a_caller_that_is_deep_in_the_stack_sees_template_errors_only(template: str) -> None:
+    def call(depth: int) -> str:
+        return call(depth - 1) if depth else _render(template, limits=Limits())
+
+    free = sys.getrecursionlimit() - len(inspect.stack())
+    for depth in range(0, free - 15, 20):
+        call(depth)
 
 
 def test_deep_values_are_refused() -> None:
