@@ -28,7 +28,7 @@ test: $(VENV)/.check
 	$(BIN)/pytest -q -n auto --dist loadgroup
 
 # against other programs: Transformers, in an environment of its own so that its types do not reach ours, and
-# thousands of templates against Go's own text/template (Debian's golang-go, or another Go from 1.18 on)
+# thousands of templates against Go's own text/template (Debian's golang-go, or another Go 1.18 to 1.21)
 compat: $(VENV)-compat/.done $(VENV)/.check
 	$(VENV)-compat/bin/pytest -q tests/compat
 	$(BIN)/pytest -q -m compat

@@ -4,6 +4,10 @@ There are two kinds of templates. One that reads `.Messages` is rendered once an
 older one knows `.System`, `.Prompt` and `.Response` and is rendered once for each turn; the last rendering
 ends at `.Response`, where the model goes on. A template that reads neither `.Messages` nor `.Response` gets
 `.Response` at its end. With a suffix (fill in the middle) the template gets `.Prompt` and `.Suffix` alone.
+
+Where Ollama fails this goes on: in the last rendering of an older template the functions of Ollama and the
+templates that it defines are still known, `.Response` may stand in a branch that has an `else`, and
+`{{template "name"}}` needs no value. The marks for images, [img-0], are put in by whoever holds the images.
 """
 
 from __future__ import annotations

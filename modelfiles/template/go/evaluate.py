@@ -182,7 +182,7 @@ class _Run:
     def _set_range_variables(self, pipe: nodes.Pipe, key: Value, element: Value) -> None:
         names = pipe.variables
         if pipe.assigns:
-            # Go before 1.21 set the youngest variables instead, whatever their names
+            # Go 1.19 sets the youngest variables instead, whatever their names; later ones do this
             for name, value in zip(names, (element,) if len(names) == 1 else (key, element), strict=True):
                 self._variables.assign(name, value)
             return

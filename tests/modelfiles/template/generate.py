@@ -10,22 +10,22 @@ import random
 import re
 from collections.abc import Iterator
 
-FIELDS = {
-    "string": ["s", "empty", "unicode", "markup", "lines", "map.a", "map.sub.k"],
-    "int": ["n", "neg", "zero"],
-    "float": ["f", "tiny", "huge", "million", "map.b"],
-    "bool": ["yes", "no"],
-    "list": ["list", "words", "ints", "none", "map.sub.deep.er"],
-    "map": ["map", "nothing", "map.sub", "map.sub.deep"],
-    "nil": ["null", "missing", "map.nil", "map.sub.missing"],
-}
-KINDS = list(FIELDS)
-PARTS = {
-    "message": ["Role", "Content", "Thinking", "ToolCalls", "ToolName", "ToolCallID"],
-    "call": ["ID", "Function.Name", "Function.Index", "Function.Arguments"],
-    "tool": ["Type", "Function.Name", "Function.Description", "Function.Parameters.Required"],
-    "property": ["Type", "Description", "Enum", "AnyOf", "Items"],
-}
+from tests.modelfiles.template.vocabulary import (
+    ANY_VERB,
+    CALLS,
+    COMMENTS,
+    FIELDS,
+    KINDS,
+    LITERALS,
+    PARTS,
+    SPOILERS,
+    STAGES,
+    TEXTS,
+    VERBS,
+    WRONG,
+)
+
+_PLACE = re.compile(r"<(?:([.a-z]+)|([0-9])-([0-9]))(\+?)>")
 _OUTSIDE = re.compile(r"[0-9._]i|range\s+\$\w*\s*(,\s*\$\w*\s*)?=|%[^a-zA-Z]*p")
 
 
@@ -52,7 +52,7 @@ def _spoil(template: str, source: random.Random) -> str:
             case 0:
                 template = template[:at] + template[at + source.randint(1, 3) :]
             case 1:
-                added = source.choice([*"{}()|.$\"`'-,:= \n", "{{", "}}", "/*", "end", "{{end}}", "é"])
+                added = source.choice(SPOILERS)
                 template = template[:at] + added + template[at:]
             case _:
                 other = source.randint(0, len(template))
@@ -96,24 +96,7 @@ class _Writer:
         return left + inside + right
 
     def _text(self) -> str:
-        choices = (
-            " ",
-            "\n",
-            "a",
-            "Z9",
-            "\t",
-            "é✓",
-            "{",
-            "}",
-            "}}",
-            '"',
-            " x \n",
-            "<|im|>",
-            "\r\n",
-            "-",
-            "\\n",
-        )
-        text = "".join(self._random.choice(choices) for _ in range(self._random.randint(0, 4)))
+        text = "".join(self._random.choice(TEXTS) for _ in range(self._random.randint(0, 4)))
         # one before an action makes {{{, which is an error
         return text.rstrip("{") if self._chance(0.98) else text
 
@@ -139,7 +122,7 @@ class _Writer:
         if choice < 0.38:
             return self._set(dot)
         if choice < 0.42:
-            return self._random.choice(("{{/* c */}}", "{{- /* c\n*/ -}}", "{{/**/ -}}", "{{- /* {{ */}}"))
+            return self._random.choice(COMMENTS)
         if choice < 0.46 and self._named:
             name = f"t{self._random.randrange(self._named)}"
             return self._action(f'template "{name}" {self._expression(dot)}'.rstrip())
@@ -236,19 +219,7 @@ class _Writer:
     def _pipeline(self, dot: str) -> str:
         text = self._expression(dot)
         while self._chance(0.15):
-            stage = (
-                "print",
-                "len",
-                "not",
-                'printf "%v"',
-                "html",
-                "js",
-                "urlquery",
-                "json",
-                "println 1",
-                "and 1",
-            )
-            text += self._random.choice((" | ", "|")) + self._random.choice(stage)
+            text += self._random.choice((" | ", "|")) + self._random.choice(STAGES)
         return text
 
     def _expression(self, dot: str) -> str:
@@ -285,78 +256,27 @@ class _Writer:
         return f"({value})" if " " in value and value[0] not in "\"`'" else value
 
     def _call(self, kind: str, dot: str, depth: int) -> str:
-        def take(wanted: str | None = None) -> str:
-            return self._argument(wanted or self._any(), dot, depth)
+        form = self._random.choice(CALLS[kind if kind in CALLS else "nil"])
+        if form == "printf":
+            return self._printf(dot, depth)
 
-        def several(wanted: str | None = None) -> str:
-            return " ".join(take(wanted) for _ in range(self._random.randint(1, 3)))
+        def fill(match: re.Match[str]) -> str:
+            name, low, high, several = match.groups()
+            if low:
+                return str(self._random.randint(int(low), int(high)))
+            if name.startswith("."):
+                return self._field(name[1:], dot)
+            count = self._random.randint(1, 3) if several else 1
+            wanted = [self._any() if name == "any" else name for _ in range(count)]
+            return " ".join(self._argument(one, dot, depth) for one in wanted)
 
-        choice = self._random.choice
-        match kind:
-            case "string":
-                return choice(
-                    (
-                        f"print {several()}",
-                        f"println {several()}",
-                        self._printf(dot, depth),
-                        self._printf(dot, depth),
-                        f"html {several()}",
-                        f"js {several()}",
-                        f"urlquery {several()}",
-                        f"json {take()}",
-                        f"slice {take('string')} {self._random.randint(0, 3)}",
-                        f"slice {take('string')} 0 {self._random.randint(0, 6)}",
-                        f"toTypeScriptType {take()}",
-                        choice(("currentDate", 'currentDate "x"', "yesterdayDate")),
-                        f'index {self._field("map", dot)} "a"',
-                    )
-                )
-            case "int":
-                return choice(
-                    (
-                        f"len {take('string')}",
-                        f"len {take('list')}",
-                        f"len {take('map')}",
-                        f"index {take('string')} {self._random.randint(0, 2)}",
-                        f"index {self._field('ints', dot)} {self._random.randint(0, 3)}",
-                    )
-                )
-            case "bool":
-                same = self._any() if self._chance(0.2) else choice(("string", "int", "float"))
-                return choice(
-                    (
-                        f"not {take()}",
-                        f"eq {take(same)} {several(same)}",
-                        f"ne {take(same)} {take(same)}",
-                        f"{choice(('lt', 'le', 'gt', 'ge'))} {take(same)} {take(same)}",
-                        f"eq {take('nil')} {take()}",
-                        f"and {several()}",
-                        f"or {several('bool')}",
-                    )
-                )
-            case "list":
-                low = self._random.randint(0, 2)
-                return choice(
-                    (
-                        f"slice {take('list')} {low}",
-                        f"slice {take('list')} {low} {low + self._random.randint(0, 2)}",
-                        f"slice {take('list')} 0 {low} {low + self._random.randint(0, 2)}",
-                        f"or {take('nil')} {take('list')}",
-                        f"index {self._field('list', dot)} 4",
-                    )
-                )
-            case "map":
-                return choice((f"and {take('bool')} {take('map')}", f'index {self._field("map", dot)} "sub"'))
-        return choice((f"or {several()}", f"and {several()}", f'index {take("map")} "nope"'))
+        return _PLACE.sub(fill, form)
 
     def _printf(self, dot: str, depth: int) -> str:
         verbs, arguments = [], []
         for _ in range(self._random.randint(1, 3)):
             kind = self._any()
-            fitting = {"string": "sqxXv", "int": "dxXobcqUv", "float": "feEgGFvxb", "bool": "tv"}.get(
-                kind, "v"
-            )
-            letters = fitting if self._chance(0.8) else "vsdqxXtfTceUobOwGzy"
+            letters = VERBS.get(kind, "v") if self._chance(0.8) else ANY_VERB
             flags = "".join(self._random.choice("+-# 0") for _ in range(self._random.choice((0, 0, 0, 1, 2))))
             width = self._random.choice(("", "", "", "5", "12", "*", "[1]", "0"))
             precision = self._random.choice(("", "", "", ".2", ".0", ".", ".10", ".*"))
@@ -371,38 +291,7 @@ class _Writer:
         return f'printf "{joined}" {" ".join(arguments)}'.rstrip()
 
     def _literal(self, kind: str) -> str:
-        literals = {
-            "string": [
-                '"a"',
-                '"é\\n\\"\\x41\\u00e9"',
-                "`raw \\n`",
-                '""',
-                '"\\xff\\101"',
-                "`a\r\nb`",
-                '"<&>"',
-            ],
-            "int": [
-                "0",
-                "1",
-                "-3",
-                "+4",
-                "0x1F",
-                "0b101",
-                "0o17",
-                "017",
-                "1_000",
-                "'a'",
-                "'\\n'",
-                "'é'",
-                "9223372036854775807",
-                "-0xe",
-            ],
-            "float": ["1.5", ".5", "2.", "1e3", "-1E-7", "0x1p-2", "123456789.0", "1_0.2_5"],
-            "bool": ["true", "false"],
-            "nil": ["$.missing", "$.null", "($.null).x"],
-        }
         if self._chance(0.05):
-            wrong = ["9223372036854775808", "08", "1e400", "$.null.x", "nil", '"\\z"', "18446744073709551616"]
-            return self._random.choice(wrong)
+            return self._random.choice(WRONG)
         whole = "$.map" if self._records else "$"
-        return self._random.choice(literals.get(kind, ['"z"', "$.nope", whole]))
+        return self._random.choice(LITERALS.get(kind, ['"z"', "$.nope", whole]))

@@ -6,6 +6,7 @@ import base64
 import datetime as dt
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -33,9 +34,15 @@ class Question(NamedTuple):
 
 
 def build(folder: Path) -> Path | None:
-    """Go's side, or None where there is no Go."""
+    """Go's side, or None where there is no Go of the versions that the answers are from.
+
+    Go 1.18 brought break and continue; from 1.22 on later versions read more templates, or write other JSON.
+    """
     go = shutil.which("go")
     if go is None:
+        return None
+    version = subprocess.run([go, "version"], capture_output=True, text=True, check=True).stdout
+    if re.search(r"\bgo1\.(18|19|20|21)\b", version) is None:
         return None
     program = folder / "oracle"
     environment = {**os.environ, "GOFLAGS": "-mod=mod", "GOPROXY": "off", "GOCACHE": str(folder / "cache")}

@@ -36,7 +36,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         program = build(Path(folder))
         if program is None:
-            print("there is no go", file=sys.stderr)  # noqa: T201  a program for developers
+            print("there is no Go 1.18 to 1.21", file=sys.stderr)  # noqa: T201  a program for developers
             return 1
         known = cases()
         lines = []
