@@ -145,7 +145,7 @@ def ask(slmctl: Program, line: str, word: str | None = None) -> list[str]:
     ("line", "word", "values"),
     [
         ("slmctl ", "", list(COMMANDS)),
-        ("slmctl r", None, ["run", "rm"]),
+        ("slmctl r", None, ["run", "rm", "render"]),
         ("slmctl --v", None, ["--version"]),
         ("slmctl run h", None, ["hello", "hello:q8"]),
         ("slmctl run hello:", "", ["latest", "q8"]),
@@ -183,7 +183,7 @@ def test_a_store_that_is_absent_or_broken_offers_nothing(slmctl: Program, tiny_m
     for file, text in (("config.toml", "nonsense ="), ("store/slmctl.json", '{"version": 99}')):
         (slmctl.home / file).write_text(text)
         assert ask(slmctl, "slmctl run ") == []
-        assert ask(slmctl, "slmctl r") == ["run", "rm"]
+        assert ask(slmctl, "slmctl r") == ["run", "rm", "render"]
         (slmctl.home / file).unlink()
 
 
