@@ -162,17 +162,22 @@ class Printer:
         else:
             self.bad_verb(value, verb)
 
-    def _slice(self, value: Value, verb: str) -> None:
+    def _brackets(self, value: Value, plain: str) -> tuple[str, str, str] | None:
+        """What stands before, between and behind the elements; None for a nil, which is written already."""
+        if not self.layout.flags.go_syntax:
+            return plain, " ", "]"
         name = values.type_name(value)
+        if values.is_nil(value):
+            self.write(f"{name}(nil)")
+            return None
+        return name + "{", ", ", "}"
+
+    def _slice(self, value: Value, verb: str) -> None:
         if isinstance(value, bytes) and verb in "sqxX":
             raise Fault("bytes can be printed with %v and %d only")
-        if self.layout.flags.go_syntax:
-            if values.is_nil(value):
-                self.write(f"{name}(nil)")
-                return
-            opening, separator, closing = name + "{", ", ", "}"
-        else:
-            opening, separator, closing = "[", " ", "]"
+        if (brackets := self._brackets(value, "[")) is None:
+            return
+        opening, separator, closing = brackets
         self.write(opening)
         # an element of an interface's type may be nil; others cannot
         for index, element in enumerate(values.elements(value)):
@@ -182,14 +187,9 @@ class Printer:
         self.write(closing)
 
     def _map(self, value: Value, verb: str) -> None:
-        name = values.type_name(value)
-        if self.layout.flags.go_syntax:
-            if values.is_nil(value):
-                self.write(f"{name}(nil)")
-                return
-            opening, separator, closing = name + "{", ", ", "}"
-        else:
-            opening, separator, closing = "map[", " ", "]"
+        if (brackets := self._brackets(value, "map[")) is None:
+            return
+        opening, separator, closing = brackets
         self.write(opening)
         for index, (key, element) in enumerate(values.sorted_entries(value)):
             if index:
