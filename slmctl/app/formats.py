@@ -1,6 +1,7 @@
-"""The chat formats that slmctl knows by name: templates of our own, one file each in modelfiles/template/formats.
+"""The chat formats that slmctl knows by name: templates of our own.
 
-A RENDERER names one of them; what each is held against stands in tests/golden/templates.
+They lie in modelfiles/template/formats, one file each; a RENDERER names one. What each is held against stands
+in tests/golden/templates.
 """
 
 from __future__ import annotations
