@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from modelfiles.spec import ParameterValue
+from modelfiles.spec import ModelSpec, ParameterValue
 from registry.errors import MalformedFile, UsageError
 from registry.formats.facts import ModelFacts
 from registry.formats.gguf import GgufHeader, read_header
@@ -26,6 +26,7 @@ from runtimes.holding import start_kept
 from runtimes.kept import Kept
 from runtimes.process import Launch, Worker, fd_path, worker_argv
 from slmctl.app.events import ByteCounter, EngineLog, Note, OnEvent, ReadsFromDisk
+from slmctl.app.formats import engine_template
 from slmctl.app.load import LoadedFile, LoadRequest, finite, usable_cpus
 from slmctl.app.logs import begin_log, has_log
 from slmctl.app.package import Package, Variant, weight_path
@@ -67,7 +68,9 @@ def start(
         if size >= big_bytes and not request.verify and _comes_from_disk(model, settings, request.package):
             on_event(ReadsFromDisk(size=size))
         log = begin_log(settings.home, name=request.package.name, variant=variant.id, engine=engine.name)
-        launch = dataclasses.replace(_launch(engine, settings, model, parameters, context), log=log)
+        launch = dataclasses.replace(
+            _launch(engine, settings, model, parameters, context, variant.spec), log=log
+        )
         if not request.keep_seconds:
             worker = Worker(launch)
             worker.start()  # while the files are open
@@ -156,6 +159,7 @@ def _launch(
     model: _OpenModel,
     parameters: Mapping[str, ParameterValue],
     context: int,
+    spec: ModelSpec,
 ) -> Launch:
     fds = [stream.fileno() for stream in model.streams]
     for fd in fds:
@@ -171,6 +175,7 @@ def _launch(
         gpu_layers=whole(parameters, "num_gpu"),
         main_gpu=whole(parameters, "main_gpu"),
         mmap=flag(parameters, "use_mmap"),
+        chat_template=engine_template(spec),
         cache_ram_mib=0,  # one answer has no use for a cache of prompts
     )
     return Launch(
@@ -183,4 +188,5 @@ def _launch(
         links=dict(zip(names, fds, strict=True)) if sharded else {},
         start_timeout_seconds=settings.start_timeout_seconds,
         loggable=engine.loggable,
+        is_at_template=engine.is_at_template,
     )
