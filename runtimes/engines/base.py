@@ -92,4 +92,4 @@ class Engine(Protocol):
         """
 
     def is_at_template(self, stderr_tail: str) -> bool:
-        """Whether a worker that is starting, and wrote `stderr_tail`, has loaded all and reads the template."""
+        """Whether a worker that wrote `stderr_tail` has loaded all, and is now at the chat template."""

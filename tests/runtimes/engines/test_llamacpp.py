@@ -272,8 +272,7 @@ def test_the_worker_has_the_same_allow_list() -> None:
         ),
         (
             1,
-            "E init: init: chat template parsing error: Unable to generate parser for this template. Automatic parser"
-            " generation failed: \n------------\nWhile executing X\n  ^\nError: Jinja Exception: never\nE init: a\n",
+            "E init: chat template parsing error: Unable to generate parser for this template. Automatic parser generation failed: \n------------\nWhile executing X\n  ^\nError: Jinja Exception: never\nE init: a\n",
             "llama.cpp cannot read the model's chat template: never.",
             EngineUnavailable,
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tests.hello_copies import write_hello
 from tests.processes import until
 from tests.slmctl.cli.program import Program
+from tests.slmctl.cli.terminal.driver import Terminal, plain
 
 MEMORY_BYTES = 64 * 2**20
 DEADLINE_SECONDS = 10.0  # ten times the second that it takes
@@ -49,7 +51,7 @@ AT_ONCE = [
     Case("long-range", "{% for i in range(1000000000000) %}x{% endfor %}", 5, f"{COMPUTES}|{HOLDS}|{WRITES}"),
     Case("open-parentheses", "{{ " + "(" * 100_000, 5, CRASHES),
     Case("changed-message", "{{ messages.append(messages) }}", 5, f"{CRASHES}|{COMPUTES}|{HOLDS}"),
-    Case("attribute-escape", "{{ cycler.__init__.__globals__.os }}", 4, UNREADABLE),
+    Case("attribute-escape", "{{ cycler.__init__.__globals__.os.popen('id').read() }}", 4, UNREADABLE),
     Case("power", "{{ 9**(9**7) }}", 4, UNREADABLE),
     Case("mistake", "{% if %}", 4, UNREADABLE),
     Case("unclosed", "{{ messages ", 4, UNREADABLE),
@@ -127,10 +129,17 @@ def test_when_it_stayed_loaded(slmctl: Program, tmp_path: Path, case: Case) -> N
     assert until(lambda: slmctl("ps", "--json").json["models"] == [] or None)
 
 
-def test_the_conversation_goes_on_with_another_worker(slmctl: Program, tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.filterwarnings("ignore:.*use of forkpty:DeprecationWarning")
+def test_a_conversation_goes_on_with_another_worker(slmctl: Program, tmp_path: Path) -> None:
     make(slmctl, tmp_path, when_asked_for_harm(RECURSION))
-    outcome = slmctl("run", "m", "--max-tokens", "3", stdin=b"hi\nharm\nhi\n")
-    assert outcome.out.strip()
+    with Terminal(slmctl, "m", "--max-tokens", "3") as terminal:
+        assert "slmctl: " not in terminal.ask("hi")
+        first = terminal.worker
+        assert CRASHES in plain(terminal.ask("harm"))
+        assert "slmctl: " not in terminal.ask("hi")
+        assert terminal.worker != first
+        assert terminal.leave() == 0
 
 
 def test_an_authors_template_takes_its_place(slmctl: Program, tmp_path: Path) -> None:
