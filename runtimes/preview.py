@@ -44,6 +44,7 @@ def check_prompt(
     The worker is gone when it did not. Raises MalformedFile when the template takes too much or brings the
     engine down, EngineRefused when it fails for this conversation, and else as `Client.stream`.
     """
+    limits = limits.for_question(len(question.body))
     client = Client(worker.endpoint, worker, timeout_seconds=2 * limits.deadline_seconds)
     with _watched(worker, limits):
         body = client.preview(question, limits.prompt_bytes + 1)

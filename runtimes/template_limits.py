@@ -33,6 +33,16 @@ class TemplateLimits:
     prompt_bytes: int = 4 * 2**20
 
 
+    def for_question(self, size: int) -> TemplateLimits:
+        """With what an honest template takes for a conversation of `size` bytes: it is the user's own."""
+        return TemplateLimits(
+            computing_seconds=self.computing_seconds + size / 2**20,
+            deadline_seconds=self.deadline_seconds + 10 * size / 2**20,
+            memory_bytes=self.memory_bytes + 32 * size,
+            prompt_bytes=self.prompt_bytes + 2 * size,
+        )
+
+
 DEFAULT_LIMITS = TemplateLimits()
 
 
@@ -63,9 +73,9 @@ class TemplateWatch:
             return too_much("needs more memory than it may have")
         # both, because threads that wait for their next work take processor time too, though not for long
         if min(passed, computed - self._computed) > limits.computing_seconds:
-            return too_much(f"computes for more than {limits.computing_seconds:g} seconds")
+            return too_much(f"computes for more than {limits.computing_seconds:.1f} seconds")
         if passed > limits.deadline_seconds:
-            return too_much(f"is not done after {limits.deadline_seconds:g} seconds")
+            return too_much(f"is not done after {limits.deadline_seconds:.0f} seconds")
         return None
 
     @staticmethod
