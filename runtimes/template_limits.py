@@ -32,7 +32,6 @@ class TemplateLimits:
     memory_bytes: int = 256 * 2**20
     prompt_bytes: int = 4 * 2**20
 
-
     def for_question(self, size: int) -> TemplateLimits:
         """With what an honest template takes for a conversation of `size` bytes: it is the user's own."""
         return TemplateLimits(
