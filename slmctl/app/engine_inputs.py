@@ -16,7 +16,7 @@ from modelfiles.template.errors import TemplateError, TemplateRefusal
 from runtimes.protocol import Think, template_variables
 
 Message = Mapping[str, object]
-Rendering = Callable[[Sequence[Message]], str]
+Rendering = Callable[[Sequence[Message], Mapping[str, object]], str]
 
 # a template that looks into a tool call's arguments, and one that looks at the parts of a content
 _TAKES_OBJECTS = re.compile(
@@ -28,26 +28,26 @@ _TAKES_PARTS = re.compile(
 _OWN_DEVELOPER = "<|channel|>"  # gpt-oss alone gives that role a meaning
 
 
-def variables(think: Think | None, now: datetime) -> dict[str, object]:
-    """What llama.cpp gives every template beside the conversation: `think`, and today's date in two forms."""
-    return {
-        "date_string": now.strftime("%d %b %Y"),
-        "datetime": now.strftime("%b %d %Y"),
-        **template_variables(think),
-    }
+def prompt(
+    template: str, messages: Sequence[Message], *, think: Think | None, now: datetime, render: Rendering
+) -> str:
+    """The prompt that `render` makes of messages and variables, which are put right for `template` here.
 
-
-def prompt(template: str, messages: Sequence[Message], render: Rendering) -> str:
-    """The prompt that `render` makes of `messages`, put right for `template`.
-
-    An answer that has begun stands last, as it is: the template gets what comes before it. A system message
-    that the template refuses or leaves out opens the next message. Raises TemplateError as `render` does.
+    An answer that has begun stands last, as it is: the template gets what comes before it, and is told not to
+    think. A system message that the template refuses or leaves out opens the next message. Raises as `render`.
     """
     mended = [_mended(template, message) for message in messages]
+    variables = {**_dates(now), **template_variables(think)}
     begun = ""
     if mended and mended[-1].get("role") == "assistant" and not mended[-1].get("tool_calls"):
         begun = str(mended.pop().get("content") or "")
-    return _with_system(mended, render) + begun
+        variables["enable_thinking"] = False
+    return _with_system(mended, lambda messages: render(messages, variables)) + begun
+
+
+def _dates(now: datetime) -> dict[str, object]:
+    """What llama.cpp gives every template: Llama 3's name for today, and Firefunction's."""
+    return {"date_string": now.strftime("%d %b %Y"), "datetime": now.strftime("%b %d %Y")}
 
 
 def _mended(template: str, message: Message) -> Message:
@@ -83,7 +83,7 @@ def _mended_call(call: object, takes_objects: bool) -> object:
     return {**call, "function": function}
 
 
-def _with_system(messages: list[Message], render: Rendering) -> str:
+def _with_system(messages: list[Message], render: Callable[[Sequence[Message]], str]) -> str:
     if len(messages) < 2 or messages[0].get("role") != "system":
         return render(messages)
     system, first, *others = messages

@@ -77,7 +77,8 @@ def render_outside(
     `environment` is slmctl's own, of which the child gets what workers get. Blocking, thread-safe, and leaves
     no process behind, also when it is interrupted.
 
-    Raises TemplateError however the template fails (TemplateRefusal by its own will), OperationFailed when no process can be started.
+    Raises TemplateError however the template fails (TemplateRefusal by its own will), OperationFailed when no
+    process can be started.
     """
     variables = dict(variables or {})
     if syntax not in SYNTAXES:

@@ -6,9 +6,9 @@
      "now" (ISO 8601), "bos_token", "eos_token", "variables": {...},
      "limits": {"output_bytes", "memory_bytes", "computing_seconds"}}
 
-and standard output gets {"text"} or {"error": {"message", "hint", "line", "column", "refused"}}. A template that
-computes for too long is ended by the kernel, without a word. When the limits are set everything is imported,
-and no file can be opened any more: not even code that got out of the sandbox could read or write one.
+and standard output gets {"text"} or {"error": {"message", "hint", "line", "column", "refused"}}. A template
+that computes for too long is ended by the kernel, without a word. When the limits are set everything is
+imported, and no file can be opened any more: not even code that got out of the sandbox could read or write one.
 """
 
 from __future__ import annotations

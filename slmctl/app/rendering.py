@@ -76,8 +76,7 @@ def render(
     """
     now = datetime.now().astimezone()
 
-    def rendered(messages: Messages) -> str:
-        is_go = template.syntax == "go"
+    def rendered(messages: Messages, variables: Mapping[str, object]) -> str:
         return render_outside(
             template.text,
             messages,
@@ -87,13 +86,13 @@ def render(
             now=now,
             bos_token=template.bos_token,
             eos_token=template.eos_token,
-            variables={"think": think} if is_go else engine_inputs.variables(think, now),
+            variables=variables,
             environment=environment,
         )
 
     if template.syntax == "go":
-        return rendered(messages)
-    return engine_inputs.prompt(template.text, messages, rendered)
+        return rendered(messages, {"think": think})
+    return engine_inputs.prompt(template.text, messages, think=think, now=now, render=rendered)
 
 
 def as_run_would(variant: Variant, messages: Messages, system: str | None) -> Messages:
