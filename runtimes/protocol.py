@@ -148,7 +148,7 @@ def chat_request(
 
 
 def template_variables(think: Think | None) -> dict[str, object]:
-    """The variables by which chat templates are told: Qwen's name for it, DeepSeek's and Granite's, and gpt-oss's."""
+    """How chat templates are told: Qwen's name for it, DeepSeek's and Granite's, and gpt-oss's."""
     if think is None:
         return {}
     wanted: dict[str, object] = {"enable_thinking": think is not False, "thinking": think is not False}

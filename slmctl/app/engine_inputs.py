@@ -34,7 +34,8 @@ def prompt(
     """The prompt that `render` makes of messages and variables, which are put right for `template` here.
 
     An answer that has begun stands last, as it is: the template gets what comes before it, and is told not to
-    think. A system message that the template refuses or leaves out opens the next message. Raises as `render`.
+    think. A system message that the template refuses or leaves out opens the next message. Raises as `render`
+    does.
     """
     mended = [_mended(template, message) for message in messages]
     variables = {**_dates(now), **template_variables(think)}

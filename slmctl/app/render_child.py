@@ -8,7 +8,8 @@
 
 and standard output gets {"text"} or {"error": {"message", "hint", "line", "column", "refused"}}. A template
 that computes for too long is ended by the kernel, without a word. When the limits are set everything is
-imported, and no file can be opened any more: not even code that got out of the sandbox could read or write one.
+imported, and no file can be opened any more: not even code that got out of the sandbox could read or write
+one.
 """
 
 from __future__ import annotations
