@@ -155,8 +155,8 @@ class LoadedModel:
         answer a JSON text that fits it.
         """
         if self.spec.template is not None:  # the author's, and Go's: the engine reads Jinja only
-            text = self._rendered(self.spec.template, messages, think)
-            return self.complete(text, parameters, schema=schema)
+            prompt = self._begun_once(self._rendered(self.spec.template, messages, think))
+            return self.complete(prompt, parameters, schema=schema)
         if self.has_chat_template:
             sampling = self._sampling(parameters)
             return self._stream(protocol.chat_request(messages, sampling, think=think, json_schema=schema))
@@ -164,12 +164,12 @@ class LoadedModel:
 
     def complete(
         self,
-        text: str,
+        text: str | Sequence[int],
         parameters: Mapping[str, ParameterValue],
         *,
         schema: Mapping[str, object] | None = None,
     ) -> Generator[protocol.Event]:
-        """Continue `text` as it is, behind the token that begins a text."""
+        """Continue `text` as it is, behind the token that begins a text, or tokens."""
         sampling = self._sampling(parameters)
         return self._stream(protocol.completion_request(text, sampling, json_schema=schema))
 
@@ -184,6 +184,14 @@ class LoadedModel:
             variables={"think": think},
             environment=self._environment,
         )
+
+    def _begun_once(self, text: str) -> str | Sequence[int]:
+        """`text`, or its tokens where the tokenizer would begin it a second time."""
+        client = Client(self._worker.endpoint, self._worker)
+        tokens = client.tokenize(text, add_special=True)
+        if tokens[:1] != tokens[1:2] or client.tokenize(text) != tokens[1:]:
+            return text
+        return tokens[1:]
 
     def _sampling(self, parameters: Mapping[str, ParameterValue]) -> Sampling:
         return sampling_of({**self.spec.parameters, **parameters}, self.about.context_length)

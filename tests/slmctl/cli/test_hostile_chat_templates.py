@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hello_copies import write_hello
+from tests.gguf_copies import write_copy
 from tests.processes import until
 from tests.slmctl.cli.program import Program
 from tests.slmctl.cli.terminal.driver import Terminal, plain
@@ -75,7 +75,7 @@ def when_asked_for_harm(template: str) -> str:
 
 
 def make(slmctl: Program, folder: Path, template: str) -> None:
-    write_hello(folder / "m.gguf", chat_template=template)
+    write_copy(folder / "m.gguf", chat_template=template)
     assert slmctl("create", "m", "--from", str(folder / "m.gguf")).code == 0
 
 
