@@ -28,7 +28,7 @@ from runtimes.process import Launch, Worker, fd_path, worker_argv
 from slmctl.app.events import ByteCounter, EngineLog, Note, OnEvent, ReadsFromDisk
 from slmctl.app.load import LoadedFile, LoadRequest, finite, usable_cpus
 from slmctl.app.logs import begin_log, has_log
-from slmctl.app.package import Package, Variant, weight_path
+from slmctl.app.package import Package, Variant, file_path
 from slmctl.app.pagecache import is_in_memory
 from slmctl.app.parameters import flag, whole
 from slmctl.config import Settings
@@ -161,7 +161,9 @@ def _launch(
     for fd in fds:
         os.lseek(fd, 0, os.SEEK_SET)  # where /dev/fd is a duplicate (macOS), the offset is shared too
     sharded = len(fds) > 1
-    names = [weight_path(number, len(fds)) for number in range(len(fds))]  # the package's own are not asked
+    names = [
+        file_path("weights", number, len(fds)) for number in range(len(fds))
+    ]  # the package's own are not asked
     request = LaunchRequest(
         model=names[0] if sharded else fd_path(fds[0]),
         context_length=context,

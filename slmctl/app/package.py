@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from registry.manifest import (
     canonical_json,
     load_json_object,
     modelpack_config,
+    modelpack_index,
     modelpack_layer,
     modelpack_manifest,
 )
@@ -78,9 +79,11 @@ class Variant:
     @property
     def weights(self) -> tuple[PackageFile, ...]:
         """The weight files by name, which for a sharded set is the order of the shards."""
-        return tuple(
-            sorted((file for file in self.files if file.role == "weights"), key=lambda file: file.path)
-        )
+        return self.of_role("weights")
+
+    def of_role(self, role: str) -> tuple[PackageFile, ...]:
+        """The files of a role, by name."""
+        return tuple(sorted((file for file in self.files if file.role == role), key=lambda file: file.path))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +124,8 @@ class Package:
         """
         ids = ", ".join(variant.id for variant in self.variants)
         if wanted is None:
-            usual = (each for each in self.variants if each.id.endswith(f"-{DEFAULT_QUANTIZATION}"))
-            return next(usual, self.variants[0])
+            usual = default_id([variant.id for variant in self.variants])
+            return next(variant for variant in self.variants if variant.id == usual)
         text = wanted.lower()
         matches = [variant for variant in self.variants if variant.id == text]
         matches = matches or [variant for variant in self.variants if text in variant.id]
@@ -133,60 +136,90 @@ class Package:
         return matches[0]
 
 
+def default_id(ids: Sequence[str]) -> str:
+    """The variant that runs without a wish and without a plan: Q4_K_M, else the first."""
+    return next((each for each in ids if each.endswith(f"-{DEFAULT_QUANTIZATION}")), ids[0])
+
+
 def variant_id(format: str, quantization: str | None) -> str:  # noqa: A002 - the field's name
     """`<format>-<quantization>`, lower case."""
     return f"{format}-{quantization or 'unknown'}".lower()
 
 
-def write_variant(
-    session: Session,
-    *,
-    files: Sequence[PackageFile],
-    facts: ModelFacts,
-    spec: ModelSpec,
-    licenses: Sequence[str],
-) -> tuple[Descriptor, str]:
-    """Write spec, config and a canonical manifest for a build; gives the manifest's descriptor and the id.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """What becomes a variant: its files, without the spec, whose blobs are in the session's store."""
 
-    `files` without the spec; their blobs need not be in place before the name is linked.
+    files: tuple[PackageFile, ...]
+    facts: ModelFacts
+    licenses: tuple[str, ...]
+    spec: ModelSpec
+
+    @property
+    def id(self) -> str:
+        return variant_id(self.facts.format, self.facts.quantization)
+
+
+def write_model(session: Session, builds: Sequence[Build]) -> Descriptor:
+    """Write the canonical manifest of one build, or of several and an index of them in their order.
+
+    Gives the descriptor that a name can be linked to.
     """
-    spec_bytes = spec.to_canonical_bytes()
+    variants = [_write_variant(session, build) for build in builds]
+    if len(variants) == 1:
+        return variants[0]
+    index = modelpack_index(
+        [
+            replace(variant, artifact_type=None, annotations={mediatypes.SLMCTL_VARIANT: build.id})
+            for variant, build in zip(variants, builds, strict=True)
+        ]
+    )
+    return Descriptor(
+        media_type=mediatypes.OCI_INDEX,
+        digest=session.put(index.raw),
+        size=len(index.raw),
+        artifact_type=mediatypes.MODELPACK_ARTIFACT,
+    )
+
+
+def _write_variant(session: Session, build: Build) -> Descriptor:
+    spec_bytes = build.spec.to_canonical_bytes()
     spec_file = PackageFile(
         path=SPEC_PATH, role="config", digest=session.put(spec_bytes), size=len(spec_bytes)
     )
-    layers = [_layer(file) for file in (*files, spec_file)]
+    layers = [_layer(file) for file in (*build.files, spec_file)]
+    facts = build.facts
     config = modelpack_config(
         architecture=facts.architecture,
         format=facts.format,
         quantization=facts.quantization,
         parameters=facts.parameters,
-        licenses=licenses,
+        licenses=build.licenses,
         diff_ids=[layer.digest for layer in layers],
     )
-    identity = variant_id(facts.format, facts.quantization)
     manifest = modelpack_manifest(
         config=Descriptor(
             media_type=mediatypes.MODELPACK_CONFIG, digest=session.put(config), size=len(config)
         ),
         layers=layers,
         annotations={
-            mediatypes.SLMCTL_VARIANT: identity,
+            mediatypes.SLMCTL_VARIANT: build.id,
             mediatypes.SLMCTL_FACTS: canonical_json(facts.to_json()).decode(),
         },
     )
-    descriptor = Descriptor(
+    return Descriptor(
         media_type=mediatypes.OCI_MANIFEST,
         digest=session.put(manifest.raw),
         size=len(manifest.raw),
         artifact_type=mediatypes.MODELPACK_ARTIFACT,
     )
-    return descriptor, identity
 
 
-def weight_path(number: int, count: int) -> str:
-    """The name of weight file `number` (from 0) of `count`. It says nothing of what the user's was called,
-    and llama.cpp finds the parts of a sharded set by this pattern."""
-    return "model.gguf" if count == 1 else f"model-{number + 1:05}-of-{count:05}.gguf"
+def file_path(role: str, number: int, count: int) -> str:
+    """The name of file `number` (from 0) of the `count` that have a role. It says nothing of what the user's
+    was called, and llama.cpp finds the parts of a sharded set by this pattern."""
+    stem = "model" if role == "weights" else role
+    return f"{stem}.gguf" if count == 1 else f"{stem}-{number + 1:05}-of-{count:05}.gguf"
 
 
 def _variant(store: StoreReader, manifest: Manifest) -> Variant:
