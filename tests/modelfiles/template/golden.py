@@ -4,9 +4,9 @@
                             "add_generation_prompt", "variables", "syntaxes"}}}; all but "messages" may be absent
     expected-NAME.txt       the prompt of the case, byte for byte, written down from the maker's documentation
     SOURCE.md               where that is, and what is ours
-    template.jinja          a template of our own that makes it; template.go.tmpl, the same for Ollama
 
-Adding a case is adding its conversation and its text; adding a format is adding a folder. A case that only some
+The templates that make these texts are our own and lie in modelfiles/template/formats: NAME.jinja, and NAME.go.tmpl for
+Ollama. Adding a case is adding its conversation and its text; adding a format is adding a folder and a template. A case that only some
 engines can write the same way (JSON has no spaces in Go) names them in "syntaxes" ("jinja", "go").
 """
 
@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slmctl.app.formats import go_format, jinja_format
+
 FORMATS = Path(__file__).parents[2] / "golden" / "templates"
-_FILES = {"jinja": "template.jinja", "go": "template.go.tmpl"}
+_READERS = {"jinja": jinja_format, "go": go_format}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +40,14 @@ class Case:
 def cases(syntax: str) -> Iterator[Case]:
     """Every case that has a template of the syntax."""
     for folder in sorted(FORMATS.iterdir()):
-        template = folder / _FILES[syntax]
+        template = _READERS[syntax](folder.name)
         document = json.loads((folder / "conversation.json").read_text("utf-8"))
         for name, case in document["cases"].items():
-            if template.exists() and syntax in case.get("syntaxes", _FILES):
+            if template is not None and syntax in case.get("syntaxes", _READERS):
                 yield Case(
                     format=folder.name,
                     name=name,
-                    template=template.read_text("utf-8"),
+                    template=template,
                     messages=case["messages"],
                     given={
                         "tools": case.get("tools", []),

@@ -40,4 +40,4 @@ def test_a_format_in_a_child_process() -> None:
 def test_every_text_has_a_case_and_a_source(folder: Path) -> None:
     files = {path.name for path in folder.iterdir()}
     texts = {f"expected-{case.name}.txt" for case in CASES if case.format == folder.name}
-    assert files - {"template.go.tmpl"} == {"SOURCE.md", "conversation.json", "template.jinja"} | texts
+    assert files == {"SOURCE.md", "conversation.json"} | texts

@@ -13,7 +13,7 @@ from slmctl.app.shipped import FOLDER
 from tests.slmctl.cli.program import REPOSITORY, Program
 from tools.hello.evaluate import client_for
 
-FORMATS = sorted((REPOSITORY / "tests" / "golden" / "templates").glob("*/template.*"))
+FORMATS = sorted((REPOSITORY / "modelfiles" / "template" / "formats").iterdir())
 CHAT = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "What is GGUF?"},
@@ -99,7 +99,7 @@ def test_a_model_without_a_template_says_so(slmctl: Program, tiny_model: Path, c
     assert "has no chat template" in outcome.err
 
 
-@pytest.mark.parametrize("path", FORMATS, ids=lambda path: f"{path.parent.name}-{path.suffix}")
+@pytest.mark.parametrize("path", FORMATS, ids=lambda path: path.name)
 def test_the_language_of_a_template_is_seen(path: Path) -> None:
     assert syntax_of(path.read_text()) == ("jinja" if path.suffix == ".jinja" else "go")
 
