@@ -15,9 +15,9 @@ class LaunchRequest:
 
     `model` is a path as the worker sees it: `fd_path(fd)` for a file handed over as a descriptor, or a bare
     name of one of the launch's `links`; so are `projector`, `adapters` (LoRA, each applied in full) and
-    `draft`, the model that guesses ahead (`draft_tokens` at a time). `context_length` is what one request may use; a
-    worker that answers `parallel` requests at once holds that many contexts. `predict_limit` ends the answers
-    to requests that name no limit of their own. Sizes are in tokens unless the name says otherwise.
+    `draft`, the model that guesses ahead (`draft_tokens` at a time). `context_length` is what one request may
+    use; a worker that answers `parallel` requests at once holds that many contexts. `predict_limit` ends the
+    answers to requests that name no limit of their own. Sizes are in tokens unless the name says otherwise.
     """
 
     model: str

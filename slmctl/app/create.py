@@ -20,18 +20,12 @@ from registry.names import ModelRef
 from registry.store.index import Entry
 from registry.store.ingest import SourceFile
 from registry.store.store import Replace, Session, Store, check_replaceable
+from slmctl.app.completing import check_adapter, check_draft
 from slmctl.app.events import ByteCounter, Note, OnEvent, ignore
 from slmctl.app.finding import find_package
-from slmctl.app.package import (
-    SPEC_PATH,
-    Build,
-    Package,
-    PackageFile,
-    default_id,
-    file_path,
-    variant_id,
-    write_model,
-)
+from slmctl.app.ollama import OLLAMA_VERSION, asks_for_newer
+from slmctl.app.package import SPEC_PATH, Package, PackageFile, default_id, file_path, variant_id
+from slmctl.app.packaging import Build, write_model
 from slmctl.app.sources import FileSet, Sources, facts_of, find_sources, read_gguf, role_of
 
 CREATED_HERE = "create"
@@ -83,6 +77,7 @@ def create(store: Store, request: CreateRequest, *, now: str, on_event: OnEvent 
     )
     inherited = [find_package(store, name, on_event) for name in sources.names]
     _check_builds(sources, inherited)  # before a byte is copied
+    _check_extras(store, sources, inherited)
     _check_name_is_free(store, request)
     with ExitStack() as opened, store.session(f"create {request.name.full_name}") as session:
         take = _Taking(session, opened, sources.sets, request.move, on_event)
@@ -103,6 +98,9 @@ def create(store: Store, request: CreateRequest, *, now: str, on_event: OnEvent 
         )
         for path in session.finish_moves():
             on_event(Note(text=f"{path} is in the store now, but the file could not be removed."))
+    requires = builds[0].spec.requires
+    if requires is not None and asks_for_newer(requires):
+        on_event(Note(text=f"The model asks for Ollama {requires}; slmctl follows {OLLAMA_VERSION}."))
     variants = tuple(build.id for build in builds)
     return Created(entry=entry, variant=default_id(variants), variants=variants)
 
@@ -146,13 +144,29 @@ def _check_builds(sources: Sources, inherited: Sequence[Package]) -> None:
             f"No FROM names the weights of a model{f'; {what} alone is none' if what else ''}.",
             hint="Name the model that it completes with a FROM of its own.",
         )
-    adapter = sources.extras.get("adapter")
-    if adapter is not None and adapter.architecture != first.architecture:
-        made_for = f"{adapter.architecture} models, and this is one of {first.architecture}"
-        raise UsageError(
-            f"The adapter {adapter.shown} is for {made_for}.",
-            hint="Use an adapter that was made for this model.",
-        )
+
+
+def _check_extras(store: Store, sources: Sources, inherited: Sequence[Package]) -> None:
+    """That what completes the builds fits each of them. Raises UsageError."""
+    adapter, draft = sources.extras.get("adapter"), sources.extras.get("draft")
+    if adapter is None and draft is None:
+        return
+    models: list[Sequence[GgufHeader]] = [files.headers for files in sources.builds]
+    for variant in (variant for package in inherited for variant in package.variants):
+        if variant.format != "gguf":
+            what = adapter.shown if adapter else draft.shown if draft else ""
+            raise UsageError(f"{what} completes GGUF builds, and {variant.id} is none.")
+        models.append([_stored_header(store, file) for file in variant.weights])
+    for headers in models:
+        if adapter is not None:
+            check_adapter(adapter.shown, adapter.headers[0], headers)
+        if draft is not None:
+            check_draft(draft.shown, draft.headers, headers)
+
+
+def _stored_header(store: Store, file: PackageFile) -> GgufHeader:
+    with store.open_blob(file.descriptor) as stream:
+        return read_gguf(stream.fileno(), file.path)
 
 
 def _all_facts(sources: Sources, inherited: Sequence[Package]) -> Iterator[tuple[str, ModelFacts]]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 from modelfiles.spec import ModelSpec
 from registry import mediatypes
@@ -20,25 +19,17 @@ from registry.formats.facts import ModelFacts
 from registry.manifest import (
     Descriptor,
     Manifest,
-    canonical_json,
     load_json_object,
-    modelpack_config,
-    modelpack_index,
-    modelpack_layer,
-    modelpack_manifest,
 )
 from registry.names import ModelRef
 from registry.store.index import Entry, NameTable
 from registry.store.reader import StoreReader
 from slmctl.app.variants import manifests_of, written_id
 
-if TYPE_CHECKING:
-    from registry.store.store import Session
-
 SPEC_PATH = "slmctl/spec.json"
 DEFAULT_QUANTIZATION = "q4_k_m"
 
-_MEDIA_TYPES = {"config": mediatypes.MODELPACK_WEIGHT_CONFIG, "doc": mediatypes.MODELPACK_DOC}
+MEDIA_TYPES = {"config": mediatypes.MODELPACK_WEIGHT_CONFIG, "doc": mediatypes.MODELPACK_DOC}
 """What a file's role makes of its layer; all other roles are kinds of weights."""
 
 
@@ -146,75 +137,6 @@ def variant_id(format: str, quantization: str | None) -> str:  # noqa: A002 - th
     return f"{format}-{quantization or 'unknown'}".lower()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Build:
-    """What becomes a variant: its files, without the spec, whose blobs are in the session's store."""
-
-    files: tuple[PackageFile, ...]
-    facts: ModelFacts
-    licenses: tuple[str, ...]
-    spec: ModelSpec
-
-    @property
-    def id(self) -> str:
-        return variant_id(self.facts.format, self.facts.quantization)
-
-
-def write_model(session: Session, builds: Sequence[Build]) -> Descriptor:
-    """Write the canonical manifest of one build, or of several and an index of them in their order.
-
-    Gives the descriptor that a name can be linked to.
-    """
-    variants = [_write_variant(session, build) for build in builds]
-    if len(variants) == 1:
-        return variants[0]
-    index = modelpack_index(
-        [
-            replace(variant, artifact_type=None, annotations={mediatypes.SLMCTL_VARIANT: build.id})
-            for variant, build in zip(variants, builds, strict=True)
-        ]
-    )
-    return Descriptor(
-        media_type=mediatypes.OCI_INDEX,
-        digest=session.put(index.raw),
-        size=len(index.raw),
-        artifact_type=mediatypes.MODELPACK_ARTIFACT,
-    )
-
-
-def _write_variant(session: Session, build: Build) -> Descriptor:
-    spec_bytes = build.spec.to_canonical_bytes()
-    spec_file = PackageFile(
-        path=SPEC_PATH, role="config", digest=session.put(spec_bytes), size=len(spec_bytes)
-    )
-    layers = [_layer(file) for file in (*build.files, spec_file)]
-    facts = build.facts
-    config = modelpack_config(
-        architecture=facts.architecture,
-        format=facts.format,
-        quantization=facts.quantization,
-        parameters=facts.parameters,
-        licenses=build.licenses,
-        diff_ids=[layer.digest for layer in layers],
-    )
-    manifest = modelpack_manifest(
-        config=Descriptor(
-            media_type=mediatypes.MODELPACK_CONFIG, digest=session.put(config), size=len(config)
-        ),
-        layers=layers,
-        annotations={
-            mediatypes.SLMCTL_VARIANT: build.id,
-            mediatypes.SLMCTL_FACTS: canonical_json(facts.to_json()).decode(),
-        },
-    )
-    return Descriptor(
-        media_type=mediatypes.OCI_MANIFEST,
-        digest=session.put(manifest.raw),
-        size=len(manifest.raw),
-        artifact_type=mediatypes.MODELPACK_ARTIFACT,
-    )
-
-
 def file_path(role: str, number: int, count: int) -> str:
     """The name of file `number` (from 0) of the `count` that have a role. It says nothing of what the user's
     was called, and llama.cpp finds the parts of a sharded set by this pattern."""
@@ -259,17 +181,7 @@ def _file(layer: Descriptor) -> PackageFile | None:
 def _role(layer: Descriptor) -> str | None:
     if layer.media_type == mediatypes.MODELPACK_WEIGHT:
         return layer.annotations.get(mediatypes.SLMCTL_ROLE, "weights")
-    return next((role for role, media_type in _MEDIA_TYPES.items() if media_type == layer.media_type), None)
-
-
-def _layer(file: PackageFile) -> Descriptor:
-    return modelpack_layer(
-        media_type=_MEDIA_TYPES.get(file.role, mediatypes.MODELPACK_WEIGHT),
-        digest=file.digest,
-        size=file.size,
-        path=file.path,
-        role=None if file.role == "weights" or file.role in _MEDIA_TYPES else file.role,
-    )
+    return next((role for role, media_type in MEDIA_TYPES.items() if media_type == layer.media_type), None)
 
 
 def _described(config: dict[str, object], part: str, name: str) -> str | None:

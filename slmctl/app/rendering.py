@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from modelfiles.builtin import known_renderer
 from modelfiles.template.syntax import Syntax, syntax_of
 from registry.errors import NotFound, UsageError
 from registry.formats.gguf import read_header
 from registry.store.reader import StoreReader
 from runtimes.protocol import Think
+from slmctl.app.formats import jinja_format
 from slmctl.app.load import Messages, conversation
 from slmctl.app.package import Package, Variant
 from slmctl.app.prompt import render_outside
@@ -40,21 +42,23 @@ def template_from_text(text: str, syntax: Syntax | None = None) -> Template:
 
 
 def template_of(store: StoreReader, package: Package, variant: Variant) -> Template:
-    """The author's TEMPLATE, else the chat template in the model's file. Raises NotFound without one."""
-    if variant.spec.template is not None:
+    """What RENDERER names, else TEMPLATE, else the file's chat template. Raises NotFound without one."""
+    renderer = known_renderer(variant.spec.renderer)
+    if renderer is None and variant.spec.template is not None:
         return Template(text=variant.spec.template, syntax="go")
     if not variant.weights:
         raise NotFound(f"The variant {variant.id} has no weights.")
     with store.open_blob(variant.weights[0].descriptor) as stream:
         header = read_header(stream)
-        if header.chat_template is None:
+        text = jinja_format(renderer) if renderer else header.chat_template
+        if text is None:
             raise NotFound(
                 f"{package.name} has no chat template.", hint="A Modelfile's TEMPLATE gives it one."
             )
         bos, eos = (header.metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos"))
         texts = _token_texts(stream.fileno(), [number for number in (bos, eos) if isinstance(number, int)])
     return Template(
-        text=header.chat_template,
+        text=text,
         syntax="jinja",
         bos_token=texts.get(bos) if isinstance(bos, int) else None,
         eos_token=texts.get(eos) if isinstance(eos, int) else None,

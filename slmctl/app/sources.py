@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from registry.errors import MalformedFile, NotFound, OperationFailed, UsageError
+from registry.errors import InvalidReference, MalformedFile, NotFound, OperationFailed, UsageError
 from registry.formats.facts import ModelFacts
 from registry.formats.gguf import GgufHeader, read_header
 from registry.formats.gguf_facts import facts_from_gguf
@@ -212,9 +212,15 @@ def _has_safetensors(paths: Sequence[Path]) -> bool:
 
 
 def _looks_like_a_path(text: str) -> bool:
-    if text.lower().endswith(_FILE_ENDINGS):
+    if text.lower().endswith((*_FILE_ENDINGS, "/")):
         return True
-    return parse(text).source is Source.FILE
+    try:
+        return parse(text).source is Source.FILE
+    except InvalidReference as error:
+        raise UsageError(
+            f"{error.message.removesuffix('.')}; and there is no such file.",
+            hint="FROM takes a file's path or a model's name.",
+        ) from None
 
 
 def _read(paths: Sequence[Path], move: bool) -> FileSet:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import click
 
 from modelfiles.format import format_spec, lines_of
+from modelfiles.spec import ModelSpec
 from registry.names import parse_name
 from slmctl.app.finding import find_package
 from slmctl.app.package import Package, Variant
@@ -38,7 +39,9 @@ def command(context: Context, name: str, variant: str | None, view: str | None) 
 
 def _modelfile(package: Package, variant: Variant) -> str:
     """Making a model of it gives the same manifest digest: what it says is inherited, and said again."""
-    return format_spec(variant.spec, source=f"{package.name}@{package.digest}").rstrip("\n")
+    alike = all(each.spec == variant.spec for each in package.variants)  # else only inherited, each its own
+    spec = variant.spec if alike else ModelSpec()
+    return format_spec(spec, source=f"{package.name}@{package.digest}").rstrip("\n")
 
 
 def _parameters(_: Package, variant: Variant) -> str:
