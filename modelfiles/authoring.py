@@ -122,6 +122,9 @@ class _Reader:
 
     def _read_parameter(self, instruction: Instruction) -> None:
         name, text = instruction.name or "", instruction.value
+        if not name:
+            self.problems.append(_nameless(instruction))
+            return
         if name in DEPRECATED:
             message = f"The parameter {name} no longer has an effect and was left out."
             self._warn(instruction, "deprecated-parameter", message)
@@ -140,6 +143,16 @@ class _Reader:
 
     def _warn(self, instruction: Instruction, rule: str, message: str) -> None:
         self.warnings.append(_about_name(instruction, rule=rule, message=message, hint="Remove the line."))
+
+
+def _nameless(instruction: Instruction) -> Problem:
+    """Two blanks behind PARAMETER: to Ollama a parameter whose name is empty, and unknown."""
+    return _about_name(
+        instruction,
+        rule="unknown-parameter",
+        message="This PARAMETER has no name, because two blanks stand before it.",
+        hint="Remove the other blanks.",
+    )
 
 
 def _refused_parameter(instruction: Instruction, name: str, error: UsageError) -> Problem:

@@ -17,7 +17,8 @@ class Refused(Exception):
 def read(text: str) -> list[Command]:
     commands: list[Command] = []
     state = "nil"
-    keyword = name = buffer = ""
+    keyword = buffer = ""
+    name: str | None = None
     for character in text:
         if state == "nil":
             if character == "#":
@@ -29,7 +30,7 @@ def read(text: str) -> list[Command]:
                 state = "nil"
         elif state == "name":
             if character in " \t":
-                keyword, name, buffer = buffer.upper(), "", ""
+                keyword, name, buffer = buffer.upper(), None, ""
                 if keyword not in KEYWORDS:
                     raise Refused
                 state = {"PARAMETER": "parameter", "MESSAGE": "message"}.get(keyword, "value")
@@ -40,7 +41,7 @@ def read(text: str) -> list[Command]:
         elif state in ("parameter", "message"):
             if character in " \t":
                 name, buffer = buffer, ""
-                if not name or (state == "message" and name not in ROLES):
+                if state == "message" and name not in ROLES:
                     raise Refused
                 state = "value"
             elif not _is_letter(character) and (state == "message" or character not in "0123456789_"):
@@ -52,7 +53,7 @@ def read(text: str) -> list[Command]:
             if value is None:
                 buffer += character
             else:
-                commands.append((keyword, name or None, value))
+                commands.append((keyword, name, value))
                 state = "nil"
         else:
             buffer += character
@@ -60,7 +61,7 @@ def read(text: str) -> list[Command]:
         value = _unquote(buffer.strip())
         if value is None:
             raise Refused
-        commands.append((keyword, name or None, value))
+        commands.append((keyword, name, value))
     elif state not in ("nil", "comment"):
         raise Refused
     if not any(keyword == "FROM" for keyword, _, _ in commands):

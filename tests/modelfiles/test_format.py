@@ -20,7 +20,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), max_size=40) | st.text('a" \n\r\t#
     ("value", "form"),
     [
         ("plain text", "SYSTEM plain text"),
-        ("", "SYSTEM "),
+        ("", 'SYSTEM ""'),
         (" blanks ", 'SYSTEM " blanks "'),
         ("two\nlines", 'SYSTEM "two\nlines"'),
         ('say "hi"', 'SYSTEM say "hi"'),

@@ -162,7 +162,6 @@ def test_accepted_behind_from(text: str, commands: list[tuple[str, str | None, s
         ("PARAMETER ", 2, 1, "no-value", None),
         ("PARAMETER top-p 1", 2, 11, "parameter-name", "top_p"),
         ("PARAMETER top.p 1", 2, 11, "parameter-name", "top_p"),
-        ("PARAMETER  temperature 1", 2, 10, "two-blanks", None),
         ("MESSAGE badguy I'm", 2, 9, "role", None),
         ("MESSAGE system\n", 2, 1, "no-value", None),
         ("MESSAGE system", 2, 1, "no-value", None),
