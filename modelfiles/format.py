@@ -97,7 +97,7 @@ def write(line: Line) -> str:
         if _reads_as(text, line):
             return text
     raise Unwritable(
-        f"The value of {head} cannot be written in a Modelfile: {printable(line.value)!r}.",
+        f"The value of {printable(head)} cannot be written in a Modelfile: {printable(line.value)!r}.",
         hint="Modelfiles have no escapes: leave out the quotes at the ends of its lines.",
     )
 

@@ -156,6 +156,19 @@ def late_quotes(instruction: Instruction, text: str) -> Problem | None:
     return instruction.place.problem("late-quotes", message, (end - 3, end), hint=hint)
 
 
+def unequal_quotes(instruction: Instruction, text: str) -> Problem | None:
+    '''`SYSTEM "x"""`: what opens with one quote closes with one, so two are part of the value.'''
+    value = instruction.value
+    if instruction.quote != '"' or not value.endswith('""'):
+        return None
+    end = instruction.value_span[1]
+    message = 'This text opens with " and ends in """; two of those are part of it.'
+    hint = "Write the same quotes on both sides."
+    return instruction.place.further(text, end - 3).problem(
+        "unequal-quotes", message, (end - 3, end), hint=hint
+    )
+
+
 def continuation(instruction: Instruction, text: str) -> Problem | None:
     r"""`SYSTEM You are \`: lines do not go on behind a backslash."""
     if instruction.quote or not instruction.value.endswith((" \\", "\t\\")):
@@ -265,6 +278,7 @@ _RULES: tuple[_Rule, ...] = (
     from_blanks,
     other_quotes,
     late_quotes,
+    unequal_quotes,
     continuation,
     escape,
     runs_on,

@@ -43,7 +43,7 @@ def keyword(text: str, place: Place, word_end: int) -> Problem:
         message = f"No instruction starts with {printable(token)!r}."
         hint = f"{_ALL_KEYWORDS} {_TEXT_NEEDS_QUOTES}"
         return place.problem("no-instruction", message, (start, end), hint=hint)
-    nearby = nearest(token.upper(), KEYWORDS, likeness=0.7)  # TEMPERATURE is no TEMPLATE
+    nearby = nearest(token.upper(), KEYWORDS, likeness=0.75)  # TEMPERATURE is no TEMPLATE
     hint = _ALL_KEYWORDS if token.isupper() else f"{_ALL_KEYWORDS} {_TEXT_NEEDS_QUOTES}"
     message = f"There is no instruction {printable(token)}."
     return place.problem(

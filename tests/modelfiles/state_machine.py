@@ -1,11 +1,13 @@
 """Ollama's Modelfile reader as its description has it: one character at a time, nothing clever.
 
-An oracle for the tests. It differs from Ollama where slmctl means to: characters that Go calls unprintable
-are kept, and a PARAMETER without a name is an error at once.
+An oracle for the tests: what it refuses and what it reads. It drops characters from values as Ollama does; the
+tests say what that means for a reader that keeps them.
 """
 
+from __future__ import annotations
+
 from modelfiles.syntax import KEYWORDS
-from modelfiles.words import ROLES
+from modelfiles.words import ROLES, is_dropped_by_ollama
 
 Command = tuple[str, str | None, str]
 
@@ -15,6 +17,7 @@ class Refused(Exception):
 
 
 def read(text: str) -> list[Command]:
+    """The commands as (keyword, PARAMETER's name or MESSAGE's role, value). Raises Refused."""
     commands: list[Command] = []
     state = "nil"
     keyword = buffer = ""
@@ -25,6 +28,8 @@ def read(text: str) -> list[Command]:
                 state = "comment"
             elif character not in " \t\r\n":
                 state, buffer = "name", character
+                if not _is_letter(character):
+                    raise Refused
         elif state == "comment":
             if character in "\r\n":
                 state = "nil"
@@ -55,7 +60,7 @@ def read(text: str) -> list[Command]:
             else:
                 commands.append((keyword, name, value))
                 state = "nil"
-        else:
+        elif not is_dropped_by_ollama(character):
             buffer += character
     if state == "value":
         value = _unquote(buffer.strip())
@@ -64,7 +69,9 @@ def read(text: str) -> list[Command]:
         commands.append((keyword, name, value))
     elif state not in ("nil", "comment"):
         raise Refused
-    if not any(keyword == "FROM" for keyword, _, _ in commands):
+    if not any(
+        keyword == "FROM" or (keyword, name) == ("PARAMETER", "model") for keyword, name, _ in commands
+    ):
         raise Refused
     return commands
 
