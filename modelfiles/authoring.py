@@ -182,6 +182,9 @@ class _Reader:
 
     def _read_parameter(self, instruction: Instruction) -> None:
         name, text = instruction.name or "", instruction.value
+        if not name:
+            self.problems.append(_nameless(instruction))
+            return
         if name in DEPRECATED:
             message = f"The parameter {name} no longer has an effect and was left out."
             self._warn(instruction, "deprecated-parameter", message)
@@ -238,6 +241,16 @@ def _template_problem(instruction: Instruction) -> Problem | None:
         hint = error.hint or "TEMPLATE is a template of Go's text/template, as Ollama reads it."
         return _about_value(instruction, rule="template", message=error.message, hint=hint)
     return None
+
+
+def _nameless(instruction: Instruction) -> Problem:
+    """Two blanks behind PARAMETER: to Ollama a parameter whose name is empty, and unknown."""
+    return _about_name(
+        instruction,
+        rule="unknown-parameter",
+        message="This PARAMETER has no name, because two blanks stand before it.",
+        hint="Remove the other blanks.",
+    )
 
 
 def _refused_parameter(instruction: Instruction, name: str, error: UsageError) -> Problem:
