@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 from modelfiles.builtin import PARSERS, RENDERERS
 from modelfiles.errors import ModelfileError, Problem
+from modelfiles.instructions import PARAMETER_INSTRUCTIONS
 from modelfiles.spec import DEPRECATED, PARAMETERS, Message, ModelSpec, ParameterValue, parse_parameter
-from modelfiles.syntax import KEYWORDS, MAX_PROBLEMS, Instruction, Modelfile, scan
+from modelfiles.syntax import MAX_PROBLEMS, Instruction, Modelfile, scan
 from modelfiles.template.errors import TemplateError
 from modelfiles.template.ollama import parse_template
 from modelfiles.words import ROLES, nearest, printable
@@ -77,11 +78,6 @@ def check(modelfile: Modelfile) -> tuple[Authored, list[Problem]]:
     return authored, reader.problems
 
 
-_COMMANDS = {"model": "FROM"} | {
-    keyword.lower(): keyword for keyword in KEYWORDS if keyword not in ("FROM", "PARAMETER")
-}
-"""Ollama holds instructions and parameters in one list under these names, so that PARAMETER can name each."""
-
 _ROLE_AND_TEXT = re.compile(rf"({'|'.join(ROLES)}): (.*)", re.DOTALL)
 _VERSION = re.compile(
     r"v?(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?)?)?",
@@ -92,7 +88,9 @@ _VERSION = re.compile(
 
 def _meant(instruction: Instruction) -> Instruction:
     """The instruction that `PARAMETER model x` and its like are to Ollama; all others as they are."""
-    keyword = _COMMANDS.get(instruction.name or "") if instruction.keyword == "PARAMETER" else None
+    keyword = (
+        PARAMETER_INSTRUCTIONS.get(instruction.name or "") if instruction.keyword == "PARAMETER" else None
+    )
     if keyword is None:
         return instruction
     if keyword != "MESSAGE":
@@ -256,7 +254,7 @@ def _nameless(instruction: Instruction) -> Problem:
 def _refused_parameter(instruction: Instruction, name: str, error: UsageError) -> Problem:
     if name in PARAMETERS:
         return _about_value(instruction, rule="parameter-value", message=error.message, hint=error.hint)
-    keyword = _COMMANDS.get(name.lower(), "FROM" if name.lower() == "from" else None)
+    keyword = PARAMETER_INSTRUCTIONS.get(name.lower(), "FROM" if name.lower() == "from" else None)
     if keyword is not None:
         message = f"{printable(name)} is no parameter but an instruction of its own."
         hint = f"Write {keyword} instead of PARAMETER {printable(name)}."

@@ -178,6 +178,7 @@ PARAMETER System y
     with pytest.raises(ModelfileError) as caught:
         from_text(text, filename="M")
     assert [(problem.line, problem.column, problem.rule) for problem in caught.value.problems] == [
+        (1, 1, "no-from"),
         (1, 11, "unknown-parameter"),
         (2, 11, "unknown-parameter"),
         (3, 19, "parameter-value"),
