@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from modelfiles.builtin import known_renderer
 from modelfiles.spec import ModelSpec, merge
 from registry.digest import Digest
 from registry.errors import OperationFailed, UsageError
@@ -98,11 +99,19 @@ def create(store: Store, request: CreateRequest, *, now: str, on_event: OnEvent 
         )
         for path in session.finish_moves():
             on_event(Note(text=f"{path} is in the store now, but the file could not be removed."))
-    requires = builds[0].spec.requires
-    if requires is not None and asks_for_newer(requires):
-        on_event(Note(text=f"The model asks for Ollama {requires}; slmctl follows {OLLAMA_VERSION}."))
+    _tell(builds[0].spec, request.spec, on_event)
     variants = tuple(build.id for build in builds)
     return Created(entry=entry, variant=default_id(variants), variants=variants)
+
+
+def _tell(spec: ModelSpec, said: ModelSpec, on_event: OnEvent) -> None:
+    """What an author should know of the model that was made."""
+    renderer = known_renderer(spec.renderer)
+    if renderer is not None and said.renderer is None and said.template is not None:
+        on_event(Note(text=f"The base's RENDERER {renderer} writes the prompts; this TEMPLATE is not used."))
+    requires = spec.requires
+    if requires is not None and asks_for_newer(requires):
+        on_event(Note(text=f"The model asks for Ollama {requires}; slmctl follows {OLLAMA_VERSION}."))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

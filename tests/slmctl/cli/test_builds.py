@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from slmctl.app.formats import jinja_format
 from slmctl.app.shipped import FOLDER
 from tests.parts import write_adapter, write_projector
 from tests.slmctl.cli.program import Outcome, Program
@@ -200,6 +201,7 @@ def test_a_renderer_writes_the_prompt(slmctl: Program, tmp_path: Path) -> None:
     create(slmctl, tmp_path, "FROM hello\nRENDERER alpaca\nTEMPLATE {{ .Prompt }}\n", "other")
     prompt = slmctl("render", "other", "--messages", str(tmp_path / "m.json")).out
     assert "### Instruction:\nHi" in prompt
+    assert slmctl("show", "other", "--template").out.startswith(jinja_format("alpaca"))
     create(slmctl, tmp_path, "FROM hello\nRENDERER chatml\n", "same")  # hello's own format
     answers = {name: slmctl("run", name, QUESTION).out for name in ("hello", "same", "other")}
     assert answers["same"] == answers["hello"]

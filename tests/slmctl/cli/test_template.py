@@ -34,6 +34,7 @@ def test_hello_answers_the_same_through_a_go_template_and_through_jinja(through:
 
 def test_it_is_kept_and_shown(through: Program, tmp_path: Path) -> None:
     assert through("show", "go", "--template").out == f"{CHATML}\n"
+    assert "{%" in through("show", "hello", "--template").out  # without TEMPLATE, the model's own
     digest = through("show", "go", "--json").json["digest"]
     (tmp_path / "Again").write_text(through("show", "go", "--modelfile").out)
     assert through("create", "again", "-f", str(tmp_path / "Again")).code == 0
