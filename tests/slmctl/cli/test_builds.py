@@ -208,6 +208,12 @@ def test_a_renderer_writes_the_prompt(slmctl: Program, tmp_path: Path) -> None:
     assert answers["other"] != answers["hello"]
 
 
+def test_a_template_over_an_inherited_renderer_is_said_to_be_unused(slmctl: Program, tmp_path: Path) -> None:
+    create(slmctl, tmp_path, "FROM hello\nRENDERER chatml\n", "base")
+    made = create(slmctl, tmp_path, "FROM base\nTEMPLATE {{ .Prompt }}\n")
+    assert (made.code, "RENDERER chatml writes the prompts" in made.err) == (0, True)
+
+
 def test_an_unknown_renderer_is_said_and_the_models_own_template_is_used(
     slmctl: Program, tmp_path: Path
 ) -> None:
