@@ -9,7 +9,7 @@ keys the header gets. So what a planner learns here is what the header will say 
 Sources: the tensor names and shapes are those of llama.cpp (src/llama-arch.cpp, src/llama-model.cpp, gguf-py's
 constants.py). The dimensions are the models' config.json, as mlc-llm's model_preset.py, executorch's Llama
 configurations, BitNet's gpu/model.py and Gemma 3's text_config quote them; all-MiniLM-L6-v2's are those of its
-config.json. tests/modelfiles/library/test_facts.py holds the sums against a table that was made apart.
+config.json. tests/tools/test_library_facts.py holds the sums against a table that was made apart.
 """
 
 from __future__ import annotations
@@ -205,12 +205,12 @@ def _llama_block(shape: Shape) -> Shapes:
 
 
 def _qwen3_block(shape: Shape) -> Shapes:
-    norms = {name: (shape.head_size,) for name in ("attn_q_norm.weight", "attn_k_norm.weight")}
+    norms = dict.fromkeys(("attn_q_norm.weight", "attn_k_norm.weight"), (shape.head_size,))
     return _llama_block(shape) | norms
 
 
 def _gemma3_block(shape: Shape) -> Shapes:
-    norms = {name: (shape.hidden,) for name in ("post_attention_norm.weight", "post_ffw_norm.weight")}
+    norms = dict.fromkeys(("post_attention_norm.weight", "post_ffw_norm.weight"), (shape.hidden,))
     return _qwen3_block(shape) | norms
 
 
@@ -231,7 +231,11 @@ def _phi3_block(shape: Shape) -> Shapes:
 
 
 def _bert_block(shape: Shape) -> Shapes:
-    square, wide, narrow = (shape.hidden,) * 2, (shape.hidden, shape.feed_forward), (shape.feed_forward, shape.hidden)
+    square, wide, narrow = (
+        (shape.hidden,) * 2,
+        (shape.hidden, shape.feed_forward),
+        (shape.feed_forward, shape.hidden),
+    )
     matrices = {"attn_q": square, "attn_k": square, "attn_v": square, "attn_output": square}
     matrices |= {"ffn_up": wide, "ffn_down": narrow}
     norms = ("attn_output_norm", "layer_output_norm")
