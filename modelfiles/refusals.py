@@ -14,7 +14,11 @@ from modelfiles.places import Place
 from modelfiles.words import ROLES, nearest, printable
 
 _ALL_KEYWORDS = f"Instructions are {', '.join(KEYWORDS)}."
-_TEXT_NEEDS_QUOTES = 'Text over several lines goes between """.'
+_NOT_MEANT_AS_ONE = 'Text over several lines goes between """; a comment starts with #.'
+_EXAMPLES = {
+    "PARAMETER": "Write PARAMETER name value, for example PARAMETER temperature 0.7.",
+    "MESSAGE": "Write MESSAGE role text, for example MESSAGE user Hello.",
+}
 _TOKEN = re.compile(r"[^ \t\r\n]*+")
 _ASSIGNMENT = re.compile(r"([A-Za-z0-9_]{1,64}+)[=:](.{1,64})", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_]{1,64}+")
@@ -34,17 +38,16 @@ def keyword(text: str, place: Place, word_end: int) -> Problem:
     end = max(_token_end(text, start), start + 1)
     token = text[start:end]
     if word in KEYWORDS and _ends_at(text, word_end):
-        hint = f"Write it behind {word}, on the same line."
+        hint = _EXAMPLES.get(word, f"Write it behind {word}, on the same line.")
         return place.problem("no-value", f"{word} has no value.", (start, word_end), hint=hint)
     if word in KEYWORDS:
         message = f"{word} must be followed by a blank, not by {printable(text[word_end])!r}."
         return place.problem("no-blank", message, (start, word_end + 1), hint=f"Put a blank behind {word}.")
     if not word:
         message = f"No instruction starts with {printable(token)!r}."
-        hint = f"{_ALL_KEYWORDS} {_TEXT_NEEDS_QUOTES}"
-        return place.problem("no-instruction", message, (start, end), hint=hint)
+        return place.problem("no-instruction", message, (start, end), hint=_NOT_MEANT_AS_ONE)
     nearby = nearest(token.upper(), KEYWORDS, likeness=0.75)  # TEMPERATURE is no TEMPLATE
-    hint = _ALL_KEYWORDS if token.isupper() else f"{_ALL_KEYWORDS} {_TEXT_NEEDS_QUOTES}"
+    hint = _ALL_KEYWORDS if token.isupper() else _NOT_MEANT_AS_ONE
     message = f"There is no instruction {printable(token)}."
     return place.problem(
         "unknown-instruction", message, (start, end), suggestion=nearby, hint=None if nearby else hint
@@ -58,9 +61,12 @@ def parameter_name(text: str, place: Place, name: tuple[int, int]) -> Problem:
         token_end = _token_end(text, start)
         token = text[start:token_end]
         message = f"{printable(token)!r} is no parameter name; those are letters, digits and underscores."
-        return place.problem("parameter-name", message, (start, token_end), suggestion=_respelled(token))
+        respelled = _respelled(token)
+        hint = None if respelled else _EXAMPLES["PARAMETER"]
+        span = (start, token_end)
+        return place.problem("parameter-name", message, span, suggestion=respelled, hint=hint)
     if start == end:
-        hint = "Write PARAMETER name value, for example PARAMETER temperature 0.7."
+        hint = _EXAMPLES["PARAMETER"]
         return place.problem("no-value", "PARAMETER has no name.", (place.offset, start), hint=hint)
     message = f"PARAMETER {printable(text[start:end])} has no value."
     hint = "Write the value behind the name, on the same line."
@@ -77,8 +83,7 @@ def role(text: str, place: Place, word: tuple[int, int]) -> Problem:
         return place.problem("two-blanks", message, (start - 1, start + 1), hint="Remove the other blanks.")
     if _ends_at(text, end) and (not token or token in ROLES):
         message = f"MESSAGE {token} has no text." if token else "MESSAGE has no role."
-        hint = "Write MESSAGE role text, for example MESSAGE user Hello."
-        return place.problem("no-value", message, (place.offset, token_end), hint=hint)
+        return place.problem("no-value", message, (place.offset, token_end), hint=_EXAMPLES["MESSAGE"])
     nearby = nearest(token.lower(), ROLES)
     roles = None if nearby else "The roles are " + ", ".join(ROLES) + "."
     message = f"{printable(token)!r} is no role of a message."
@@ -124,7 +129,7 @@ def _respelled(token: str) -> str | None:
     assignment = _ASSIGNMENT.fullmatch(token)
     if assignment is not None:
         return " ".join(assignment.groups())
-    spelled = token[:65].replace("-", "_").replace(".", "_")
+    spelled = token[:70].strip("\"':=").replace("-", "_").replace(".", "_")
     return spelled if _NAME.fullmatch(spelled) else None
 
 

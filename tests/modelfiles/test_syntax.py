@@ -33,14 +33,21 @@ def test_values_keep_their_characters(text: str, values: list[str]) -> None:
         ("SYSTM x", 1, "unknown-instruction", "SYSTEM", "Did you mean SYSTEM?"),
         ("  paramter x 1", 3, "unknown-instruction", "PARAMETER", "Did you mean PARAMETER?"),
         ("TEMPERATURE 1", 1, "unknown-instruction", None, "Instructions are FROM, "),
-        ("you are kind", 1, "unknown-instruction", None, 'Text over several lines goes between """.'),
-        ("// c", 1, "no-instruction", None, 'Text over several lines goes between """.'),
+        (
+            "you are kind",
+            1,
+            "unknown-instruction",
+            None,
+            'Text over several lines goes between """; a comment',
+        ),
+        ("// c", 1, "no-instruction", None, 'Text over several lines goes between """; a comment'),
         ("FROM: x", 1, "no-blank", None, "Put a blank behind FROM."),
         ('SYSTEM"x"', 1, "no-blank", None, "Put a blank behind SYSTEM."),
         ("PARAMETER ", 1, "no-value", None, "PARAMETER temperature 0.7"),
         ("PARAMETER top-p 1", 11, "parameter-name", "top_p", "Did you mean top_p?"),
         ("PARAMETER top_p=1", 11, "parameter-name", "top_p 1", "Did you mean top_p 1?"),
-        ("PARAMETER top_p: 1", 11, "parameter-name", None, None),
+        ("PARAMETER top_p: 1", 11, "parameter-name", "top_p", "Did you mean top_p?"),
+        ("PARAMETER é 1", 11, "parameter-name", None, "PARAMETER temperature 0.7"),
         ("MESSAGE ", 1, "no-value", None, "MESSAGE user Hello"),
         ("MESSAGE User hi", 9, "role", "user", "Did you mean user?"),
         ("MESSAGE tool hi", 9, "role", None, "The roles are system, user, assistant."),
@@ -50,12 +57,12 @@ def test_values_keep_their_characters(text: str, values: list[str]) -> None:
     ],
 )
 def test_what_is_refused_comes_with_advice(
-    text: str, column: int, rule: str, suggestion: str | None, advice: str | None
+    text: str, column: int, rule: str, suggestion: str | None, advice: str
 ) -> None:
     _, (problem,) = scan(f"FROM foo\n{text}")
     assert (problem.line, problem.column, problem.rule) == (2, column, rule)
     assert problem.suggestion == suggestion
-    assert (advice or "") in (problem.advice or "")
+    assert advice in (problem.advice or "")
 
 
 def test_a_misspelt_from_is_one_problem() -> None:
