@@ -77,6 +77,11 @@ class Client:
         """The prompt that the engine makes of `messages`."""
         return protocol.parse_prompt(self._body(protocol.apply_template_request(messages)))
 
+    def preview(self, question: HttpRequest, most_bytes: int) -> bytes:
+        """The body of the engine's answer that tells the prompt of a chat request, or its first bytes."""
+        with self._answer(protocol.preview_request(question)) as exchange:
+            return self._told(lambda: exchange.body(most_bytes))
+
     def _body(self, request: HttpRequest) -> bytes:
         with self._answer(request) as exchange:
             return self._told(lambda: exchange.body(None))

@@ -10,7 +10,7 @@ it is busy. Messages are JSON, one to a line:
     first run   {"order": {...}, "keep": SECONDS | null}                   null: for ever
     later run   {"use": true, "identity": TEXT}   {"keep": SECONDS | null}
     anybody     {"look": true}   {"stop": true}
-    holder      {"state": "ready", "socket", "key", "about", "unkept"}   unkept: why it cannot stay, or null
+    holder      {"state": "ready", "socket", "key", "pid", "about", "unkept"}   why it cannot stay, or null
                 {"state": "busy"}   also to another identity
                 {"state": "held", "about", "pid", "in_use", "keep", "left"}   the answer to "look"
                 {"state": "failed", "kind", "message", "hint", "log"}      it did not start
@@ -157,6 +157,7 @@ class Holder:
             "state": "ready",
             "socket": str(endpoint.socket),
             "key": endpoint.key,
+            "pid": self._worker.pid,
             "about": self._about,
             "unkept": self._unkept,
         }
@@ -306,6 +307,7 @@ def _launch(order: Mapping[str, object]) -> Launch:
         start_timeout_seconds=float(str(order["timeout"])),
         log=Path(log) if isinstance(log, str) else None,
         loggable=engine.loggable,
+        is_at_template=engine.is_at_template,
     )
 
 

@@ -6,7 +6,9 @@ Apart from `holding`, which leaves one, because the run that finds one must star
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import signal
 import socket
 import threading
 import zlib
@@ -24,6 +26,7 @@ from runtimes.places import LINK_PREFIX, shared_base
 SOCKET_NAME = "h.sock"
 _GREETING_SECONDS = 5.0
 _STOP_SECONDS = 15.0
+_KILL_SECONDS = 5.0
 _FOLDER = re.compile(r"w-[0-9a-f]+")
 
 
@@ -42,6 +45,8 @@ class Kept:
     def __init__(self, connection: Connection, greeting: Mapping[str, object]) -> None:
         about = greeting.get("about")
         self.endpoint = Endpoint(Path(str(greeting["socket"])), str(greeting["key"]))
+        pid = greeting.get("pid")
+        self.pid = pid if isinstance(pid, int) else None
         self.about: Mapping[str, object] = about if isinstance(about, dict) else {}
         self.unkept = _text(greeting.get("unkept"))
         self.ended = threading.Event()
@@ -65,6 +70,13 @@ class Kept:
             return None
         message = self._end.get("message") or "The process that kept the model loaded is gone."
         return EngineDied(str(message), hint=_text(self._end.get("hint")))
+
+    def kill(self) -> None:
+        """End it at once: it does what it should not. Its holder leaves with it."""
+        if self.pid is not None and not self.ended.is_set():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+        self.ended.wait(_KILL_SECONDS)
 
     def keep_for(self, seconds: float | None) -> None:
         """How long the worker stays loaded after we are gone; None for ever, 0 not at all."""

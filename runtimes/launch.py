@@ -15,6 +15,10 @@ def _nothing(_: str) -> None:
     pass
 
 
+def _never(_: str) -> bool:
+    return False
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """All that a start needs.
@@ -24,8 +28,8 @@ class Launch:
     become symbolic links in the worker's folder, file name to descriptor, for engines that want files by
     their names (a relative "model" in the document lies in that folder). `folder_candidates` are tried in
     order for the runtime folder. `log` is a file that is there and gets the worker's output; once there may
-    be prompts, only what `loggable` (`Engine.loggable`) leaves of a line. Raises ValueError for a link whose
-    name is no plain file name.
+    be prompts, only what `loggable` (`Engine.loggable`) leaves of a line. `is_at_template` is
+    `Engine.is_at_template`. Raises ValueError for a link whose name is no plain file name.
     """
 
     argv: tuple[str, ...]
@@ -38,6 +42,7 @@ class Launch:
     start_timeout_seconds: float = 300.0
     log: Path | None = None
     loggable: Loggable = _nothing
+    is_at_template: Callable[[str], bool] = _never
 
     def __post_init__(self) -> None:
         for name in self.links:

@@ -43,6 +43,7 @@ from runtimes.launch import Launch, fd_path, worker_argv
 from runtimes.launcher import launch
 from runtimes.logfile import LogFile
 from runtimes.logtail import LogTail
+from runtimes.template_limits import TemplateWatch
 
 __all__ = [
     "Ended",
@@ -96,7 +97,7 @@ class Worker:
         self._log: LogTail | None = None
         self._log_file: LogFile | None = None
         self._endpoint: Endpoint | None = None
-        self._timed_out = False
+        self._given_up: Explanation | None = None  # why it was killed before it was ready
         self._end: Ended | None = None
 
     @property
@@ -194,7 +195,7 @@ class Worker:
         log = LogTail([process.stdout, process.stderr], file=self._log_file)
         starting = threading.Thread(
             target=self._await_readiness,
-            args=(process, endpoint, document),
+            args=(process, endpoint, document, log),
             name="slmctl-worker-start",
             daemon=True,
         )
@@ -267,6 +268,10 @@ class Worker:
                 self._signal(signal.SIGKILL)
         self.ended.wait()
 
+    def kill(self) -> None:
+        """End it at once: it does what it should not. Returns when it is gone."""
+        self.stop(grace_seconds=0.0)
+
     def __enter__(self) -> Self:
         """Start it; `with Worker(launch) as worker: worker.ensure_ready()`."""
         self.start()
@@ -314,20 +319,34 @@ class Worker:
         }
         return json.dumps(document, ensure_ascii=True, allow_nan=False).encode() + b"\n"
 
-    def _await_readiness(self, process: subprocess.Popen[bytes], endpoint: Endpoint, document: bytes) -> None:
+    def _await_readiness(
+        self, process: subprocess.Popen[bytes], endpoint: Endpoint, document: bytes, log: LogTail
+    ) -> None:
         """In a thread of its own: hand over the document, then look at /health until it is well or gone."""
         deadline = time.monotonic() + self._launch.start_timeout_seconds
         assert process.stdin is not None
         write_all(process.stdin.fileno(), document, deadline)
         delay = _FIRST_POLL_SECONDS
+        watch: TemplateWatch | None = None
         while (rest := deadline - time.monotonic()) > 0:
             if self._gone.wait(min(delay, rest)):
                 return
             if healthy(endpoint, timeout_seconds=min(_HEALTH_TIMEOUT_SECONDS, rest)):
                 self._become_ready()
                 return
+            if watch is None and self._launch.is_at_template(log.text()):
+                watch = TemplateWatch(process.pid)
+            elif watch is not None and (overuse := watch.overuse()) is not None:
+                self._give_up_starting(overuse)
+                return
             delay = min(delay * 1.3, _LAST_POLL_SECONDS)
-        self._give_up_starting()
+        self._give_up_starting(
+            Explanation(
+                sentence=f"The engine was not ready after {self._launch.start_timeout_seconds:g} seconds.",
+                hint="Give it more time to start, or a smaller model.",
+                error=EngineStartTimeout,
+            )
+        )
 
     def _become_ready(self) -> None:
         with self._changed:
@@ -337,11 +356,11 @@ class Worker:
                 self._state = State.READY
                 self._changed.notify_all()
 
-    def _give_up_starting(self) -> None:
+    def _give_up_starting(self, why: Explanation) -> None:
         with self._changed:
             if self._state is not State.STARTING:
                 return
-            self._timed_out = True
+            self._given_up = why
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -390,12 +409,8 @@ class Worker:
     def _how_it_ended(self, returncode: int, log: str) -> Ended:
         if self._state is State.DRAINING:
             return Ended(state=State.STOPPED, returncode=returncode, explanation=_STOPPED)
-        if self._timed_out:
-            explanation = Explanation(
-                sentence=f"The engine was not ready after {self._launch.start_timeout_seconds:g} seconds.",
-                hint="Give it more time to start, or a smaller model.",
-                error=EngineStartTimeout,
-            )
+        if self._given_up is not None:
+            explanation = self._given_up
         else:
             explanation = self._launch.explain(returncode, log)
             if self._state is State.STARTING and explanation.error is EngineFailed:

@@ -19,6 +19,7 @@ from runtimes.sse import SseParser
 
 COMPLETION = "/completion"
 CHAT = "/v1/chat/completions"
+APPLY_TEMPLATE = "/apply-template"
 
 ANY_OBJECT: Mapping[str, object] = {"type": "object"}
 """The schema of JSON mode: any JSON object."""
@@ -166,7 +167,12 @@ def apply_template_request(
     fields: dict[str, object] = {"messages": list(messages)}
     if tools:
         fields["tools"] = list(tools)
-    return _post("/apply-template", fields)
+    return _post(APPLY_TEMPLATE, fields)
+
+
+def preview_request(question: HttpRequest) -> HttpRequest:
+    """What asks for the prompt that the engine would make of a `chat_request`."""
+    return dataclasses.replace(question, path=APPLY_TEMPLATE)
 
 
 def parse_health(status: int) -> bool:

@@ -94,3 +94,6 @@ class Engine(Protocol):
 
         Whatever the line is: nothing of a prompt or an answer, which engines quote in their complaints.
         """
+
+    def is_at_template(self, stderr_tail: str) -> bool:
+        """Whether a worker that wrote `stderr_tail` has loaded all, and is now at the chat template."""

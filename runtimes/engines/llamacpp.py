@@ -12,6 +12,7 @@ from registry.errors import EngineFailed, MalformedFile, SlmctlError, UsageError
 from runtimes.engines import llamacpp_log
 from runtimes.engines.base import Explanation, LaunchRequest
 from runtimes.errors import EngineUnavailable, ModelTooBig
+from runtimes.template_limits import too_much
 
 # ggml's names for the types that a KV cache may have
 CACHE_TYPES = frozenset({"f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"})
@@ -116,10 +117,12 @@ class LlamaCpp:
         for meaning in _MEANINGS:
             found = meaning.pattern.search(report) or meaning.pattern.search(stderr_tail)
             if found is not None:
-                said = {name: _presentable(text) for name, text in found.groupdict().items()}
+                said = {name: _presentable(text or "") for name, text in found.groupdict().items()}
                 return Explanation(
                     sentence=meaning.sentence.format(**said), hint=meaning.hint, error=meaning.error
                 )
+        if returncode in _CRASHES and self.is_at_template(stderr_tail):
+            return too_much("brought the engine down")
         if returncode is not None and returncode < 0:
             return _SIGNALS.get(-returncode) or Explanation(
                 sentence=f"The llama.cpp engine was ended by {_signal_name(-returncode)}.", hint=_LOG_HINT
@@ -134,6 +137,9 @@ class LlamaCpp:
     def loggable(self, line: str) -> str | None:
         return llamacpp_log.loggable(line)
 
+    def is_at_template(self, stderr_tail: str) -> bool:
+        return stderr_tail.rfind(_SLOTS_ARE_MADE) > stderr_tail.rfind(_ALL_IS_LOADED)
+
 
 LLAMA_CPP = LlamaCpp()
 
@@ -145,8 +151,14 @@ class _Meaning(NamedTuple):
     error: type[SlmctlError] = EngineFailed
 
 
+# the lines around llama-server's first look at the chat template
+_SLOTS_ARE_MADE = "load_model: initializing, n_slots"
+_ALL_IS_LOADED = "init: model loaded"
+_CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGFPE)
+
 _LOG_HINT = "Run it again with --verbose to see the engine's own words."
 _SMALLER_HINT = "Use a smaller context, a smaller quantization or a smaller model."
+_TEMPLATE_HINT = "TEMPLATE in a Modelfile replaces it."
 _BROKEN_HINT = "Get the file again; `slmctl run --verify` tells whether the store's bytes are damaged."
 
 # the first that fits wins: the specific before the general
@@ -248,10 +260,21 @@ _MEANINGS = (
     ),
     _Meaning(
         re.compile(
+            r"common_chat_templates_init: error: (?P<syntax>[^\n]{1,200})"
+            r"|template parsing error:(?s:.){0,4000}?\nError: (?:Jinja Exception: )?(?P<run>[^\n]{1,200})"
+            r"|parser generation failed: (?P<parser>[^\n]{1,200})"
+        ),
+        "llama.cpp cannot read the model's chat template: {syntax}{run}{parser}.",
+        _TEMPLATE_HINT,
+        EngineUnavailable,
+    ),
+    _Meaning(
+        re.compile(
             r"failed to (?:parse|initialize) chat template|chat template .{0,40}(?:parsing|not supported)"
         ),
         "llama.cpp cannot read the model's chat template.",
-        "Run it with --raw, which needs no template.",
+        _TEMPLATE_HINT,
+        EngineUnavailable,
     ),
     _Meaning(
         re.compile(r"couldn't bind|bind\(\) failed|Address already in use|failed to bind"),

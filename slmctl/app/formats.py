@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import modelfiles
+from modelfiles.builtin import known_renderer
+from modelfiles.spec import ModelSpec
 from modelfiles.words import nearest, printable
 from registry.errors import UsageError
 
@@ -31,6 +33,18 @@ def go_format(name: str) -> str | None:
     """The same in Go's language, as Ollama's TEMPLATE takes it; None where there is none. Raises as above."""
     name = _known(name)
     return _read(name, _GO) if (_FOLDER / f"{name}{_GO}").exists() else None
+
+
+def engine_template(spec: ModelSpec) -> str | None:
+    """The chat template, in Jinja, that an engine loads the model with; None for the one in the model's file.
+
+    Where the author's TEMPLATE makes the prompts, which is Go's and slmctl's to render, the one in the file
+    is kept from the engine: it would try it out when it starts, and not start with one that it cannot read.
+    """
+    renderer = known_renderer(spec.renderer)
+    if renderer is None and spec.template is not None:
+        renderer = "chatml"
+    return None if renderer is None else jinja_format(renderer)
 
 
 def _known(name: str) -> str:

@@ -27,9 +27,11 @@ from runtimes import protocol
 from runtimes.client import Client
 from runtimes.environment import worker_environment
 from runtimes.kept import Kept, find_kept
+from runtimes.preview import check_prompt
 from runtimes.sampling import Sampling
 from slmctl import __version__
 from slmctl.app.events import EngineLog, Note, OnEvent, ignore
+from slmctl.app.formats import engine_template
 from slmctl.app.package import Package, Variant
 from slmctl.app.parameters import LOAD_PARAMETERS, sampling_of
 from slmctl.app.thoughts import thoughtful
@@ -200,6 +202,8 @@ class LoadedModel:
 
     def _stream(self, question: protocol.HttpRequest) -> Generator[protocol.Event]:
         with _last_words(self._worker, self._on_event):
+            if question.path == protocol.CHAT:
+                check_prompt(self._worker, question)
             yield from Client(self._worker.endpoint, self._worker).stream(question)
 
 
@@ -295,10 +299,10 @@ def _identity(variant: Variant, parameters: Mapping[str, ParameterValue], settin
         "slmctl": __version__,
         "format": variant.format,
         "files": [[file.role, str(file.digest)] for role in LOADED_ROLES for file in variant.of_role(role)],
-        "renderer": known_renderer(variant.spec.renderer),
         "parameters": {name: parameters[name] for name in sorted(LOAD_PARAMETERS & parameters.keys())},
         "context": settings.context_length,
         "cpus": usable_cpus(),
+        "chat_template": engine_template(variant.spec),
         "environment": {
             name: value
             for name, value in worker_environment(settings.environment).items()

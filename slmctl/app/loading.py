@@ -27,7 +27,7 @@ from runtimes.holding import start_kept
 from runtimes.kept import Kept
 from runtimes.process import Launch, Worker, fd_path, worker_argv
 from slmctl.app.events import ByteCounter, EngineLog, Note, OnEvent, ReadsFromDisk
-from slmctl.app.formats import jinja_format
+from slmctl.app.formats import engine_template, jinja_format
 from slmctl.app.load import LOADED_ROLES, LoadedFile, LoadRequest, finite, usable_cpus
 from slmctl.app.logs import begin_log, has_log
 from slmctl.app.package import Package, Variant, file_path
@@ -59,12 +59,11 @@ def start(
             notes = (f"{{name}} was trained for {trained} tokens of context; it gets no more.",)
             context = trained
         renderer = known_renderer(variant.spec.renderer)
-        chat_template = jinja_format(renderer) if renderer else None
         about = LoadedFile(
             engine=engine.name,
             context_length=context,
-            chat_template=chat_template or model.chat_template,
-            has_chat_template=chat_template is not None or model.has_chat_template,
+            chat_template=jinja_format(renderer) if renderer else model.chat_template,
+            has_chat_template=renderer is not None or model.has_chat_template,
             notes=notes,
         )
         size = sum(file.size for file in variant.weights)
@@ -72,7 +71,7 @@ def start(
             on_event(ReadsFromDisk(size=size))
         log = begin_log(settings.home, name=request.package.name, variant=variant.id, engine=engine.name)
         launch = dataclasses.replace(
-            _launch(engine, settings, model, parameters, context, chat_template), log=log
+            _launch(engine, settings, model, parameters, context, engine_template(variant.spec)), log=log
         )
         if not request.keep_seconds:
             worker = Worker(launch)
@@ -202,6 +201,7 @@ def _launch(
         links=links,
         start_timeout_seconds=settings.start_timeout_seconds,
         loggable=engine.loggable,
+        is_at_template=engine.is_at_template,
     )
 
 

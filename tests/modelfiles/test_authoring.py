@@ -8,6 +8,7 @@ from modelfiles.authoring import Authored, from_text
 from modelfiles.builtin import PARSERS, RENDERERS
 from modelfiles.errors import ModelfileError
 from modelfiles.spec import Message
+from slmctl.app.formats import chat_formats
 
 
 def _warnings(authored: Authored) -> list[tuple[str, int]]:
@@ -129,3 +130,7 @@ def test_a_template_beside_a_renderer_is_not_used() -> None:
 
 def test_warnings_end_somewhere() -> None:
     assert len(from_text("FROM x\n" + "SYSTEM y\n" * 1000).warnings) == 100
+
+
+def test_the_renderers_are_the_formats_that_come_with_slmctl() -> None:
+    assert RENDERERS == chat_formats()

@@ -262,6 +262,36 @@ def test_the_worker_has_the_same_allow_list() -> None:
             1,
             "srv init: init: chat template parsing error: std::exception\n",
             "llama.cpp cannot read the model's chat template.",
+            EngineUnavailable,
+        ),
+        (
+            1,
+            "E common_chat_templates_init: error: Unexpected token: %} of type 9\nE init: chat template parsing error",
+            "llama.cpp cannot read the model's chat template: Unexpected token: %} of type 9.",
+            EngineUnavailable,
+        ),
+        (
+            1,
+            "E init: chat template parsing error: Unable to generate parser for this template. Automatic parser generation failed: \n------------\nWhile executing X\n  ^\nError: Jinja Exception: never\nE init: a\n",
+            "llama.cpp cannot read the model's chat template: never.",
+            EngineUnavailable,
+        ),
+        (
+            1,
+            "E init: init: chat template parsing error: Automatic parser generation failed: NotImplemented: map\n",
+            "llama.cpp cannot read the model's chat template: NotImplemented: map.",
+            EngineUnavailable,
+        ),
+        (
+            -signal.SIGSEGV,
+            "I srv init: model loaded\nI srv load_model: initializing, n_slots = 1, n_ctx_slot = 512\n",
+            "The model's chat template brought the engine down.",
+            MalformedFile,
+        ),
+        (
+            -signal.SIGSEGV,
+            "I srv load_model: initializing, n_slots = 1, n_ctx_slot = 512\nI srv init: model loaded\n",
+            "The llama.cpp engine crashed with a memory error (SIGSEGV).",
             EngineFailed,
         ),
         (
