@@ -6,7 +6,7 @@ import re
 
 import click
 
-_UNITS = {f"{prefix}b": 1000**power for power, prefix in enumerate("kmgt", 1)}
+_UNITS: dict[str, int] = {f"{prefix}b": 1000**power for power, prefix in enumerate("kmgt", 1)}
 _UNITS |= {f"{prefix}ib": 1024**power for power, prefix in enumerate("kmgt", 1)}
 _SIZE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?) ?([kmgt]i?b)", re.IGNORECASE | re.ASCII)
 
