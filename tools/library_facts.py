@@ -2,14 +2,15 @@
 
     python -m tools.library_facts [--check]
 
-The facts are those of a GGUF that llama.cpp's convert_hf_to_gguf.py makes of the published weights: which tensors an
-architecture has, which of them stay F32 (all with one dimension, and BERT's positions and token types), and which
-keys the header gets. So what a planner learns here is what the header will say when the file is there.
+The facts are those of a GGUF that llama.cpp's convert_hf_to_gguf.py makes of the published weights: which
+tensors an architecture has, which of them stay F32 (all with one dimension, and BERT's positions and token
+types), and which keys the header gets. So what a planner learns here is what the header will say when the
+file is there.
 
-Sources: the tensor names and shapes are those of llama.cpp (src/llama-arch.cpp, src/llama-model.cpp, gguf-py's
-constants.py). The dimensions are the models' config.json, as mlc-llm's model_preset.py, executorch's Llama
-configurations, BitNet's gpu/model.py and Gemma 3's text_config quote them; all-MiniLM-L6-v2's are those of its
-config.json. tests/tools/test_library_facts.py holds the sums against a table that was made apart.
+Sources: the tensor names and shapes are those of llama.cpp (src/llama-arch.cpp, src/llama-model.cpp, and
+constants.py of gguf-py). The dimensions are those of the models' config.json, as mlc-llm's model_preset.py,
+executorch's Llama configurations, BitNet's gpu/model.py and Gemma 3's text_config quote them; those of
+all-MiniLM-L6-v2 are of its own. tests/tools/test_library_facts.py holds the sums against a table made apart.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """A model's dimensions. `rotary` has the lengths of the factors by which a longer context turns positions."""
+    """A model's dimensions. `rotary`: the factors that stretch positions for long contexts, and how many."""
 
     architecture: str
     layers: int
@@ -70,10 +71,12 @@ def _qwen3(layers: int, hidden: int, heads: int, feed_forward: int, *, tied: boo
     )  # fmt: skip
 
 
-def _gemma3(layers: int, hidden: int, heads: int, feed_forward: int, *, context: int, window: int) -> Shape:
+def _gemma3(
+    layers: int, hidden: int, heads: tuple[int, int], feed_forward: int, *, context: int, window: int
+) -> Shape:
     return Shape(
-        architecture="gemma3", layers=layers, hidden=hidden, heads=heads, kv_heads=heads // 2 if heads > 4 else 1,
-        head_size=256, feed_forward=feed_forward, vocabulary=262144, context=context, window=window,
+        architecture="gemma3", layers=layers, hidden=hidden, heads=heads[0], kv_heads=heads[1], head_size=256,
+        feed_forward=feed_forward, vocabulary=262144, context=context, window=window,
         windowed_layers=(True,) * 5 + (False,),
     )  # fmt: skip
 
@@ -91,8 +94,8 @@ def _llama(
 ) -> Shape:
     head_size = hidden // heads[0]
     return Shape(
-        architecture="llama", layers=layers, hidden=hidden, heads=heads[0], kv_heads=heads[1], head_size=head_size,
-        feed_forward=feed_forward, vocabulary=vocabulary, context=context, tied=tied,
+        architecture="llama", layers=layers, hidden=hidden, heads=heads[0], kv_heads=heads[1],
+        head_size=head_size, feed_forward=feed_forward, vocabulary=vocabulary, context=context, tied=tied,
         rotary=(("rope_freqs.weight", head_size // 2),) if scaled else (),
     )  # fmt: skip
 
@@ -107,8 +110,8 @@ SHAPES: dict[str, Shape] = {
         vocabulary=200064, context=131072, window=262144,  # longer than the context, and so without effect
         rotary=(("rope_factors_long.weight", 48), ("rope_factors_short.weight", 48)),
     ),
-    "gemma3/1b": _gemma3(26, 1152, 4, 6912, context=32768, window=512),
-    "gemma3/4b": _gemma3(34, 2560, 8, 10240, context=131072, window=1024),
+    "gemma3/1b": _gemma3(26, 1152, (4, 1), 6912, context=32768, window=512),
+    "gemma3/4b": _gemma3(34, 2560, (8, 4), 10240, context=131072, window=1024),
     "llama3.2/1b": _llama(16, 2048, (32, 8), 8192, scaled=True),
     "llama3.2/3b": _llama(28, 3072, (24, 8), 8192, scaled=True),
     "llama3.1/8b": _llama(32, 4096, (32, 8), 14336, tied=False, scaled=True),

@@ -74,8 +74,8 @@ CLASSES: Mapping[str, tuple[int, int]] = MappingProxyType(
         "medium": (13_950_000_000, 31_000_000_000),
     }
 )
-"""Parameters from and below which a model belongs to a class: 100M to 1.4B, 1.5B to 13.9B, 14B to 30B, where each
-figure stands for all that is rounded to it (a "30B" has 30.5 billion)."""
+"""Parameters from and below which a model belongs to a class: 100M to 1.4B, 1.5B to 13.9B, 14B to 30B, where
+each figure stands for all that is rounded to it (a "30B" has 30.5 billion)."""
 
 MAX_SUMMARY = 76
 """Characters of a summary: a line of a terminal, indented."""
@@ -135,13 +135,12 @@ class LibraryEntry:
         """Whether `word` begins a word, or a number, of what the entry says, in any case."""
         languages = (LANGUAGES[code] for code in self.languages)
         texts = (self.name, self.title, self.maker, self.kind, self.summary, *self.tasks, *languages)
-        return word.lower() in self.languages or any(
-            _begins_a_word(word.lower(), text.lower()) for text in texts
-        )
+        word = word.lower()
+        return word in self.languages or any(_begins_a_word(word, text.lower()) for text in texts)
 
 
 def size_class(parameters: int | None) -> str | None:
-    """The class of a model with so many parameters; None for one outside of all classes, or an unknown number."""
+    """The class of a model with so many parameters; None for one outside of all, or an unknown number."""
     if parameters is None:
         return None
     return next((name for name, (low, high) in CLASSES.items() if low <= parameters < high), None)
@@ -150,8 +149,8 @@ def size_class(parameters: int | None) -> str | None:
 def parse_entry(family: str, tag: str, *, family_text: str, about: str, modelfile: str) -> LibraryEntry:
     """An entry from the texts of its three files.
 
-    Raises MalformedFile for a field that is missing, unknown or not of its vocabulary, and ModelfileError for a
-    Modelfile that is none.
+    Raises MalformedFile for a field that is missing, unknown or not of its vocabulary, and ModelfileError for
+    a Modelfile that is none.
     """
     where = f"{family}/{tag}/about.toml"
     fields = _table(family_text, f"{family}/family.toml") | _table(about, where)

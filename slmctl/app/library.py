@@ -1,4 +1,4 @@
-"""The library as it ships: reading its folders, and finding models in it. Offline, and it touches no store."""
+"""The library as it ships: reading its folders, and finding models in it. Offline; it touches no store."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class LibraryModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """What is looked for. A model is found if it has all words and tasks, one of the licences, and is no larger
-    than `max_size` (bytes of `LibraryModel.size`) and of `size_class`, where these are given."""
+    """What is looked for: a model with all words and tasks and one of the licences, that is no larger than
+    `max_size` (in bytes, of `LibraryModel.size`), and that is of `size_class`, where these are given."""
 
     words: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class Search:
 
 
 def search(wanted: Search, *, folder: Path = FOLDER) -> list[LibraryModel]:
-    """The models that match, families by name and the sizes of each from small to large. Raises BadContent."""
+    """The models that match, families by name, the sizes of each from small to large. Raises BadContent."""
     found = (model for model in library(folder) if wanted.matches(model))
     return sorted(found, key=lambda model: (model.entry.family, model.facts.parameters or 0))
 

@@ -1,7 +1,7 @@
 """How large a model is as a Q4_K_M GGUF, from the facts of any other build of it.
 
-Q4_K_M is a mixture: most matrices become Q4_K, the output and some layers' values and down projections Q6_K. The
-rules are llama.cpp's (src/llama-quant.cpp, `llama_tensor_get_type_impl`) for dense models below 70B.
+Q4_K_M is a mixture: most matrices become Q4_K, the output and some layers' values and down projections Q6_K.
+The rules are llama.cpp's (src/llama-quant.cpp, `llama_tensor_get_type_impl`) for dense models below 70B.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _finer_layers(layers: int) -> int:
 
 
 def _as(name: str, row: TensorRow, elements: int) -> int:
-    """Bytes of so many elements as this type, or as the one that stands in where rows are no multiple of it."""
+    """Bytes of so many elements as this type, or as the one that stands in where it does not divide rows."""
     kind = GGML_TYPES_BY_NAME[name]
     if row.columns is None:
         raise MalformedFile(f"These facts do not say how long the rows of {row.tensor_class} are.")

@@ -17,8 +17,8 @@ from slmctl.app.quantized_size import q4_k_m_bytes
 from tools.library_facts import LIBRARY, SHAPES, Shape, documents, facts_of, shapes_of
 from tools.random_model import TINY, write_random_model
 
-# Sums and sizes (MB = 10^6) that llama.cpp itself gave for these models; the cache in bytes per token with F16,
-# of layers that see the whole context.
+# Sums and sizes (MB = 10^6) that were computed apart and checked against llama.cpp; the cache in bytes per token
+# with F16, of layers that see the whole context.
 TABLE = """
 entry               layers hidden heads kv head  ffn   vocab  tied context   parameters cache  Q4_K_M    BF16
 qwen3/0.6b              28   1024    16  8  128  3072 151936 y   40960    596049920 114688   390.8  1192.2

@@ -9,11 +9,11 @@ from slmctl.app.library import LibraryModel, Search, search
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 from slmctl.cli.render import human_bytes, human_count, table
-from slmctl.cli.sizes import ByteSize
+from slmctl.cli.sizes import to_bytes
 
 _ABOUT = (
-    "List the models of the library that WORDS are said of (name, maker, purpose, tasks, languages): all of them "
-    "without WORDS. Works offline."
+    "List the models of the library that WORDS are said of (name, maker, purpose, tasks, languages); without "
+    "WORDS all of them. Works offline."
 )
 _CLASSES = "micro: 100M to 1.4B parameters, small: 1.5B to 13.9B, medium: 14B to 30B."
 
@@ -36,7 +36,12 @@ _CLASSES = "micro: 100M to 1.4B parameters, small: 1.5B to 13.9B, medium: 14B to
     metavar="LICENSE",
     help=f"One of the licences given: {', '.join(LICENSES)}.",
 )
-@click.option("--max-size", type=ByteSize(), help="How large its weights may be as Q4_K_M: 500MB, 2GiB.")
+@click.option(
+    "--max-size",
+    metavar="SIZE",
+    callback=to_bytes,
+    help="How large its weights may be as Q4_K_M, the build that most people take: 500MB, 2GiB.",
+)
 @click.option("--class", "size_class", type=click.Choice(list(CLASSES)), help=_CLASSES)
 def command(
     context: Context,
@@ -75,7 +80,7 @@ def _fields(model: LibraryModel) -> dict[str, object]:
 
 
 def _listing(models: list[LibraryModel]) -> str:
-    """A row for each model, and what it is good for in the line below: both do not fit into one of 80 characters."""
+    """A row for each model, and below it what the model is good for: one line of 80 has no room for both."""
     if not models:
         return ""
     rows = [
