@@ -20,7 +20,7 @@ _EXAMPLES = {
     "MESSAGE": "Write MESSAGE role text, for example MESSAGE user Hello.",
 }
 _TOKEN = re.compile(r"[^ \t\r\n]*+")
-_ASSIGNMENT = re.compile(r"([A-Za-z0-9_]{1,64}+)[=:](.{1,64})", re.ASCII)
+_ASSIGNMENT = re.compile(r"([A-Za-z0-9_]{1,64}+)[=:]([A-Za-z0-9_.+-]{1,64}+)")
 _NAME = re.compile(r"[A-Za-z0-9_]{1,64}+")
 
 NO_FROM = Place().problem(
