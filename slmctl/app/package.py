@@ -165,7 +165,7 @@ def _variant(store: StoreReader, manifest: Manifest) -> Variant:
         spec=_spec(store, files),
         licenses=_licenses(config),
         files=files,
-        local=all(store.layout.blob(file.digest).exists() for file in files),
+        local=all(store.has(file.digest) for file in files),
     )
 
 

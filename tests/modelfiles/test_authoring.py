@@ -133,4 +133,4 @@ def test_warnings_end_somewhere() -> None:
 
 
 def test_the_renderers_are_the_formats_that_come_with_slmctl() -> None:
-    assert RENDERERS == chat_formats()
+    assert chat_formats() == RENDERERS

@@ -28,7 +28,7 @@ def _rules_in_the_code() -> Iterator[str]:
             if name in _MAKERS and len(call.args) > _MAKERS[name]:
                 given.append(call.args[_MAKERS[name]])
             for value in given:
-                if isinstance(value, ast.Constant):
+                if isinstance(value, ast.Constant) and isinstance(value.value, str):
                     yield value.value
                 elif isinstance(value, ast.JoinedStr):  # f"unknown-{what}"
                     yield from ("unknown-renderer", "unknown-parser")
