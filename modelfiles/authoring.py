@@ -156,7 +156,7 @@ class _Reader:
 
     def _read_from(self, instruction: Instruction) -> None:
         self.sources.append(instruction.value)
-        if _is_file(instruction.value):
+        if not _names_a_model(instruction.value):
             return
         if self._named is not None:
             message = "Ollama takes only the last model that a FROM names; here each one is a variant."
@@ -222,14 +222,26 @@ class _Reader:
         )
 
 
-def _is_file(text: str) -> bool:
-    """Whether a FROM text can only be meant as a file; others may turn out to be one."""
-    if not text or text.lower().endswith((".gguf", ".safetensors", ".bin")):
-        return True
+def is_path(text: str) -> bool:
+    """Whether a text behind FROM is written like a path; another text may be a file's name all the same.
+
+    Raises InvalidReference for what can be neither a path nor a name.
+    """
+    has_ending = text.lower().endswith((".gguf", ".safetensors", ".bin", "/"))
     try:
-        return parse(text).source is Source.FILE
+        source = parse(text).source
     except InvalidReference:
-        return True  # no name, so it will be looked for as a file
+        if has_ending:
+            return True
+        raise
+    return source is Source.FILE or (has_ending and source is not Source.HUGGINGFACE)  # where it selects one
+
+
+def _names_a_model(text: str) -> bool:
+    try:
+        return bool(text) and not is_path(text)
+    except InvalidReference:
+        return False
 
 
 def _template_problem(instruction: Instruction) -> Problem | None:

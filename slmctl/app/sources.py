@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from modelfiles.authoring import is_path
 from registry.errors import InvalidReference, MalformedFile, NotFound, OperationFailed, UsageError
 from registry.formats.facts import ModelFacts
 from registry.formats.gguf import GgufHeader, read_header
 from registry.formats.gguf_facts import facts_from_gguf
 from registry.formats.shards import find_shards
-from registry.names import ModelRef, Source, parse
+from registry.names import ModelRef, parse
 from registry.store.ingest import SourceFile
 
 Role: TypeAlias = Literal["weights", "projector", "adapter", "draft"]
 
 _GGUF = ".gguf"
-_FILE_ENDINGS = (_GGUF, ".safetensors", ".bin")
 _BAD_FILE_HINT = "Download the file again, or convert the model anew."
 
 
@@ -212,10 +212,8 @@ def _has_safetensors(paths: Sequence[Path]) -> bool:
 
 
 def _looks_like_a_path(text: str) -> bool:
-    if text.lower().endswith((*_FILE_ENDINGS, "/")):
-        return True
     try:
-        return parse(text).source is Source.FILE
+        return is_path(text)
     except InvalidReference as error:
         raise UsageError(
             f"{error.message.removesuffix('.')}; and there is no such file.",

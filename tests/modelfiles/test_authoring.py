@@ -51,7 +51,11 @@ def test_a_later_parameter_replaces_an_earlier_one_and_a_stop_does_not() -> None
 
 @pytest.mark.parametrize(
     ("text", "line"),
-    [("FROM a\nFROM b", 2), ("FROM ./a.gguf\nFROM a:1\nFROM ./b.gguf\nFROM hf.co/a/b:Q8_0", 4)],
+    [
+        ("FROM a\nFROM b", 2),
+        ("FROM ./a.gguf\nFROM a:1\nFROM ./b.gguf\nFROM hf.co/a/b:Q8_0", 4),
+        ("FROM hf.co/a/b:c.gguf\nFROM a/b.gguf\nFROM hf.co/a/b", 3),
+    ],
 )
 def test_several_models_are_variants_here_and_ollama_takes_the_last(text: str, line: int) -> None:
     authored = from_text(text)
