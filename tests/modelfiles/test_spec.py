@@ -196,7 +196,8 @@ PARAMETER system y
     assert "Write FROM instead of PARAMETER model." in rendered
     assert "Write SYSTEM instead of PARAMETER system." in rendered
     assert (
-        "M:3:19: The parameter num_ctx takes a whole number from -2147483648 to 2147483647, not 'many'.\n"
+        "M:3:19: error: The parameter num_ctx takes a whole number from -2147483648 to 2147483647, "
+        "not 'many'. [parameter-value]\n"
         "  3 | PARAMETER num_ctx many\n"
         "    |                   ~~~^" in rendered
     )
