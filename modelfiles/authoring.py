@@ -13,7 +13,7 @@ from modelfiles.builtin import PARSERS, RENDERERS
 from modelfiles.errors import ModelfileError, Problem
 from modelfiles.instructions import PARAMETER_INSTRUCTIONS
 from modelfiles.spec import DEPRECATED, PARAMETERS, Message, ModelSpec, ParameterValue, parse_parameter
-from modelfiles.syntax import MAX_PROBLEMS, Instruction, Modelfile, scan
+from modelfiles.syntax import MAX_PROBLEMS, MAX_WARNINGS, Instruction, Modelfile, scan
 from modelfiles.template.errors import TemplateError
 from modelfiles.template.ollama import parse_template
 from modelfiles.words import ROLES, nearest, printable
@@ -71,9 +71,7 @@ def check(modelfile: Modelfile) -> tuple[Authored, list[Problem]]:
         sources=tuple(reader.sources),
         adapter=reader.adapter.value if reader.adapter else None,
         drafts=tuple(reader.drafts),
-        warnings=tuple(
-            sorted((*modelfile.warnings, *reader.warnings[:MAX_PROBLEMS]), key=lambda each: each.span)
-        ),
+        warnings=tuple(sorted((*modelfile.warnings, *reader.warnings), key=lambda each: each.span)),
     )
     return authored, reader.problems
 
@@ -208,7 +206,8 @@ class _Reader:
     def _warn(
         self, instruction: Instruction, rule: str, message: str, *, hint: str = "Remove the line."
     ) -> None:
-        self.warnings.append(_about_name(instruction, rule=rule, message=message, hint=hint))
+        if len(self.warnings) < MAX_WARNINGS:
+            self.warnings.append(_about_name(instruction, rule=rule, message=message, hint=hint))
 
     def _warn_unknown(self, instruction: Instruction, known: Iterable[str], instead: str) -> None:
         what = instruction.keyword.lower()

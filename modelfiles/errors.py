@@ -55,11 +55,17 @@ class ModelfileError(UsageError):
 
     def render(self) -> str:
         """Every problem with its line and a `~~~^` marker under the place; safe to print on a terminal."""
-        return "\n".join(render(problem, filename=self.filename, text=self.text) for problem in self.problems)
+        return "\n".join(
+            render(problem, filename=self.filename, text=self.text, severity="error")
+            for problem in self.problems
+        )
 
 
-def render(problem: Problem, *, filename: str, text: str) -> str:
-    """`file:line:column: message`, the line of `text` it is about, the marker, and what to do."""
+def render(problem: Problem, *, filename: str, text: str, severity: str | None = None) -> str:
+    """`file:line:column: message`, the line of `text` it is about, the marker, and what to do.
+
+    With a `severity` ("error", "warning") the message begins with it and ends with the rule.
+    """
     start = problem.span[0]
     before = max(0, start - _WINDOW // 2)
     shown_start = 1 + max(text.rfind("\n", before, start), text.rfind("\r", before, start), before - 1)
@@ -73,8 +79,9 @@ def render(problem: Problem, *, filename: str, text: str) -> str:
     indent = sum(map(_columns, text[shown_start:start]))
     width = max(1, sum(map(_columns, text[start:marked_end])))
     number = str(problem.line)
+    message = f"{severity}: {problem.message} [{problem.rule}]" if severity else problem.message
     lines = [
-        f"{printable(filename, limit=200)}:{number}:{problem.column}: {problem.message}",
+        f"{printable(filename, limit=200)}:{number}:{problem.column}: {message}",
         f"  {number} | {''.join(map(visible, text[shown_start:shown_end]))}",
         f"  {' ' * len(number)} | {' ' * indent}{'~' * (width - 1)}^",
     ]

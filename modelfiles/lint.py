@@ -198,11 +198,18 @@ def escape(instruction: Instruction, text: str) -> Problem | None:
 
 
 def runs_on(instruction: Instruction, text: str) -> Problem | None:
-    """`SYSTEM "x" y` and more lines up to one that ends in `"`: the first line does not close the value."""
+    """`SYSTEM "x" y` and more lines up to one that ends in `"`: the first line does not close the value.
+
+    Pairs of `"` within the first line are no alarm: `TEMPLATE "{{ "x" }}` and more lines.
+    """
     quote, value = instruction.quote, instruction.value
     line_break = _LINE_BREAK.search(value) if quote else None
     early = value.find(quote, 0, line_break.start()) if line_break else -1
-    if line_break is None or early < 0:
+    if (
+        line_break is None
+        or early < 0
+        or (quote == '"' and value.count(quote, 0, line_break.start()) % 2 == 0)
+    ):
         return None
     start = instruction.value_span[0] + len(quote) + early
     message = f"This {quote} does not close the value, because text follows it; the value goes on below."

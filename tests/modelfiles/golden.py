@@ -37,16 +37,17 @@ def instructions(folder: Path) -> str:
 def warnings(folder: Path) -> str:
     """Empty for a normal file, which has no warnings.txt."""
     modelfile, _ = read(folder)
-    return _rendered(modelfile, modelfile.warnings)
+    return _rendered(modelfile, modelfile.warnings, "warning")
 
 
 def problems(folder: Path) -> str:
-    return _rendered(*read(folder))
+    return _rendered(*read(folder), "error")
 
 
-def _rendered(modelfile: Modelfile, found: tuple[Problem, ...]) -> str:
-    shown = (render(each, filename="Modelfile", text=modelfile.text) for each in found)
-    return "".join(f"[{each.rule}] {text}\n" for each, text in zip(found, shown, strict=True))
+def _rendered(modelfile: Modelfile, found: tuple[Problem, ...], severity: str) -> str:
+    return "".join(
+        render(each, filename="Modelfile", text=modelfile.text, severity=severity) + "\n" for each in found
+    )
 
 
 FILES: Mapping[str, Mapping[str, Callable[[Path], str]]] = {

@@ -88,6 +88,7 @@ NORMAL = [
     r"SYSTEM \nabla is an operator, \newcommand a macro, `\n` a line break.",
     'SYSTEM "two lines\nand \\n"',
     'SYSTEM ""',
+    'TEMPLATE "{{ "x" }}\n{{ .Prompt }}"',
     'SYSTEM """\nFROM here on, say "hi".\nSYSTEM requirements: none.\n"""',
     'SYSTEM """He said "hi" """',
     "FROM ./my model.gguf",

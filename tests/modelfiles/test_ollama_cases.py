@@ -23,9 +23,9 @@ NUMBERS = frozenset(
     | set(range(66, 77))
 )
 ELSEWHERE = {
-    72: "needs files: tests/slmctl/app/test_create*.py",
-    74: "needs files: tests/slmctl/app/test_create*.py",
-    76: "needs a home folder: tests/slmctl/app/test_create*.py",
+    72: "about create's request, and needs files",
+    74: "about create's request, and needs files",
+    76: "about create's request, and needs a home folder",
 }
 
 _PARAMETERS = (
@@ -96,7 +96,7 @@ ACCEPTED: list[tuple[int, str, list[str]]] = [
     (66, "LICENSE MIT\nLICENSE Apache", ["license=MIT", "license=Apache"]),
     (67, 'LICENSE "MIT       "', ["license=MIT       "]),
     (68, "ADAPTER      adapter3", ["adapter=adapter3"]),
-    (69, "ADAPTER a\nADAPTER b", ["adapter=a", "adapter=b"]),  # what create makes of them: test_create*.py
+    (69, "ADAPTER a\nADAPTER b", ["adapter=a", "adapter=b"]),  # create takes the last
     (70, "RENDERER renderer1", ["renderer=renderer1"]),
     (70, "PARSER parser1", ["parser=parser1"]),
     (70, "DRAFT ./assistant", ["draft=./assistant"]),

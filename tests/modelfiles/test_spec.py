@@ -190,7 +190,8 @@ PARAMETER System y
     assert "Write FROM instead of PARAMETER from." in rendered
     assert "Write SYSTEM instead of PARAMETER System." in rendered
     assert (
-        "M:3:19: The parameter num_ctx takes a whole number from -2147483648 to 2147483647, not 'many'.\n"
+        "M:3:19: error: The parameter num_ctx takes a whole number from -2147483648 to 2147483647, "
+        "not 'many'. [parameter-value]\n"
         "  3 | PARAMETER num_ctx many\n"
         "    |                   ~~~^" in rendered
     )

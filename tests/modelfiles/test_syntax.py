@@ -93,23 +93,23 @@ def test_all_problems_come_at_once_and_show_their_places() -> None:
     assert error.hint == "Did you mean SYSTEM?"
     assert error.code == "modelfile"
     assert error.render() == (
-        "models/Modelfile:2:1: There is no instruction SYSTM.\n"
+        "models/Modelfile:2:1: error: There is no instruction SYSTM. [unknown-instruction]\n"
         '  2 | SYSTM """\n'
         "    | ~~~~^\n"
         "    = Did you mean SYSTEM?\n"
-        "models/Modelfile:5:11: 'top-p' is no parameter name; those are letters, digits and underscores.\n"
+        "models/Modelfile:5:11: error: 'top-p' is no parameter name; those are letters, digits and underscores. [parameter-name]\n"
         "  5 | PARAMETER top-p 0.9\n"
         "    |           ~~~~^\n"
         "    = Did you mean top_p?\n"
-        "models/Modelfile:6:10: 'User' is no role of a message.\n"
+        "models/Modelfile:6:10: error: 'User' is no role of a message. [role]\n"
         "  6 |  MESSAGE User 你好\n"
         "    |          ~~~^\n"
         "    = Did you mean user?\n"
-        'models/Modelfile:7:10: The """ is never closed.\n'
+        'models/Modelfile:7:10: error: The """ is never closed. [open-quote]\n'
         '  7 | TEMPLATE """never\n'
         "    |          ~~^\n"
         '    = Put """ at the end of the text; only blanks can follow it on its line.\n'
-        "models/Modelfile:9:11: PARAMETER stop has no value.\n"
+        "models/Modelfile:9:11: error: PARAMETER stop has no value. [no-value]\n"
         "  9 | PARAMETER stop\n"
         "    |           ~~~^\n"
         "    = Write the value behind the name, on the same line."

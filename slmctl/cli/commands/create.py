@@ -91,7 +91,8 @@ def _read_modelfile(context: Context, given: str | None) -> Authored:
             raise UsageError(sentence, hint="Correct it and create the model again.") from None
         raise
     for warning in authored.warnings:
-        context.output.note(f"{shown}:{warning.line}:{warning.column}: {warning.message} ({warning.rule})")
+        place = f"{shown}:{warning.line}:{warning.column}"
+        context.output.note(f"{place}: warning: {warning.message} [{warning.rule}]")
     return authored
 
 

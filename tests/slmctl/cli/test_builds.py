@@ -219,8 +219,8 @@ def test_an_unknown_renderer_is_said_and_the_models_own_template_is_used(
 ) -> None:
     made = create(slmctl, tmp_path, "FROM hello\nRENDERER glm-4.7\nPARSER harmony\n", "own")
     assert made.code == 0
-    assert "(unknown-renderer)" in made.err
-    assert "(unknown-parser)" in made.err
+    assert "[unknown-renderer]" in made.err
+    assert "[unknown-parser]" in made.err
     assert slmctl("run", "own", QUESTION).out == slmctl("run", "hello", QUESTION).out
 
 
