@@ -146,13 +146,20 @@ def chat_request(
     elif json_schema is not None:
         fields["response_format"] = {"type": "json_schema", "json_schema": {"schema": json_schema}}
     if think is not None:
-        wanted: dict[str, object] = {"enable_thinking": think is not False}
-        if isinstance(think, str):
-            wanted["reasoning_effort"] = think
-        fields["chat_template_kwargs"] = wanted
+        fields["chat_template_kwargs"] = template_variables(think)
     if as_written:
         fields["reasoning_format"] = "none"
     return _post(CHAT, fields | chat_fields(sampling or Sampling()))
+
+
+def template_variables(think: Think | None) -> dict[str, object]:
+    """How chat templates are told: Qwen's name for it, DeepSeek's and Granite's, and gpt-oss's."""
+    if think is None:
+        return {}
+    wanted: dict[str, object] = {"enable_thinking": think is not False, "thinking": think is not False}
+    if isinstance(think, str):
+        wanted["reasoning_effort"] = think
+    return wanted
 
 
 def tokenize_request(text: str, *, add_special: bool = False) -> HttpRequest:

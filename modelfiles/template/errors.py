@@ -21,6 +21,10 @@ class TemplateError(UsageError):
         self.column = column
 
 
+class TemplateRefusal(TemplateError):
+    """The template works, and says by itself that it does not take this conversation."""
+
+
 class PlacedError(TemplateError):
     """One whose place is known: offset `at` in `source`; `reason` is the message without it."""
 

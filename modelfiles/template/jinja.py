@@ -26,7 +26,7 @@ import jinja2.parser
 import jinja2.sandbox
 import jinja2.utils
 
-from modelfiles.template.errors import TemplateError
+from modelfiles.template.errors import TemplateError, TemplateRefusal
 from modelfiles.words import printable
 
 Messages = Sequence[Mapping[str, object]]
@@ -187,7 +187,7 @@ def _explained(error: Exception) -> TemplateError:
     said = printable(" ".join(text.split()), limit=_SHOWN_CHARACTERS).rstrip(".")
     match error:
         case _Refused():
-            sentence = f"The chat template refuses this conversation: {said}."
+            return TemplateRefusal(f"The chat template refuses this conversation: {said}.", line=line)
         case jinja2.TemplateSyntaxError():
             sentence = f"The chat template has a mistake{where}: {said}."
         case jinja2.exceptions.SecurityError():

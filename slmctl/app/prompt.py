@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-from modelfiles.template.errors import TemplateError
+from modelfiles.template.errors import TemplateError, TemplateRefusal
 from registry.errors import OperationFailed
 from runtimes.environment import worker_environment
 
@@ -77,7 +77,8 @@ def render_outside(
     `environment` is slmctl's own, of which the child gets what workers get. Blocking, thread-safe, and leaves
     no process behind, also when it is interrupted.
 
-    Raises TemplateError however the template fails, OperationFailed when no process can be started.
+    Raises TemplateError however the template fails (TemplateRefusal by its own will), OperationFailed when no
+    process can be started.
     """
     variables = dict(variables or {})
     if syntax not in SYNTAXES:
@@ -216,7 +217,8 @@ def _text(said: bytearray, status: int | None, limits: RenderLimits) -> str:
             return text
         case {"error": {"message": str(message), **details}}:
             hint, line, column = (details.get(key) for key in ("hint", "line", "column"))
-            raise TemplateError(
+            kind = TemplateRefusal if details.get("refused") is True else TemplateError
+            raise kind(
                 message,
                 hint=hint if isinstance(hint, str) else None,
                 line=line if isinstance(line, int) else None,

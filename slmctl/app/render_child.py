@@ -6,9 +6,10 @@
      "now" (ISO 8601), "bos_token", "eos_token", "variables": {...},
      "limits": {"output_bytes", "memory_bytes", "computing_seconds"}}
 
-and standard output gets {"text"} or {"error": {"message", "hint", "line", "column"}}. A template that
-computes for too long is ended by the kernel, without a word. When the limits are set everything is imported,
-and no file can be opened any more: not even code that got out of the sandbox could read or write one.
+and standard output gets {"text"} or {"error": {"message", "hint", "line", "column", "refused"}}. A template
+that computes for too long is ended by the kernel, without a word. When the limits are set everything is
+imported, and no file can be opened any more: not even code that got out of the sandbox could read or write
+one.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from modelfiles.template import jinja, ollama
-from modelfiles.template.errors import TemplateError
+from modelfiles.template.errors import TemplateError, TemplateRefusal
 from modelfiles.template.records import Message, ToolCall
 from registry.errors import UsageError
 
@@ -92,6 +93,7 @@ def _refusal(error: TemplateError) -> object:
             "hint": error.hint,
             "line": error.line,
             "column": error.column,
+            "refused": isinstance(error, TemplateRefusal),
         }
     }
 

@@ -13,6 +13,7 @@ from registry.errors import NotFound, UsageError
 from registry.formats.gguf import read_header
 from registry.store.reader import StoreReader
 from runtimes.protocol import Think
+from slmctl.app import engine_inputs
 from slmctl.app.formats import jinja_format
 from slmctl.app.load import Messages, conversation
 from slmctl.app.package import Package, Variant
@@ -82,29 +83,29 @@ def render(
     think: Think | None = None,
     environment: Mapping[str, str],
 ) -> str:
-    """The prompt, with the place for an answer at its end unless the assistant spoke last.
+    """The prompt, with the place for an answer at its end, or with an answer that has begun.
 
     Raises TemplateError.
     """
-    variables: dict[str, object] = {}
+    now = datetime.now().astimezone()
+
+    def rendered(messages: Messages, variables: Mapping[str, object]) -> str:
+        return render_outside(
+            template.text,
+            messages,
+            syntax=template.syntax,
+            tools=tools,
+            add_generation_prompt=not messages or messages[-1].get("role") != "assistant",
+            now=now,
+            bos_token=template.bos_token,
+            eos_token=template.eos_token,
+            variables=variables,
+            environment=environment,
+        )
+
     if template.syntax == "go":
-        variables["think"] = think
-    elif think is not None:
-        variables["enable_thinking"] = think is not False
-        if isinstance(think, str):
-            variables["reasoning_effort"] = think
-    return render_outside(
-        template.text,
-        messages,
-        syntax=template.syntax,
-        tools=tools,
-        add_generation_prompt=not messages or messages[-1].get("role") != "assistant",
-        now=datetime.now().astimezone(),
-        bos_token=template.bos_token,
-        eos_token=template.eos_token,
-        variables=variables,
-        environment=environment,
-    )
+        return rendered(messages, {"think": think})
+    return engine_inputs.prompt(template.text, messages, think=think, now=now, render=rendered)
 
 
 def as_run_would(variant: Variant, messages: Messages, system: str | None) -> Messages:

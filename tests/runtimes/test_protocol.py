@@ -217,7 +217,7 @@ def test_requests_always_stream() -> None:
         "stream_options": {"include_usage": True},
         "tools": [{"type": "function"}],
         "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "array"}}},
-        "chat_template_kwargs": {"enable_thinking": False},
+        "chat_template_kwargs": {"enable_thinking": False, "thinking": False},
     }
     assert isinstance(reader_for(completion), CompletionReader)
     assert isinstance(reader_for(chat), ChatReader)
@@ -226,9 +226,9 @@ def test_requests_always_stream() -> None:
 @pytest.mark.parametrize(
     ("think", "kwargs"),
     [
-        (True, {"enable_thinking": True}),
-        (False, {"enable_thinking": False}),
-        ("high", {"enable_thinking": True, "reasoning_effort": "high"}),
+        (True, {"enable_thinking": True, "thinking": True}),
+        (False, {"enable_thinking": False, "thinking": False}),
+        ("high", {"enable_thinking": True, "thinking": True, "reasoning_effort": "high"}),
     ],
 )
 def test_thinking_is_the_templates_business(think: Think, kwargs: dict[str, object]) -> None:

@@ -59,3 +59,9 @@ def cases(syntax: str) -> Iterator[Case]:
                     variables=case.get("variables", {}),
                     expected=(folder / f"expected-{name}.txt").read_bytes().decode(),
                 )
+
+
+def tokens(name: str) -> tuple[str | None, str | None]:
+    """The texts of the tokens that begin and end a text in that format, where it names them."""
+    document = json.loads((FORMATS / name / "conversation.json").read_text("utf-8"))
+    return document["bos_token"], document["eos_token"]

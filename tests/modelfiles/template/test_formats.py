@@ -1,4 +1,4 @@
-"""Chat formats in Jinja, byte for byte: every folder of tests/golden/templates."""
+"""Chat formats in Jinja and in Go, byte for byte: every folder of tests/golden/templates."""
 
 from __future__ import annotations
 
@@ -14,12 +14,39 @@ from tests.modelfiles.template.golden import FORMATS, Case, cases
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 CASES = list(cases("jinja"))
+GO_CASES = list(cases("go"))
+ONLY_IN_JINJA = {"deepseek-r1-earlier-thoughts"}
+"""Go's templates cannot cut a thought out of a text."""
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.format}-{case.name}" for case in CASES])
 def test_format(case: Case) -> None:
     text = render(case.template, case.messages, now=NOW, **case.given, **case.variables)
     assert text == case.expected
+
+
+@pytest.mark.parametrize("case", GO_CASES, ids=[f"{case.format}-{case.name}" for case in GO_CASES])
+def test_format_in_go(case: Case) -> None:
+    assert in_go(case) == case.expected
+
+
+def in_go(case: Case) -> str:
+    return render_outside(
+        case.template,
+        case.messages,
+        syntax="go",
+        tools=case.given["tools"],
+        now=NOW,
+        variables={"think": next(iter(case.variables.values()), None)},
+        environment=os.environ,
+    )
+
+
+def test_go_does_all_that_it_can() -> None:
+    missing = {f"{case.format}-{case.name}" for case in CASES} - {
+        f"{case.format}-{case.name}" for case in GO_CASES
+    }
+    assert missing == ONLY_IN_JINJA
 
 
 def test_a_format_in_a_child_process() -> None:

@@ -44,7 +44,7 @@ def test_it_is_kept_and_shown(through: Program, tmp_path: Path) -> None:
 def test_a_template_that_is_none_is_told_with_its_place(slmctl: Program) -> None:
     outcome = slmctl("modelfile", "lint", "-", stdin=b"FROM x\nTEMPLATE {{ .Prompt\n")
     assert outcome.code == 2
-    assert "<stdin>:2:10: The template's line 1" in outcome.err
+    assert "<stdin>:2:10: error: The template's line 1" in outcome.err
     assert slmctl("create", "x", "-f", "-", stdin=b"FROM x\nTEMPLATE {{ nofunc }}\n").code == 2
 
 
