@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo check lint types imports test compat format clean
+.PHONY: demo check lint types imports test compat fuzz format clean
 
 demo: $(VENV)/.demo
 	@tools/demo.sh $(BIN)
@@ -33,6 +33,11 @@ compat: $(VENV)-compat/.done $(VENV)/.check
 	$(VENV)-compat/bin/pytest -q tests/compat
 	$(BIN)/pytest -q -m compat
 
+# bytes that atheris invents, against the reading of Modelfiles
+FUZZ_SECONDS ?= 60
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m tools.fuzz_modelfiles --seconds $(FUZZ_SECONDS)
+
 format: $(VENV)/.check
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -52,6 +57,11 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.check: pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --editable '.[dev]'
 	touch $@ $(VENV)/.demo
+
+# a wheel or nothing: building atheris takes a compiler of its own
+$(VENV)/.fuzz: pyproject.toml | $(VENV)/.demo
+	$(PIP) install --only-binary atheris --editable '.[fuzz]'
+	touch $@
 
 $(VENV)-compat/.done: pyproject.toml
 	test -x $(VENV)-compat/bin/python || $(PYTHON) -m venv $(VENV)-compat

@@ -133,7 +133,7 @@ def fill_store(root: Path, paths: Sequence[Path]) -> None:
     for path in paths:
         name = parse(path.stem)
         if store.names().find(name.full_name) is None:
-            request = CreateRequest(name=name, base=str(path), folder=Path("/"), spec=ModelSpec())
+            request = CreateRequest(name=name, bases=[str(path)], folder=Path("/"), spec=ModelSpec())
             create(store, request, now=NOW)
     assert len(list_models(store)) == len(paths)
 

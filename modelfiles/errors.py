@@ -55,24 +55,33 @@ class ModelfileError(UsageError):
 
     def render(self) -> str:
         """Every problem with its line and a `~~~^` marker under the place; safe to print on a terminal."""
-        return "\n".join(render(problem, filename=self.filename, text=self.text) for problem in self.problems)
+        return "\n".join(
+            render(problem, filename=self.filename, text=self.text, severity="error")
+            for problem in self.problems
+        )
 
 
-def render(problem: Problem, *, filename: str, text: str) -> str:
-    """`file:line:column: message`, the line of `text` it is about, the marker, and what to do."""
+def render(problem: Problem, *, filename: str, text: str, severity: str | None = None) -> str:
+    """`file:line:column: message`, the line of `text` it is about, the marker, and what to do.
+
+    With a `severity` ("error", "warning") the message begins with it and ends with the rule.
+    """
     start = problem.span[0]
-    line_start = max(text.rfind("\n", 0, start), text.rfind("\r", 0, start)) + 1
-    ends = (at for at in (text.find("\n", start), text.find("\r", start)) if at >= 0)
-    line_end = min(ends, default=len(text))
-    shown_start = max(line_start, start - _WINDOW // 2)
-    shown_end = min(line_end, shown_start + _WINDOW)
+    before = max(0, start - _WINDOW // 2)
+    shown_start = 1 + max(text.rfind("\n", before, start), text.rfind("\r", before, start), before - 1)
+    behind = min(len(text), shown_start + _WINDOW)
+    shown_end = min(
+        (at for at in (text.find("\n", start, behind), text.find("\r", start, behind)) if at >= 0),
+        default=behind,
+    )
     marked_end = max(start + 1, min(problem.span[1], shown_end))
 
     indent = sum(map(_columns, text[shown_start:start]))
     width = max(1, sum(map(_columns, text[start:marked_end])))
     number = str(problem.line)
+    message = f"{severity}: {problem.message} [{problem.rule}]" if severity else problem.message
     lines = [
-        f"{printable(filename, limit=200)}:{number}:{problem.column}: {problem.message}",
+        f"{printable(filename, limit=200)}:{number}:{problem.column}: {message}",
         f"  {number} | {''.join(map(visible, text[shown_start:shown_end]))}",
         f"  {' ' * len(number)} | {' ' * indent}{'~' * (width - 1)}^",
     ]

@@ -3,11 +3,13 @@
 The grammar has no escapes, so some values cannot be written: text that both needs quotes (it has line
 breaks, or blanks at its ends, or begins with a quote) and holds the quotes' own end where a line ends. Such a
 value is reported and not mangled. A value is written in the first of three forms that is read back as it was:
-bare, between quotes, between triple quotes.
+bare, between quotes, between triple quotes. An empty one is never bare, because editors remove blanks at the
+end of a line, and `SYSTEM` without one is an error.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +17,8 @@ from modelfiles.spec import ModelSpec
 from modelfiles.syntax import Comment, Instruction, Modelfile, scan
 from modelfiles.words import printable
 from registry.errors import UsageError
+
+_LINE_BREAK = re.compile(r"\r\n?|\n")
 
 
 class Unwritable(UsageError):
@@ -87,12 +91,13 @@ def parameter_text(value: str | float | bool) -> str:
 def write(line: Line) -> str:
     """One instruction as text. Raises Unwritable."""
     head = line.keyword if line.name is None else f"{line.keyword} {line.name}"
-    for form in (line.value, f'"{line.value}"', f'"""{line.value}"""'):
+    bare = [line.value] if line.value else []
+    for form in (*bare, f'"{line.value}"', f'"""{line.value}"""'):
         text = f"{head} {form}"
         if _reads_as(text, line):
             return text
     raise Unwritable(
-        f"The value of {head} cannot be written in a Modelfile: {printable(line.value)!r}.",
+        f"The value of {printable(head)} cannot be written in a Modelfile: {printable(line.value)!r}.",
         hint="Modelfiles have no escapes: leave out the quotes at the ends of its lines.",
     )
 
@@ -108,14 +113,14 @@ def _reads_as(text: str, line: Line) -> bool:
 
 
 def _has_blank_line(between: str) -> bool:
-    return between.replace("\r\n", "\n").replace("\r", "\n").count("\n") > 1
+    return len(_LINE_BREAK.findall(between)) > 1
 
 
 def _comment_lines(text: str) -> list[str]:
     """The lines of a run of comments without their indentation; several blank lines among them as one."""
     lines: list[str] = []
-    for line in text.splitlines():
-        bare = line.strip()
+    for line in _LINE_BREAK.split(text):  # not splitlines, which takes more characters for line ends
+        bare = line.strip(" \t")
         if bare or (lines and lines[-1]):
             lines.append(bare)
     return lines

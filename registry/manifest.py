@@ -177,6 +177,21 @@ def modelpack_manifest(
     return manifest
 
 
+def modelpack_index(manifests: Sequence[Descriptor]) -> Index:
+    """An image index of ModelPack manifests with canonical bytes; they keep their order."""
+    raw = canonical_json(
+        {
+            "schemaVersion": 2,
+            "mediaType": mediatypes.OCI_INDEX,
+            "artifactType": mediatypes.MODELPACK_ARTIFACT,
+            "manifests": [manifest.to_json() for manifest in manifests],
+        }
+    )
+    index = parse(raw)
+    assert isinstance(index, Index)
+    return index
+
+
 def modelpack_config(
     *,
     architecture: str | None,

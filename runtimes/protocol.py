@@ -128,8 +128,11 @@ def chat_request(
     tools: Sequence[Mapping[str, object]] = (),
     json_schema: Mapping[str, object] | None = None,
     think: Think | None = None,
+    as_written: bool = False,
 ) -> HttpRequest:
     """Answer `messages` (OpenAI's shape) with the model's chat template.
+
+    With `as_written`, thoughts stay in the text of the answer.
 
     Raises UsageError when a message names media by anything but a data: URL: the engine would fetch it.
     """
@@ -147,6 +150,8 @@ def chat_request(
         fields["response_format"] = {"type": "json_schema", "json_schema": {"schema": json_schema}}
     if think is not None:
         fields["chat_template_kwargs"] = template_variables(think)
+    if as_written:
+        fields["reasoning_format"] = "none"
     return _post(CHAT, fields | chat_fields(sampling or Sampling()))
 
 

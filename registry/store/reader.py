@@ -87,6 +87,10 @@ class StoreReader:
             )
         return entry
 
+    def has(self, digest: Digest) -> bool:
+        """Whether a blob is here, whole or not."""
+        return self.layout.blob(digest).exists()
+
     def manifest(self, descriptor: Descriptor) -> Manifest | Index:
         """The manifest or index behind a descriptor, its digest checked. Raises BadContent, NotFound."""
         if descriptor.size > MAX_MANIFEST_BYTES:

@@ -13,16 +13,20 @@ from registry.errors import EngineFailed, SlmctlError
 class LaunchRequest:
     """How a model is to be loaded. None leaves a choice to the engine.
 
-    `model` (and `projector`) is a path as the worker sees it: `fd_path(fd)` for a file handed over as a
-    descriptor, or a bare name of one of the launch's `links`. `context_length` is what one request may use; a
-    worker that answers `parallel` requests at once holds that many contexts. `predict_limit` ends the answers
-    to requests that name no limit of their own. Sizes are in tokens unless the name says otherwise.
+    `model` is a path as the worker sees it: `fd_path(fd)` for a file handed over as a descriptor, or a bare
+    name of one of the launch's `links`; so are `projector`, `adapters` (LoRA, each applied in full) and
+    `draft`, the model that guesses ahead (`draft_tokens` at a time). `context_length` is what one request may
+    use; a worker that answers `parallel` requests at once holds that many contexts. `predict_limit` ends the
+    answers to requests that name no limit of their own. Sizes are in tokens unless the name says otherwise.
     """
 
     model: str
     context_length: int
     parallel: int = 1
     projector: str | None = None
+    adapters: tuple[str, ...] = ()
+    draft: str | None = None
+    draft_tokens: int | None = None
     threads: int | None = None
     batch_threads: int | None = None
     batch: int | None = None

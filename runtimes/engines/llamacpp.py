@@ -39,6 +39,7 @@ FLAGS = frozenset(
         "embedding",
         "pooling",
         "chat_template",
+        "draft_tokens",
         "n_predict",
         "rope_freq_base",
         "rope_freq_scale",
@@ -70,6 +71,7 @@ class LlamaCpp:
             ("batch (num_batch)", request.batch, 2, 2**31 - 1),
             ("main GPU (main_gpu)", request.main_gpu, 0, 64),
             ("number of GPU layers (num_gpu)", request.gpu_layers, -1, 2**31 - 1),
+            ("number of drafted tokens (draft_num_predict)", request.draft_tokens, 0, 1024),
         ):
             if value is not None and not low <= value <= high:
                 raise UsageError(f"The {what} must lie between {low} and {high}; {value} does not.")
@@ -92,6 +94,7 @@ class LlamaCpp:
             "embedding": request.embedding,
             "pooling": request.pooling,
             "chat_template": request.chat_template,
+            "draft_tokens": request.draft_tokens,
             "n_predict": request.predict_limit,
             "rope_freq_base": request.rope_freq_base,
             "rope_freq_scale": request.rope_freq_scale,
@@ -103,6 +106,10 @@ class LlamaCpp:
         }
         if request.projector is not None:
             document["projector"] = request.projector
+        if request.adapters:
+            document["adapters"] = list(request.adapters)
+        if request.draft is not None:
+            document["draft"] = request.draft
         return document
 
     def explain(self, returncode: int | None, stderr_tail: str) -> Explanation:

@@ -5,8 +5,8 @@ line of JSON on standard input, which then stays open: its end means that the pa
 standard error; an expected failure is told there in one line, `{"slmctl_worker_error": {"kind", "message"}}`,
 with exit status 1.
 
-The document: "parent" (pid), "folder" (0700, ours), "socket", "key", "model", "projector" (optional; relative
-paths lie in the folder), "flags" (allow-listed below).
+The document: "parent" (pid), "folder" (0700, ours), "socket", "key", "model", and where there are such
+"projector", "adapters" (a list) and "draft" (relative paths lie in the folder); "flags" (allow-listed below).
 """
 
 from __future__ import annotations
@@ -140,6 +140,7 @@ FLAGS = {
     "embedding": truth,
     "pooling": choice("none", "mean", "cls", "last", "rank"),
     "chat_template": text,
+    "draft_tokens": integer(0, 1024),
     "n_predict": integer(-1),
     "rope_freq_base": number,
     "rope_freq_scale": number,
@@ -213,6 +214,15 @@ def set_parameters(engine: Any, params: Any, document: dict[str, Any], flags: di
     params.model_alias = {"model"}  # else answers name the path
     if "projector" in document:
         params.mmproj.path = os.path.join(folder, text(document["projector"]))  # noqa: PTH118
+    params.lora_adapters = [
+        engine.CommonAdapterLoraInfo(os.path.join(folder, text(adapter)), 1.0)  # noqa: PTH118
+        for adapter in document.get("adapters", [])
+    ]
+    if "draft" in document:
+        params.speculative.draft.mparams.path = os.path.join(folder, text(document["draft"]))  # noqa: PTH118
+        params.speculative.types = [engine.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+    if "draft_tokens" in flags:
+        params.speculative.draft.n_max = flags["draft_tokens"]
     params.timeout_read = SOCKET_TIMEOUT_SECONDS
     params.timeout_write = SOCKET_TIMEOUT_SECONDS
     params.fit_params = False

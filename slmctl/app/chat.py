@@ -158,7 +158,8 @@ class Chat:
     def save(self, name: ModelRef, *, now: str) -> Created:
         """Make a model of this one, its system message and its parameters. Raises as `create`."""
         spec = ModelSpec(parameters=self.chosen.parameters, system=self.chosen.system)
-        request = CreateRequest(name=name, base=parse_name(self._package.name), folder=Path(), spec=spec)
+        base = parse_name(self._package.name)
+        request = CreateRequest(name=name, bases=[base], folder=Path(), spec=spec)
         return create(self._store, request, now=now, on_event=self._on_event)
 
     def _answer(self, model: LoadedModel, prompt: str) -> Generator[protocol.Event]:

@@ -1,30 +1,33 @@
-"""Making a model: a base (a GGUF file, a set of shards, or a model in the store) and what its author adds.
+"""Making a model: what it is built from (files, models in the store) and what its author adds.
 
-Modelfile text -> instructions -> ModelSpec -> base -> blobs -> manifest -> name
+Modelfile text -> instructions -> ModelSpec -> sources -> blobs -> manifests -> name
 """
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from modelfiles.builtin import known_renderer
 from modelfiles.spec import ModelSpec, merge
-from registry.errors import MalformedFile, NotFound, OperationFailed, UsageError
+from registry.digest import Digest
+from registry.errors import OperationFailed, UsageError
 from registry.formats.facts import ModelFacts
-from registry.formats.gguf import GgufHeader, read_header
+from registry.formats.gguf import GgufHeader
 from registry.formats.gguf_facts import facts_from_gguf
-from registry.formats.shards import find_shards
-from registry.names import ModelRef, Source, parse
+from registry.names import ModelRef
 from registry.store.index import Entry
 from registry.store.ingest import SourceFile
 from registry.store.store import Replace, Session, Store, check_replaceable
+from slmctl.app.completing import check_adapter, check_draft
 from slmctl.app.events import ByteCounter, Note, OnEvent, ignore
 from slmctl.app.finding import find_package
-from slmctl.app.package import SPEC_PATH, Package, PackageFile, Variant, weight_path, write_variant
+from slmctl.app.ollama import OLLAMA_VERSION, asks_for_newer
+from slmctl.app.package import SPEC_PATH, Package, PackageFile, default_id, file_path, variant_id
+from slmctl.app.packaging import Build, write_model
+from slmctl.app.sources import FileSet, Sources, facts_of, find_sources, read_gguf, role_of
 
 CREATED_HERE = "create"
 """The source of a name that `create` made: it belongs to no remote."""
@@ -32,16 +35,18 @@ CREATED_HERE = "create"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateRequest:
-    """`base` is FROM's text, or the name of a model in the store whatever files there are.
+    """`bases` are the texts of FROM, or names of models in the store whatever files there are.
 
-    `folder` is what a relative path in the text starts from; `move` renames the files into the store.
-    `source` is where the name is noted to have come from.
+    `adapter` and `drafts` are the texts of ADAPTER and DRAFT; `folder` is what a relative path in any of them
+    starts from; `move` renames the files into the store. `source` is where the name is noted to come from.
     """
 
     name: ModelRef
-    base: str | ModelRef
+    bases: Sequence[str | ModelRef]
     folder: Path
     spec: ModelSpec
+    adapter: str | None = None
+    drafts: Sequence[str] = ()
     move: bool = False
     force: bool = False
     source: str = CREATED_HERE
@@ -49,43 +54,42 @@ class CreateRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
+    """`variants` are the ids of all builds in order, `variant` that of the one that runs without a wish."""
+
     entry: Entry
     variant: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Base:
-    """What FROM brought: files without a spec, their facts, and what the base's author had said."""
-
-    files: tuple[PackageFile, ...]
-    facts: ModelFacts
-    licenses: tuple[str, ...]
-    spec: ModelSpec
+    variants: tuple[str, ...]
 
 
 def create(store: Store, request: CreateRequest, *, now: str, on_event: OnEvent = ignore) -> Created:
     """Make a model and link its name last. The same input gives the same digest on any machine.
 
-    Raises UsageError, NotFound, MalformedFile for the base; NameTaken for the name; StoreUnusable, NoSpace.
+    Each set of weights is a variant of its own, completed by the projector, the adapter and the draft that
+    are named; a model in the store brings its variants and its author's spec, over which the request's goes.
+
+    Raises UsageError, NotFound, MalformedFile for the sources, NameTaken, StoreUnusable, NoSpace.
     """
-    paths = _files(request.base, request.folder) if isinstance(request.base, str) else []
-    inherited = None if paths else find_package(store, _name(request.base), on_event)
-    if paths:
-        facts_from_gguf([_check_file(path, request.move) for path in paths])  # before a byte is copied
+    sources = find_sources(
+        request.bases,
+        adapter=request.adapter,
+        drafts=request.drafts,
+        folder=request.folder,
+        move=request.move,
+    )
+    inherited = [find_package(store, name, on_event) for name in sources.names]
+    _check_builds(sources, inherited)  # before a byte is copied
+    _check_extras(store, sources, inherited)
     _check_name_is_free(store, request)
-    with ExitStack() as sources, store.session(f"create {request.name.full_name}") as session:
-        if inherited is None:
-            opened = [sources.enter_context(SourceFile(path)) for path in paths]
-            base = _take_files(session, opened, request.move, on_event)
-        else:
-            base = _inherit(session, inherited)
-        descriptor, variant = write_variant(
-            session,
-            files=base.files,
-            facts=base.facts,
-            spec=merge(base.spec, request.spec),
-            licenses=base.licenses,
-        )
+    with ExitStack() as opened, store.session(f"create {request.name.full_name}") as session:
+        take = _Taking(session, opened, sources.sets, request.move, on_event)
+        extras = tuple(file for files in sources.extras.values() for file in take.files(files))
+        builds = [
+            _completed(build, extras) for package in inherited for build in _builds_of(session, package)
+        ]
+        first = builds[0].spec if builds else ModelSpec()
+        builds += [replace(_completed(take.build(files), extras), spec=first) for files in sources.builds]
+        builds = [replace(build, spec=merge(build.spec, request.spec)) for build in builds]
+        descriptor = write_model(session, builds)
         entry = store.link(
             request.name.full_name,
             descriptor,
@@ -95,62 +99,96 @@ def create(store: Store, request: CreateRequest, *, now: str, on_event: OnEvent 
         )
         for path in session.finish_moves():
             on_event(Note(text=f"{path} is in the store now, but the file could not be removed."))
-    return Created(entry=entry, variant=variant)
+    _tell(builds[0].spec, request.spec, on_event)
+    variants = tuple(build.id for build in builds)
+    return Created(entry=entry, variant=default_id(variants), variants=variants)
 
 
-def _name(base: str | ModelRef) -> ModelRef:
-    return parse(base) if isinstance(base, str) else base
+def _tell(spec: ModelSpec, said: ModelSpec, on_event: OnEvent) -> None:
+    """What an author should know of the model that was made."""
+    renderer = known_renderer(spec.renderer)
+    if renderer is not None and said.renderer is None and said.template is not None:
+        on_event(Note(text=f"The base's RENDERER {renderer} writes the prompts; this TEMPLATE is not used."))
+    requires = spec.requires
+    if requires is not None and asks_for_newer(requires):
+        on_event(Note(text=f"The model asks for Ollama {requires}; slmctl follows {OLLAMA_VERSION}."))
 
 
-def _files(text: str, folder: Path) -> list[Path]:
-    """The files that FROM means, in order; none when it names a model."""
-    if not text:
-        raise UsageError("FROM names nothing.", hint="Write FROM and a GGUF file or a model's name.")
-    try:
-        path = folder / Path(text.removeprefix("file://")).expanduser()
-        status = path.stat()
-    except FileNotFoundError:
-        status = None
-    except (OSError, RuntimeError, ValueError) as error:  # too long, no permission; a ~user that nobody is
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise OperationFailed(
-            f"The file {text!r:.120} cannot be looked at ({reason}).", hint="Check the path."
-        ) from None
-    if status is not None and not stat.S_ISDIR(status.st_mode):
-        return find_shards(path)
-    if not _looks_like_a_path(text):
-        return []
-    if status is None:
-        raise NotFound(f"There is no file {text!r:.120} to make a model from.", hint=f"Looked for {path}.")
-    raise UsageError(
-        f"{text!r:.120} is a folder; a model is made from a GGUF file.", hint="Name the .gguf file inside it."
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shape:
+    """What the builds of one model have in common. `shown` is the build it was seen in."""
+
+    shown: str = field(compare=False)
+    architecture: str
+    layers: int | None
+    hidden: int | None
+
+    @classmethod
+    def of(cls, facts: ModelFacts, shown: str) -> _Shape:
+        return cls(shown=shown, architecture=facts.architecture, layers=facts.layers, hidden=facts.hidden)
 
 
-def _looks_like_a_path(text: str) -> bool:
-    if text.lower().endswith((".gguf", ".safetensors", ".bin")):
-        return True
-    return parse(text).source is Source.FILE
-
-
-def _check_file(path: Path, move: bool) -> GgufHeader:
-    if move and path.is_symlink():
+def _check_builds(sources: Sources, inherited: Sequence[Package]) -> None:
+    """Builds of one model, each another one, and an adapter that is made for it. Raises UsageError."""
+    first: _Shape | None = None
+    seen: dict[str, str] = {}
+    for shown, facts in _all_facts(sources, inherited):
+        shape = _Shape.of(facts, shown)
+        first = first or shape
+        if shape != first:
+            raise UsageError(
+                f"{shown} is a build of another model than {first.shown}.",
+                hint="The FROM lines of a Modelfile name builds of one model; make two models of them.",
+            )
+        identity = variant_id(facts.format, facts.quantization)
+        if identity in seen:
+            raise UsageError(
+                f"{seen[identity]} and {shown} are both {identity}.",
+                hint="A model has one variant of a format and quantization; leave one of them out.",
+            )
+        seen[identity] = shown
+    if first is None:
+        what = next((files.shown for files in sources.sets), "")
         raise UsageError(
-            f"{path.name!r} is a symbolic link, which --move will not follow.", hint="Name the file itself."
+            f"No FROM names the weights of a model{f'; {what} alone is none' if what else ''}.",
+            hint="Name the model that it completes with a FROM of its own.",
         )
-    with SourceFile(path) as source:
-        return _read_header(source.fd, path.name)
 
 
-def _read_header(fd: int, name: str) -> GgufHeader:
-    with os.fdopen(os.dup(fd), "rb") as stream:
-        try:
-            return read_header(stream)
-        except MalformedFile as error:
-            raise MalformedFile(f"{name!r}: {error.message}", hint=error.hint or _BAD_FILE_HINT) from None
+def _check_extras(store: Store, sources: Sources, inherited: Sequence[Package]) -> None:
+    """That what completes the builds fits each of them. Raises UsageError."""
+    adapter, draft = sources.extras.get("adapter"), sources.extras.get("draft")
+    if adapter is None and draft is None:
+        return
+    models: list[Sequence[GgufHeader]] = [files.headers for files in sources.builds]
+    for variant in (variant for package in inherited for variant in package.variants):
+        if variant.format != "gguf":
+            what = adapter.shown if adapter else draft.shown if draft else ""
+            raise UsageError(f"{what} completes GGUF builds, and {variant.id} is none.")
+        models.append([_stored_header(store, file) for file in variant.weights])
+    for headers in models:
+        if adapter is not None:
+            check_adapter(adapter.shown, adapter.headers[0], headers)
+        if draft is not None:
+            check_draft(draft.shown, draft.headers, headers)
 
 
-_BAD_FILE_HINT = "Download the file again, or convert the model anew."
+def _stored_header(store: Store, file: PackageFile) -> GgufHeader:
+    with store.open_blob(file.descriptor) as stream:
+        return read_gguf(stream.fileno(), file.path)
+
+
+def _all_facts(sources: Sources, inherited: Sequence[Package]) -> Iterator[tuple[str, ModelFacts]]:
+    for package in inherited:
+        for variant in package.variants:
+            if variant.facts is None:
+                raise UsageError(
+                    f"The model {package.name} has no facts to build on.", hint="Make it anew from its file."
+                )
+            several = len(package.variants) > 1
+            yield f"{package.name} ({variant.id})" if several else package.name, variant.facts
+    for files in sources.builds:
+        yield files.shown, facts_of(files)
 
 
 def _check_name_is_free(store: Store, request: CreateRequest) -> None:
@@ -161,46 +199,63 @@ def _check_name_is_free(store: Store, request: CreateRequest) -> None:
         check_replaceable(old, stand_in, Replace.SAME_SOURCE)
 
 
-def _take_files(session: Session, sources: Sequence[SourceFile], move: bool, on_event: OnEvent) -> _Base:
-    """Put the weights into the store. What is described is what is stored: headers come from our copies."""
-    headers: dict[int, GgufHeader] = {}
-    files = []
-    for number, source in enumerate(sources):
+class _Taking:
+    """Puts files into the store. What is described is what is stored: headers come from our copies."""
 
-        def check(fd: int, number: int = number, name: str = source.path.name) -> None:
-            headers[number] = _read_header(fd, name)
+    def __init__(
+        self, session: Session, stack: ExitStack, sets: Sequence[FileSet], move: bool, on_event: OnEvent
+    ) -> None:
+        self._take = session.move if move else session.take
+        self._on_event = on_event
+        self._opened = {  # all at once, so that what cannot be opened is said before the first is copied
+            path: stack.enter_context(SourceFile(path)) for files in sets for path in files.paths
+        }
+        self._headers: dict[Path, GgufHeader] = {}
 
-        counter = ByteCounter(on_event, stage="copy", item=source.path.name, total=source.size)
-        take = session.move if move else session.take
-        files.append(
+    def build(self, files: FileSet) -> Build:
+        """The variant that a set of weights makes, without a spec."""
+        taken = self.files(files)
+        headers = [self._headers[path] for path in files.paths]
+        licenses = tuple(header.license for header in headers[:1] if header.license)
+        return Build(files=taken, facts=facts_from_gguf(headers), licenses=licenses, spec=ModelSpec())
+
+    def files(self, files: FileSet) -> tuple[PackageFile, ...]:
+        """Store a set's files. Raises OperationFailed when they turn out to be something else by now."""
+        count = len(files.paths)
+        stored = tuple(
             PackageFile(
-                path=weight_path(number, len(sources)),
-                role="weights",
-                digest=take(source, check=check, progress=counter),
-                size=source.size,
+                path=file_path(files.role, number, count),
+                role=files.role,
+                digest=self._store(path),
+                size=self._opened[path].size,
             )
+            for number, path in enumerate(files.paths)
         )
-    ordered = [headers[number] for number in range(len(sources))]
-    licenses = tuple(header.license for header in ordered[:1] if header.license)
-    return _Base(files=tuple(files), facts=facts_from_gguf(ordered), licenses=licenses, spec=ModelSpec())
+        if files.role != "draft" and role_of([self._headers[path] for path in files.paths]) != files.role:
+            raise OperationFailed(f"{files.shown} changed while it was read.", hint="Try again.")
+        return stored
+
+    def _store(self, path: Path) -> Digest:
+        source = self._opened[path]
+
+        def check(fd: int) -> None:
+            self._headers[path] = read_gguf(fd, path.name)
+
+        counter = ByteCounter(self._on_event, stage="copy", item=path.name, total=source.size)
+        return self._take(source, check=check, progress=counter)
 
 
-def _inherit(session: Session, package: Package) -> _Base:
+def _builds_of(session: Session, package: Package) -> Iterator[Build]:
     """What a model in the store brings to one that is made from it. Its blobs are kept from here on."""
-    variant = _only_variant(package)
-    if variant.facts is None:
-        raise UsageError(
-            f"The model {package.name} has no facts to build on.", hint="Make it anew from its file."
-        )
-    files = tuple(file for file in variant.files if file.path != SPEC_PATH)
-    session.keep([file.digest for file in files])
-    return _Base(files=files, facts=variant.facts, licenses=variant.licenses, spec=variant.spec)
+    for variant in package.variants:
+        assert variant.facts is not None  # it was looked at
+        files = tuple(file for file in variant.files if file.path != SPEC_PATH)
+        session.keep([file.digest for file in files])
+        yield Build(files=files, facts=variant.facts, licenses=variant.licenses, spec=variant.spec)
 
 
-def _only_variant(package: Package) -> Variant:
-    if len(package.variants) != 1:
-        ids = ", ".join(variant.id for variant in package.variants)
-        raise UsageError(
-            f"The model {package.name} has several variants: {ids}.", hint="Name one build's model."
-        )
-    return package.variants[0]
+def _completed(build: Build, extras: Sequence[PackageFile]) -> Build:
+    """The build with `extras` in place of those of its own that have the same role."""
+    replaced = {extra.role for extra in extras}
+    kept = tuple(file for file in build.files if file.role not in replaced)
+    return replace(build, files=(*kept, *extras))

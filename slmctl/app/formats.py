@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import modelfiles
+from modelfiles.builtin import known_renderer
 from modelfiles.spec import ModelSpec
 from modelfiles.words import nearest, printable
 from registry.errors import UsageError
@@ -40,7 +41,10 @@ def engine_template(spec: ModelSpec) -> str | None:
     Where the author's TEMPLATE makes the prompts, which is Go's and slmctl's to render, the one in the file
     is kept from the engine: it would try it out when it starts, and not start with one that it cannot read.
     """
-    return jinja_format("chatml") if spec.template is not None else None
+    renderer = known_renderer(spec.renderer)
+    if renderer is None and spec.template is not None:
+        renderer = "chatml"
+    return None if renderer is None else jinja_format(renderer)
 
 
 def _known(name: str) -> str:

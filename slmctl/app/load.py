@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from modelfiles.builtin import PARSERS, known_renderer
 from modelfiles.spec import Message, ModelSpec, ParameterValue
 from registry.digest import Digest
 from registry.errors import SlmctlError
@@ -33,6 +34,7 @@ from slmctl.app.events import EngineLog, Note, OnEvent, ignore
 from slmctl.app.formats import engine_template
 from slmctl.app.package import Package, Variant
 from slmctl.app.parameters import LOAD_PARAMETERS, sampling_of
+from slmctl.app.thoughts import thoughtful
 from slmctl.config import Settings
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
 
 BIG_BYTES = 1_000_000_000
 """From this size on it is said when a model comes from the disk: seconds, even from a fast one."""
+
+LOADED_ROLES = ("weights", "adapter", "draft")
+"""The roles of the files that a worker is given; a projector waits for the first image."""
 
 _HARMLESS_VARIABLES = frozenset({"PATH", "HOME", "LANG", "TZ", "TMPDIR"})
 """Variables that differ between two terminals and change nothing in a loaded model."""
@@ -123,9 +128,10 @@ class LoadedModel:
         on_event: OnEvent,
     ) -> None:
         self.about = about
-        self.chat_template = spec.template if spec.template is not None else chat_template
+        self._go_template = None if known_renderer(spec.renderer) else spec.template
+        self.chat_template = chat_template if self._go_template is None else self._go_template
         self.spec = spec
-        self.has_chat_template = has_chat_template or spec.template is not None
+        self.has_chat_template = has_chat_template or self._go_template is not None
         self._environment = environment
         self._worker = worker
         self._on_event = on_event
@@ -154,12 +160,18 @@ class LoadedModel:
         model that can for its reasoning, or asks it to leave that out; `schema` (JSON Schema) makes the
         answer a JSON text that fits it.
         """
-        if self.spec.template is not None:  # the author's, and Go's: the engine reads Jinja only
-            prompt = self._begun_once(self._rendered(self.spec.template, messages, think))
-            return self.complete(prompt, parameters, schema=schema)
+        if self._go_template is not None:  # the author's TEMPLATE: the engine reads Jinja only
+            text = self._rendered(self._go_template, messages, think)
+            events = self.complete(self._begun_once(text), parameters, schema=schema)
+            return thoughtful(events, self.spec, think, prompt=text)
         if self.has_chat_template:
             sampling = self._sampling(parameters)
-            return self._stream(protocol.chat_request(messages, sampling, think=think, json_schema=schema))
+            ours = self.spec.parser in PARSERS  # else the engine knows the thoughts by the template
+            question = protocol.chat_request(
+                messages, sampling, think=think, json_schema=schema, as_written=ours
+            )
+            events = self._stream(question)
+            return thoughtful(events, self.spec, think) if ours else events
         return self.complete(_plain_text(messages), parameters, schema=schema)
 
     def complete(
@@ -294,7 +306,7 @@ def _identity(variant: Variant, parameters: Mapping[str, ParameterValue], settin
     identity = {
         "slmctl": __version__,
         "format": variant.format,
-        "weights": [str(file.digest) for file in variant.weights],
+        "files": [[file.role, str(file.digest)] for role in LOADED_ROLES for file in variant.of_role(role)],
         "parameters": {name: parameters[name] for name in sorted(LOAD_PARAMETERS & parameters.keys())},
         "context": settings.context_length,
         "cpus": usable_cpus(),

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from modelfiles.spec import ModelSpec, ParameterValue
+from modelfiles.builtin import known_renderer
+from modelfiles.spec import ParameterValue
 from registry.errors import MalformedFile, UsageError
 from registry.formats.facts import ModelFacts
 from registry.formats.gguf import GgufHeader, read_header
@@ -26,10 +27,10 @@ from runtimes.holding import start_kept
 from runtimes.kept import Kept
 from runtimes.process import Launch, Worker, fd_path, worker_argv
 from slmctl.app.events import ByteCounter, EngineLog, Note, OnEvent, ReadsFromDisk
-from slmctl.app.formats import engine_template
-from slmctl.app.load import LoadedFile, LoadRequest, finite, usable_cpus
+from slmctl.app.formats import engine_template, jinja_format
+from slmctl.app.load import LOADED_ROLES, LoadedFile, LoadRequest, finite, usable_cpus
 from slmctl.app.logs import begin_log, has_log
-from slmctl.app.package import Package, Variant, weight_path
+from slmctl.app.package import Package, Variant, file_path
 from slmctl.app.pagecache import is_in_memory
 from slmctl.app.parameters import flag, whole
 from slmctl.config import Settings
@@ -57,11 +58,12 @@ def start(
         if trained is not None and context > trained:
             notes = (f"{{name}} was trained for {trained} tokens of context; it gets no more.",)
             context = trained
+        renderer = known_renderer(variant.spec.renderer)
         about = LoadedFile(
             engine=engine.name,
             context_length=context,
-            chat_template=model.chat_template,
-            has_chat_template=model.has_chat_template,
+            chat_template=jinja_format(renderer) if renderer else model.chat_template,
+            has_chat_template=renderer is not None or model.has_chat_template,
             notes=notes,
         )
         size = sum(file.size for file in variant.weights)
@@ -69,7 +71,7 @@ def start(
             on_event(ReadsFromDisk(size=size))
         log = begin_log(settings.home, name=request.package.name, variant=variant.id, engine=engine.name)
         launch = dataclasses.replace(
-            _launch(engine, settings, model, parameters, context, variant.spec), log=log
+            _launch(engine, settings, model, parameters, context, engine_template(variant.spec)), log=log
         )
         if not request.keep_seconds:
             worker = Worker(launch)
@@ -90,9 +92,11 @@ def start(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _OpenModel:
-    """The weight files of a variant, opened and checked, in order; whether each was in memory before that."""
+    """The files of a variant that are loaded, opened and checked, in order; which weights were in memory."""
 
     streams: tuple[BinaryIO, ...]
+    adapters: tuple[BinaryIO, ...]
+    draft: tuple[BinaryIO, ...]
     in_memory: tuple[bool | None, ...]
     facts: ModelFacts
     chat_template: str | None
@@ -106,21 +110,27 @@ def _open_model(
     if not variant.weights:
         raise MalformedFile(f"The variant {variant.id} has no weights.")
     with ExitStack() as stack:
-        streams = []
+        opened: dict[str, list[BinaryIO]] = {role: [] for role in LOADED_ROLES}
         in_memory = []
-        for file in variant.weights:
-            stream = stack.enter_context(store.open_blob(file.descriptor))
-            in_memory.append(is_in_memory(stream.fileno()))
-            if verify:
-                progress = ByteCounter(on_event, stage="verify", item=file.path, total=file.size)
-                Store(store.root).verify_open_blob(file.descriptor, stream, progress)
-            streams.append(stream)
-        headers = [_header(stream) for stream in streams]
+        for role, streams in opened.items():
+            for file in variant.of_role(role):
+                stream = stack.enter_context(store.open_blob(file.descriptor))
+                if role == "weights":
+                    in_memory.append(is_in_memory(stream.fileno()))
+                if verify:
+                    progress = ByteCounter(on_event, stage="verify", item=file.path, total=file.size)
+                    Store(store.root).verify_open_blob(file.descriptor, stream, progress)
+                streams.append(stream)
+        headers = [_header(stream) for stream in opened["weights"]]
+        for stream in (*opened["adapter"], *opened["draft"]):
+            _header(stream)  # the engine is given nothing that nobody has looked at
         facts = facts_from_gguf(headers)
         if variant.facts is not None and facts != variant.facts:
             on_event(Note(text="The package's facts contradict the file's header; the header counts."))
         yield _OpenModel(
-            streams=tuple(streams),
+            streams=tuple(opened["weights"]),
+            adapters=tuple(opened["adapter"]),
+            draft=tuple(opened["draft"]),
             in_memory=tuple(in_memory),
             facts=facts,
             chat_template=headers[0].chat_template,
@@ -159,15 +169,19 @@ def _launch(
     model: _OpenModel,
     parameters: Mapping[str, ParameterValue],
     context: int,
-    spec: ModelSpec,
+    chat_template: str | None,
 ) -> Launch:
-    fds = [stream.fileno() for stream in model.streams]
-    for fd in fds:
-        os.lseek(fd, 0, os.SEEK_SET)  # where /dev/fd is a duplicate (macOS), the offset is shared too
-    sharded = len(fds) > 1
-    names = [weight_path(number, len(fds)) for number in range(len(fds))]  # the package's own are not asked
+    links: dict[str, int] = {}
+    weights = _handed_over(model.streams, "weights", links)
+    adapters = tuple(path for each in model.adapters for path in _handed_over([each], "adapter", links))
+    draft = _handed_over(model.draft, "draft", links)
+    draft_tokens = whole(parameters, "draft_num_predict")
     request = LaunchRequest(
-        model=names[0] if sharded else fd_path(fds[0]),
+        model=weights[0],
+        adapters=adapters,
+        draft=draft[0] if draft and draft_tokens != 0 else None,
+        draft_tokens=draft_tokens or None,
+        chat_template=chat_template,
         context_length=context,
         parallel=1,
         threads=whole(parameters, "num_thread") or usable_cpus(),
@@ -175,7 +189,6 @@ def _launch(
         gpu_layers=whole(parameters, "num_gpu"),
         main_gpu=whole(parameters, "main_gpu"),
         mmap=flag(parameters, "use_mmap"),
-        chat_template=engine_template(spec),
         cache_ram_mib=0,  # one answer has no use for a cache of prompts
     )
     return Launch(
@@ -184,9 +197,22 @@ def _launch(
         document=engine.command(request),
         explain=engine.explain,
         folder_candidates=settings.runtime_folders,
-        pass_fds=tuple(fds),
-        links=dict(zip(names, fds, strict=True)) if sharded else {},
+        pass_fds=tuple(stream.fileno() for stream in (*model.streams, *model.adapters, *model.draft)),
+        links=links,
         start_timeout_seconds=settings.start_timeout_seconds,
         loggable=engine.loggable,
         is_at_template=engine.is_at_template,
     )
+
+
+def _handed_over(streams: Sequence[BinaryIO], role: str, links: dict[str, int]) -> list[str]:
+    """The paths by which the worker opens files that it is handed. The parts of a sharded set get `links`,
+    since they are found by their names; the package's own are not asked."""
+    fds = [stream.fileno() for stream in streams]
+    for fd in fds:
+        os.lseek(fd, 0, os.SEEK_SET)  # where /dev/fd is a duplicate (macOS), the offset is shared too
+    if len(fds) == 1:
+        return [fd_path(fds[0])]
+    names = [file_path(role, number, len(fds)) for number in range(len(fds))]
+    links.update(zip(names, fds, strict=True))
+    return names

@@ -10,7 +10,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 from modelfiles.spec import ModelSpec
 from registry import mediatypes
@@ -20,24 +19,17 @@ from registry.formats.facts import ModelFacts
 from registry.manifest import (
     Descriptor,
     Manifest,
-    canonical_json,
     load_json_object,
-    modelpack_config,
-    modelpack_layer,
-    modelpack_manifest,
 )
 from registry.names import ModelRef
 from registry.store.index import Entry, NameTable
 from registry.store.reader import StoreReader
 from slmctl.app.variants import manifests_of, written_id
 
-if TYPE_CHECKING:
-    from registry.store.store import Session
-
 SPEC_PATH = "slmctl/spec.json"
 DEFAULT_QUANTIZATION = "q4_k_m"
 
-_MEDIA_TYPES = {"config": mediatypes.MODELPACK_WEIGHT_CONFIG, "doc": mediatypes.MODELPACK_DOC}
+MEDIA_TYPES = {"config": mediatypes.MODELPACK_WEIGHT_CONFIG, "doc": mediatypes.MODELPACK_DOC}
 """What a file's role makes of its layer; all other roles are kinds of weights."""
 
 
@@ -78,9 +70,11 @@ class Variant:
     @property
     def weights(self) -> tuple[PackageFile, ...]:
         """The weight files by name, which for a sharded set is the order of the shards."""
-        return tuple(
-            sorted((file for file in self.files if file.role == "weights"), key=lambda file: file.path)
-        )
+        return self.of_role("weights")
+
+    def of_role(self, role: str) -> tuple[PackageFile, ...]:
+        """The files of a role, by name."""
+        return tuple(sorted((file for file in self.files if file.role == role), key=lambda file: file.path))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +115,8 @@ class Package:
         """
         ids = ", ".join(variant.id for variant in self.variants)
         if wanted is None:
-            usual = (each for each in self.variants if each.id.endswith(f"-{DEFAULT_QUANTIZATION}"))
-            return next(usual, self.variants[0])
+            usual = default_id([variant.id for variant in self.variants])
+            return next(variant for variant in self.variants if variant.id == usual)
         text = wanted.lower()
         matches = [variant for variant in self.variants if variant.id == text]
         matches = matches or [variant for variant in self.variants if text in variant.id]
@@ -133,60 +127,21 @@ class Package:
         return matches[0]
 
 
+def default_id(ids: Sequence[str]) -> str:
+    """The variant that runs without a wish and without a plan: Q4_K_M, else the first."""
+    return next((each for each in ids if each.endswith(f"-{DEFAULT_QUANTIZATION}")), ids[0])
+
+
 def variant_id(format: str, quantization: str | None) -> str:  # noqa: A002 - the field's name
     """`<format>-<quantization>`, lower case."""
     return f"{format}-{quantization or 'unknown'}".lower()
 
 
-def write_variant(
-    session: Session,
-    *,
-    files: Sequence[PackageFile],
-    facts: ModelFacts,
-    spec: ModelSpec,
-    licenses: Sequence[str],
-) -> tuple[Descriptor, str]:
-    """Write spec, config and a canonical manifest for a build; gives the manifest's descriptor and the id.
-
-    `files` without the spec; their blobs need not be in place before the name is linked.
-    """
-    spec_bytes = spec.to_canonical_bytes()
-    spec_file = PackageFile(
-        path=SPEC_PATH, role="config", digest=session.put(spec_bytes), size=len(spec_bytes)
-    )
-    layers = [_layer(file) for file in (*files, spec_file)]
-    config = modelpack_config(
-        architecture=facts.architecture,
-        format=facts.format,
-        quantization=facts.quantization,
-        parameters=facts.parameters,
-        licenses=licenses,
-        diff_ids=[layer.digest for layer in layers],
-    )
-    identity = variant_id(facts.format, facts.quantization)
-    manifest = modelpack_manifest(
-        config=Descriptor(
-            media_type=mediatypes.MODELPACK_CONFIG, digest=session.put(config), size=len(config)
-        ),
-        layers=layers,
-        annotations={
-            mediatypes.SLMCTL_VARIANT: identity,
-            mediatypes.SLMCTL_FACTS: canonical_json(facts.to_json()).decode(),
-        },
-    )
-    descriptor = Descriptor(
-        media_type=mediatypes.OCI_MANIFEST,
-        digest=session.put(manifest.raw),
-        size=len(manifest.raw),
-        artifact_type=mediatypes.MODELPACK_ARTIFACT,
-    )
-    return descriptor, identity
-
-
-def weight_path(number: int, count: int) -> str:
-    """The name of weight file `number` (from 0) of `count`. It says nothing of what the user's was called,
-    and llama.cpp finds the parts of a sharded set by this pattern."""
-    return "model.gguf" if count == 1 else f"model-{number + 1:05}-of-{count:05}.gguf"
+def file_path(role: str, number: int, count: int) -> str:
+    """The name of file `number` (from 0) of the `count` that have a role. It says nothing of what the user's
+    was called, and llama.cpp finds the parts of a sharded set by this pattern."""
+    stem = "model" if role == "weights" else role
+    return f"{stem}.gguf" if count == 1 else f"{stem}-{number + 1:05}-of-{count:05}.gguf"
 
 
 def _variant(store: StoreReader, manifest: Manifest) -> Variant:
@@ -210,7 +165,7 @@ def _variant(store: StoreReader, manifest: Manifest) -> Variant:
         spec=_spec(store, files),
         licenses=_licenses(config),
         files=files,
-        local=all(store.layout.blob(file.digest).exists() for file in files),
+        local=all(store.has(file.digest) for file in files),
     )
 
 
@@ -226,17 +181,7 @@ def _file(layer: Descriptor) -> PackageFile | None:
 def _role(layer: Descriptor) -> str | None:
     if layer.media_type == mediatypes.MODELPACK_WEIGHT:
         return layer.annotations.get(mediatypes.SLMCTL_ROLE, "weights")
-    return next((role for role, media_type in _MEDIA_TYPES.items() if media_type == layer.media_type), None)
-
-
-def _layer(file: PackageFile) -> Descriptor:
-    return modelpack_layer(
-        media_type=_MEDIA_TYPES.get(file.role, mediatypes.MODELPACK_WEIGHT),
-        digest=file.digest,
-        size=file.size,
-        path=file.path,
-        role=None if file.role == "weights" or file.role in _MEDIA_TYPES else file.role,
-    )
+    return next((role for role, media_type in MEDIA_TYPES.items() if media_type == layer.media_type), None)
 
 
 def _described(config: dict[str, object], part: str, name: str) -> str | None:

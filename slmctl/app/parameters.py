@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from modelfiles.spec import ParameterValue
 from runtimes.sampling import Sampling
 
-LOAD_PARAMETERS = frozenset({"main_gpu", "num_batch", "num_ctx", "num_gpu", "num_thread", "use_mmap"})
+LOAD_PARAMETERS = frozenset(
+    {"draft_num_predict", "main_gpu", "num_batch", "num_ctx", "num_gpu", "num_thread", "use_mmap"}
+)
 """The parameters that say how a model is loaded; the others are said with each question."""
 
 

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from modelfiles.builtin import known_renderer
 from modelfiles.template.syntax import Syntax, syntax_of
 from registry.errors import NotFound, UsageError
 from registry.formats.gguf import read_header
 from registry.store.reader import StoreReader
 from runtimes.protocol import Think
 from slmctl.app import engine_inputs
+from slmctl.app.formats import jinja_format
 from slmctl.app.load import Messages, conversation
 from slmctl.app.package import Package, Variant
 from slmctl.app.prompt import render_outside
@@ -41,25 +43,36 @@ def template_from_text(text: str, syntax: Syntax | None = None) -> Template:
 
 
 def template_of(store: StoreReader, package: Package, variant: Variant) -> Template:
-    """The author's TEMPLATE, else the chat template in the model's file. Raises NotFound without one."""
-    if variant.spec.template is not None:
-        return Template(text=variant.spec.template, syntax="go")
-    if not variant.weights:
-        raise NotFound(f"The variant {variant.id} has no weights.")
+    """What RENDERER names, else TEMPLATE, else the file's chat template. Raises NotFound without one."""
+    text, syntax = template_text(store, package, variant)
+    if syntax == "go":
+        return Template(text=text, syntax=syntax)
     with store.open_blob(variant.weights[0].descriptor) as stream:
-        header = read_header(stream)
-        if header.chat_template is None:
-            raise NotFound(
-                f"{package.name} has no chat template.", hint="A Modelfile's TEMPLATE gives it one."
-            )
-        bos, eos = (header.metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos"))
+        metadata = read_header(stream).metadata
+        bos, eos = (metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos"))
         texts = _token_texts(stream.fileno(), [number for number in (bos, eos) if isinstance(number, int)])
     return Template(
-        text=header.chat_template,
-        syntax="jinja",
+        text=text,
+        syntax=syntax,
         bos_token=texts.get(bos) if isinstance(bos, int) else None,
         eos_token=texts.get(eos) if isinstance(eos, int) else None,
     )
+
+
+def template_text(store: StoreReader, package: Package, variant: Variant) -> tuple[str, Syntax]:
+    """The template's text and language alone. Raises NotFound without one."""
+    renderer = known_renderer(variant.spec.renderer)
+    if renderer is not None:
+        return jinja_format(renderer), "jinja"
+    if variant.spec.template is not None:
+        return variant.spec.template, "go"
+    if not variant.weights:
+        raise NotFound(f"The variant {variant.id} has no weights.")
+    with store.open_blob(variant.weights[0].descriptor) as stream:
+        text = read_header(stream).chat_template
+    if text is None:
+        raise NotFound(f"{package.name} has no chat template.", hint="A Modelfile's TEMPLATE gives it one.")
+    return text, "jinja"
 
 
 def render(

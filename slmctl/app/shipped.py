@@ -39,7 +39,7 @@ def package_shipped(store: StoreReader, ref: ModelRef, on_event: OnEvent = ignor
         authored = from_text(_read(modelfile), filename=str(modelfile))
         request = CreateRequest(
             name=parse_name(name),
-            base=authored.sources[0],
+            bases=authored.sources,
             folder=modelfile.parent,
             spec=authored.spec,
             source=SHIPPED_HERE,

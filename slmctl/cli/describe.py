@@ -27,6 +27,16 @@ def describe(package: Package, variant: Variant) -> str:
             ("embedding length", str(facts.hidden or "-")),
             ("quantization", facts.quantization or "-"),
         ]
+    model += [
+        (role, human_bytes(sum(file.size for file in files)))
+        for role in ("projector", "adapter", "draft")
+        if (files := variant.of_role(role))
+    ]
+    model += [
+        (name, text)
+        for name in ("renderer", "parser", "requires")
+        if (text := getattr(variant.spec, name)) is not None
+    ]
     variants = [
         (each.id, f"{human_bytes(each.size)}, {runtime_of(each) or 'no engine'}") for each in package.variants
     ]

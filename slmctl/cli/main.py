@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("slmctl.cli.commands.list", "List the models in the store"),
     "ps": ("slmctl.cli.commands.ps", "List the models that 'run --keep' left loaded"),
     "stop": ("slmctl.cli.commands.stop", "Unload a model"),
+    "search": ("slmctl.cli.commands.search", "Find models by name, task, licence and size; offline"),
     "show": ("slmctl.cli.commands.show", "Show what a model is"),
     "cp": ("slmctl.cli.commands.cp", "Give a model another name"),
     "rm": ("slmctl.cli.commands.rm", "Remove models"),
@@ -43,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 GROUPS: dict[str, tuple[str, ...]] = {
+    "find models": ("search",),
     "run models": ("run", "ps", "stop", "logs"),
     "keep them": ("list", "show", "create", "cp", "rm"),
     "write them": ("modelfile", "render"),

@@ -23,6 +23,8 @@ def read_modelfile(path: str, *, hint: str) -> bytes:
                 data = stream.read(_MAX_BYTES + 1)
         except FileNotFoundError:
             raise NotFound(f"There is no Modelfile {path!r}.", hint=hint) from None
+        except IsADirectoryError:
+            raise OperationFailed(f"{path!r:.120} is a folder.", hint="Name the Modelfile in it.") from None
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise OperationFailed(f"The Modelfile {path!r:.120} cannot be read: {reason}.") from None

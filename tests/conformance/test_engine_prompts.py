@@ -226,7 +226,7 @@ def loaded(base: Path, template: str, texts: Mapping[int, str], *, add_bos: bool
     model = base / "model.gguf"
     write_copy(model, chat_template=template, texts=texts, add_bos=add_bos)
     store = Store(base / "store")
-    request = CreateRequest(name=parse_name("m"), base=str(model), folder=base, spec=ModelSpec())
+    request = CreateRequest(name=parse_name("m"), bases=[str(model)], folder=base, spec=ModelSpec())
     create(store, request, now=now())
     package = Package.open(store, parse_name("m"))
     with llama_worker(base, model, LaunchRequest(model="", context_length=256, threads=1)) as worker:

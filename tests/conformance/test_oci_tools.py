@@ -11,6 +11,7 @@ import pytest
 from oras.layout.layout import NewLayout
 
 from tests.slmctl.cli.program import Program
+from tools.random_model import write_random_model
 
 # as the store lists them: a plain name, a registry's, Hugging Face's, and a namespace
 NAMES = ["tiny:latest", "localhost:5000/t/m:v1", "hf.co/org/repo:Q4_K_M", "ns/model:1.0"]
@@ -58,6 +59,22 @@ def test_slmctl_reads_what_skopeo_wrote(store: Program, tmp_path: Path) -> None:
     program = Program(home, Path(store.environment["XDG_RUNTIME_DIR"]))
     assert digest(program, "other:v1") == digest(store, "tiny")
     assert program("run", "other:v1", "--verify", "--max-tokens", "2", "x").code == 0
+
+
+def test_skopeo_copies_all_variants_of_a_model(slmctl: Program, tiny_model: Path, tmp_path: Path) -> None:
+    write_random_model(tmp_path / "q8.gguf", tensor_type="Q8_0")
+    text = f"FROM {tiny_model}\nFROM {tmp_path}/q8.gguf\n"
+    assert slmctl("create", "both", "-f", "-", stdin=text.encode()).code == 0
+    home = tmp_path / "elsewhere"
+    home.mkdir()
+    skopeo("copy", "--all", f"oci:{slmctl.store}:both:latest", f"oci:{home / 'store'}:both:v1")
+    program = Program(home, Path(slmctl.environment["XDG_RUNTIME_DIR"]))
+    assert digest(program, "both:v1") == digest(slmctl, "both")
+    for variant in ("gguf-f32", "gguf-q8_0"):
+        answer = program(
+            "run", "both:v1", "--variant", variant, "--verify", "--max-tokens", "2", "x", "--json"
+        )
+        assert answer.json["variant"] == variant
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,11 +1,13 @@
 """Ollama's Modelfile reader as its description has it: one character at a time, nothing clever.
 
-An oracle for the tests. It differs from Ollama where slmctl means to: characters that Go calls unprintable
-are kept, and a PARAMETER without a name is an error at once.
+An oracle for the tests: what it refuses and what it reads. It drops characters from values as Ollama does; the
+tests say what that means for a reader that keeps them.
 """
 
+from __future__ import annotations
+
 from modelfiles.syntax import KEYWORDS
-from modelfiles.words import ROLES
+from modelfiles.words import ROLES, is_dropped_by_ollama
 
 Command = tuple[str, str | None, str]
 
@@ -15,21 +17,25 @@ class Refused(Exception):
 
 
 def read(text: str) -> list[Command]:
+    """The commands as (keyword, PARAMETER's name or MESSAGE's role, value). Raises Refused."""
     commands: list[Command] = []
     state = "nil"
-    keyword = name = buffer = ""
+    keyword = buffer = ""
+    name: str | None = None
     for character in text:
         if state == "nil":
             if character == "#":
                 state = "comment"
             elif character not in " \t\r\n":
                 state, buffer = "name", character
+                if not _is_letter(character):
+                    raise Refused
         elif state == "comment":
             if character in "\r\n":
                 state = "nil"
         elif state == "name":
             if character in " \t":
-                keyword, name, buffer = buffer.upper(), "", ""
+                keyword, name, buffer = buffer.upper(), None, ""
                 if keyword not in KEYWORDS:
                     raise Refused
                 state = {"PARAMETER": "parameter", "MESSAGE": "message"}.get(keyword, "value")
@@ -40,7 +46,7 @@ def read(text: str) -> list[Command]:
         elif state in ("parameter", "message"):
             if character in " \t":
                 name, buffer = buffer, ""
-                if not name or (state == "message" and name not in ROLES):
+                if state == "message" and name not in ROLES:
                     raise Refused
                 state = "value"
             elif not _is_letter(character) and (state == "message" or character not in "0123456789_"):
@@ -52,18 +58,20 @@ def read(text: str) -> list[Command]:
             if value is None:
                 buffer += character
             else:
-                commands.append((keyword, name or None, value))
+                commands.append((keyword, name, value))
                 state = "nil"
-        else:
+        elif not is_dropped_by_ollama(character):
             buffer += character
     if state == "value":
         value = _unquote(buffer.strip())
         if value is None:
             raise Refused
-        commands.append((keyword, name or None, value))
+        commands.append((keyword, name, value))
     elif state not in ("nil", "comment"):
         raise Refused
-    if not any(keyword == "FROM" for keyword, _, _ in commands):
+    if not any(
+        keyword == "FROM" or (keyword, name) == ("PARAMETER", "model") for keyword, name, _ in commands
+    ):
         raise Refused
     return commands
 

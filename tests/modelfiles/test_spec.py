@@ -22,7 +22,7 @@ from modelfiles.spec import (
     merge,
     parse_parameter,
 )
-from modelfiles.syntax import KEYWORDS, parse
+from modelfiles.syntax import parse
 from registry.errors import MalformedFile, UsageError
 
 _SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schemas/spec-1.json").read_text("utf-8"))
@@ -150,7 +150,10 @@ SYSTEM You are a bot.
     assert authored.spec == ModelSpec(
         parameters={"temperature": 1.0, "top_k": 1, "stop": ("a", "b ")}, system="You are a bot."
     )
-    assert authored.warnings == ()
+    assert [(each.rule, each.line, each.message) for each in authored.warnings] == [
+        ("replaced", 3, "A later PARAMETER temperature replaces this one."),
+        ("replaced", 8, "A later SYSTEM replaces this one."),
+    ]
 
 
 def test_an_empty_system_is_said_and_an_absent_one_is_not() -> None:
@@ -164,23 +167,13 @@ def test_an_empty_stop_is_dropped_with_a_warning() -> None:
     assert [(warning.rule, warning.line) for warning in authored.warnings] == [("empty-stop", 2)]
 
 
-@pytest.mark.parametrize(
-    "keyword", sorted(set(KEYWORDS) - {"FROM", "PARAMETER", "SYSTEM", "TEMPLATE", "MESSAGE", "LICENSE"})
-)
-def test_instructions_without_an_effect_yet_are_errors(keyword: str) -> None:
-    with pytest.raises(ModelfileError, match=f"{keyword} is not supported yet") as caught:
-        from_text(f"FROM x\n  {keyword} x")
-    (problem,) = caught.value.problems
-    assert (problem.rule, problem.line, problem.column) == ("unsupported", 2, 3)
-
-
 def test_problems_of_syntax_and_meaning_come_at_once_in_order() -> None:
-    text = """PARAMETER model x
+    text = """PARAMETER from x
 PARAMETER temprature 1
 PARAMETER num_ctx many
 SYSTM x
-ADAPTER lora.gguf
-PARAMETER system y
+REQUIRES yesterday
+PARAMETER System y
 """
     with pytest.raises(ModelfileError) as caught:
         from_text(text, filename="M")
@@ -190,14 +183,15 @@ PARAMETER system y
         (2, 11, "unknown-parameter"),
         (3, 19, "parameter-value"),
         (4, 1, "unknown-instruction"),
-        (5, 1, "unsupported"),
+        (5, 10, "requires"),
         (6, 11, "unknown-parameter"),
     ]
     rendered = caught.value.render()
-    assert "Write FROM instead of PARAMETER model." in rendered
-    assert "Write SYSTEM instead of PARAMETER system." in rendered
+    assert "Write FROM instead of PARAMETER from." in rendered
+    assert "Write SYSTEM instead of PARAMETER System." in rendered
     assert (
-        "M:3:19: The parameter num_ctx takes a whole number from -2147483648 to 2147483647, not 'many'.\n"
+        "M:3:19: error: The parameter num_ctx takes a whole number from -2147483648 to 2147483647, "
+        "not 'many'. [parameter-value]\n"
         "  3 | PARAMETER num_ctx many\n"
         "    |                   ~~~^" in rendered
     )

@@ -16,6 +16,7 @@ from registry.manifest import (
     Manifest,
     canonical_json,
     modelpack_config,
+    modelpack_index,
     modelpack_layer,
     modelpack_manifest,
     param_size,
@@ -59,6 +60,30 @@ def test_a_manifest_has_the_bytes_that_the_format_and_reproducibility_ask_for() 
     )
     assert manifest.digest == Digest.of(manifest.raw)
     assert parse(manifest.raw) == manifest
+
+
+def test_an_index_keeps_the_order_of_its_manifests() -> None:
+    manifests = [
+        Descriptor(
+            media_type=mediatypes.OCI_MANIFEST,
+            digest=Digest.of(name),
+            size=len(name),
+            annotations={mediatypes.SLMCTL_VARIANT: name.decode()},
+        )
+        for name in (b"gguf-q8_0", b"gguf-f16")
+    ]
+    index = modelpack_index(manifests)
+    assert index.raw == (
+        b'{"artifactType":"application/vnd.cncf.model.manifest.v1+json","manifests":['
+        b'{"annotations":{"dev.slmctl.variant":"gguf-q8_0"},"digest":"sha256:'
+        + Digest.of(b"gguf-q8_0").hex.encode()
+        + b'","mediaType":"application/vnd.oci.image.manifest.v1+json","size":9},'
+        b'{"annotations":{"dev.slmctl.variant":"gguf-f16"},"digest":"sha256:'
+        + Digest.of(b"gguf-f16").hex.encode()
+        + b'","mediaType":"application/vnd.oci.image.manifest.v1+json","size":8}],'
+        b'"mediaType":"application/vnd.oci.image.index.v1+json","schemaVersion":2}'
+    )
+    assert list(index.manifests) == manifests
 
 
 def test_the_config_has_only_what_modelpack_allows() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from modelfiles.authoring import from_text
+from modelfiles.authoring import Authored, from_text
 from modelfiles.errors import ModelfileError
 from modelfiles.spec import ModelSpec
 from registry.errors import OperationFailed, UsageError
@@ -48,25 +48,38 @@ def command(
             "--from and --file exclude each other.", hint="A Modelfile names its base with FROM."
         )
     if base is not None:
-        folder, spec = _current_folder(), ModelSpec()
+        authored = Authored(spec=ModelSpec(), sources=(base,), warnings=())
+        folder = _current_folder()
     else:
-        folder, base, spec = _read_modelfile(context, modelfile)
-    request = CreateRequest(name=ref, base=base, folder=folder, spec=spec, move=move, force=force)
+        authored = _read_modelfile(context, modelfile)
+        folder = _current_folder() if modelfile == "-" else _current_folder() / Path(modelfile or "").parent
+    request = CreateRequest(
+        name=ref,
+        bases=authored.sources,
+        folder=folder,
+        spec=authored.spec,
+        adapter=authored.adapter,
+        drafts=authored.drafts,
+        move=move,
+        force=force,
+    )
     created = create(context.store, request, now=context.now(), on_event=context.output.on_event)
     entry = created.entry
+    variants = ", ".join(created.variants)
     context.output.result(
         {
             "name": entry.name,
             "digest": str(entry.descriptor.digest),
             "variant": created.variant,
+            "variants": list(created.variants),
             "source": entry.source,
         },
-        lambda: f"created '{short_name(entry.name)}' ({created.variant}, {entry.descriptor.digest.short})",
+        lambda: f"created '{short_name(entry.name)}' ({variants}, {entry.descriptor.digest.short})",
     )
 
 
-def _read_modelfile(context: Context, given: str | None) -> tuple[Path, str, ModelSpec]:
-    """The folder that FROM's paths start from, FROM's text, and what the author set."""
+def _read_modelfile(context: Context, given: str | None) -> Authored:
+    """What the Modelfile says. Prints its problems, where there is room, and its warnings."""
     shown = "<stdin>" if given == "-" else given or "Modelfile"
     try:
         authored = from_text(read_modelfile(given or "Modelfile", hint=_MISSING), filename=shown)
@@ -78,14 +91,9 @@ def _read_modelfile(context: Context, given: str | None) -> tuple[Path, str, Mod
             raise UsageError(sentence, hint="Correct it and create the model again.") from None
         raise
     for warning in authored.warnings:
-        context.output.note(f"{shown}:{warning.line}:{warning.column}: {warning.message} ({warning.rule})")
-    if len(authored.sources) != 1:
-        raise UsageError(
-            f"{shown} has {len(authored.sources)} FROM lines.",
-            hint="A model is made from one base; of a sharded file, name any one part.",
-        )
-    folder = _current_folder() if given == "-" else _current_folder() / Path(shown).parent
-    return folder, authored.sources[0], authored.spec
+        place = f"{shown}:{warning.line}:{warning.column}"
+        context.output.note(f"{place}: warning: {warning.message} [{warning.rule}]")
+    return authored
 
 
 def _current_folder() -> Path:

@@ -13,15 +13,16 @@ import click
 from modelfiles.authoring import check
 from modelfiles.errors import Problem, render
 from modelfiles.format import Unwritable, format_modelfile
-from modelfiles.syntax import Modelfile, scan
+from modelfiles.syntax import MAX_PROBLEMS, MAX_WARNINGS, Instruction, Modelfile, scan
 from modelfiles.words import printable
-from registry.errors import OperationFailed
+from registry.errors import OperationFailed, UsageError
 from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 from slmctl.cli.exits import Exit
 from slmctl.cli.modelfile_text import read_modelfile
 
+_LISTED = 200  # characters of a value; --json has all of them
 _MISSING = "Name a file, or - for standard input."
 
 
@@ -37,14 +38,14 @@ def command(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-@make_command("parse", about="Print the instructions in FILE (- is stdin), as they are read; syntax only.")
+@make_command("parse", about="Print the instructions in FILE (- is stdin); syntax only.")
 @click.argument("file", shell_complete=candidates.files)
 def parse_file(context: Context, file: str) -> None:
     modelfile, problems = scan(read_modelfile(file, hint=_MISSING), filename=_shown(file))
     _tell(context, modelfile, problems, modelfile.warnings)
 
 
-@make_command("lint", about="Check FILE (- is stdin) as 'create' would, and print all that is wrong or odd.")
+@make_command("lint", about="Check FILE (- is stdin) as 'create' would.")
 @click.argument("file", shell_complete=candidates.files)
 def lint_file(context: Context, file: str) -> None:
     modelfile, problems = scan(read_modelfile(file, hint=_MISSING), filename=_shown(file))
@@ -52,7 +53,7 @@ def lint_file(context: Context, file: str) -> None:
     _tell(context, modelfile, (*problems, *others), authored.warnings, listed=False)
 
 
-@make_command("fmt", about="Write FILE anew in the plainest form that says the same; - writes to stdout.")
+@make_command("fmt", about="Put FILE into its plainest form; - writes to stdout.")
 @click.argument("file", shell_complete=candidates.files)
 @click.option("--check", "only_check", is_flag=True, help="Change nothing; exit 1 if something would change.")
 def format_file(context: Context, file: str, only_check: bool) -> None:
@@ -60,6 +61,11 @@ def format_file(context: Context, file: str, only_check: bool) -> None:
     modelfile, problems = scan(data, filename=_shown(file))
     if problems:
         _tell(context, modelfile, problems, modelfile.warnings)
+    if any(warning.rule == "encoding" for warning in modelfile.warnings):
+        raise UsageError(
+            f"{_shown(file)!r} has bytes that are no text, which formatting would lose.",
+            hint="Save it as UTF-8 first. Nothing was changed.",
+        )
     try:
         text = format_modelfile(modelfile)
     except Unwritable as error:
@@ -87,19 +93,25 @@ def _tell(
     listed: bool = True,
 ) -> None:
     """Print what was read and what is wrong with it; ends with exit code 2 when something is."""
-    errors = sorted(problems, key=lambda problem: problem.span)
+    errors = sorted(problems, key=_place)
+    odd = sorted(warnings, key=_place)[:MAX_WARNINGS]
     fields = {
         "instructions": [
             {"keyword": each.keyword, "name": each.name, "value": each.value, "line": each.line}
             for each in modelfile.instructions
         ],
-        "warnings": [_fields(each) for each in warnings],
+        "warnings": [_fields(each) for each in odd],
         "errors": [_fields(each) for each in errors],
     }
     context.output.result(fields, lambda: _listing(modelfile) if listed and not errors else "")
     if not context.output.as_json:
-        for problem in (*warnings, *errors):
-            context.output.note(render(problem, filename=modelfile.filename, text=modelfile.text))
+        findings = [*((each, "error") for each in errors), *((each, "warning") for each in odd)]
+        for problem, severity in sorted(findings, key=lambda finding: _place(finding[0])):
+            context.output.note(
+                render(problem, filename=modelfile.filename, text=modelfile.text, severity=severity)
+            )
+        if errors or not listed:
+            context.output.note(f"{modelfile.filename}: {_verdict(len(errors), len(odd))}.")
     if errors:
         click.get_current_context().exit(Exit.USAGE)
 
@@ -114,11 +126,37 @@ def _fields(problem: Problem) -> dict[str, object]:
     }
 
 
+def _place(problem: Problem) -> tuple[int, int]:
+    return problem.span
+
+
+def _verdict(errors: int, warnings: int) -> str:
+    """How many there are; both are counted only so far."""
+    counts = ((errors, "error", MAX_PROBLEMS), (warnings, "warning", MAX_WARNINGS))
+    said = [
+        f"{count}{' or more' if count >= most else ''} {what}{'' if count == 1 else 's'}"
+        for count, what, most in counts
+        if count
+    ]
+    return " and ".join(said) or "nothing is wrong"
+
+
 def _listing(modelfile: Modelfile) -> str:
+    """A line for each instruction, with its value as a Python string, long ones cut."""
     return "\n".join(
-        " ".join(filter(None, (f"{each.line}:", each.keyword, each.name, repr(each.value))))
+        " ".join([f"{each.line}:", each.keyword, *_name(each), _cut(each.value)])
         for each in modelfile.instructions
     )
+
+
+def _name(instruction: Instruction) -> list[str]:
+    return [] if instruction.name is None else [instruction.name or repr("")]
+
+
+def _cut(value: str) -> str:
+    if len(value) <= _LISTED:
+        return repr(value)
+    return f"{value[:_LISTED]!r}... ({len(value)} characters)"
 
 
 def _replace(path: Path, text: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import click
 
 from modelfiles.format import format_spec, lines_of
+from modelfiles.spec import ModelSpec
 from registry.names import parse_name
 from slmctl.app.finding import find_package
 from slmctl.app.package import Package, Variant
@@ -26,19 +27,30 @@ from slmctl.cli.describe import describe, runtime_of
 )
 @click.option("--modelfile", "view", flag_value="modelfile", help="A Modelfile that makes the same model.")
 @click.option("--parameters", "view", flag_value="parameters", help="The parameters alone.")
-@click.option("--template", "view", flag_value="template", help="The author's template alone.")
+@click.option("--template", "view", flag_value="template", help="The template that writes the prompts.")
 @click.option("--system", "view", flag_value="system", help="The system message alone.")
 @click.option("--license", "view", flag_value="license", help="The licences alone.")
 def command(context: Context, name: str, variant: str | None, view: str | None) -> None:
     package = find_package(context.reader, parse_name(name), context.output.on_event)
     chosen = package.choose(variant)
+    if view == "template":
+        context.output.result(_fields(package), lambda: _template(context, package, chosen))
+        return
     shown = _VIEWS[view] if view is not None else describe
     context.output.result(_fields(package), lambda: shown(package, chosen))
 
 
+def _template(context: Context, package: Package, variant: Variant) -> str:
+    from slmctl.app.rendering import template_text  # reads the model's file
+
+    return template_text(context.reader, package, variant)[0]
+
+
 def _modelfile(package: Package, variant: Variant) -> str:
     """Making a model of it gives the same manifest digest: what it says is inherited, and said again."""
-    return format_spec(variant.spec, source=f"{package.name}@{package.digest}").rstrip("\n")
+    alike = all(each.spec == variant.spec for each in package.variants)  # else only inherited, each its own
+    spec = variant.spec if alike else ModelSpec()
+    return format_spec(spec, source=f"{package.name}@{package.digest}").rstrip("\n")
 
 
 def _parameters(_: Package, variant: Variant) -> str:
@@ -49,7 +61,6 @@ def _parameters(_: Package, variant: Variant) -> str:
 _VIEWS: Mapping[str, Callable[[Package, Variant], str]] = {
     "modelfile": _modelfile,
     "parameters": _parameters,
-    "template": lambda _, variant: variant.spec.template or "",
     "system": lambda _, variant: variant.spec.system or "",
     "license": lambda _, variant: "\n\n".join((*variant.licenses, *variant.spec.licenses)),
 }

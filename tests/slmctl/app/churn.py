@@ -36,7 +36,7 @@ def main(root: Path, base: Path, mine: str, seconds: float) -> None:
         name = f"{mine}/model:{number}"
         # few different systems, so that the two processes share blobs and free each other's candidates
         spec = ModelSpec(system=f"{chance.randrange(3)}")
-        request = CreateRequest(name=parse(name), base=str(base), folder=Path("/"), spec=spec)
+        request = CreateRequest(name=parse(name), bases=[str(base)], folder=Path("/"), spec=spec)
         kept[name] = str(create(store, request, now=NOW).entry.descriptor.digest)
         if chance.random() < 0.3:
             copy_model(store, parse(name), parse(f"{name}-copy"), force=False, now=NOW)

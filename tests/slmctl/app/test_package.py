@@ -41,7 +41,7 @@ def settings(tmp_path: Path, slmctl: object) -> Settings:
 
 
 def make(store: Store, name: str, base: Path) -> Descriptor:
-    request = CreateRequest(name=parse(name), base=str(base), folder=Path("/"), spec=ModelSpec())
+    request = CreateRequest(name=parse(name), bases=[str(base)], folder=Path("/"), spec=ModelSpec())
     return create(store, request, now=NOW).entry.descriptor
 
 

@@ -72,7 +72,7 @@ def test_parse_tells_all_errors_of_syntax_and_lint_those_of_meaning_too(slmctl: 
     assert [error["line"] for error in linted.json["errors"]] == [2, 3, 4]
     shown = slmctl("modelfile", "lint", "-", stdin=BAD.encode())
     assert (shown.code, shown.out) == (2, "")
-    assert "<stdin>:2:11: There is no parameter 'tempersture'." in shown.err
+    assert "<stdin>:2:11: error: There is no parameter 'tempersture'. [unknown-parameter]" in shown.err
     assert "Did you mean temperature?" in shown.err
     assert "~^" in shown.err
 
@@ -80,8 +80,50 @@ def test_parse_tells_all_errors_of_syntax_and_lint_those_of_meaning_too(slmctl: 
 def test_lint_warns_and_is_content(slmctl: Program) -> None:
     outcome = slmctl("modelfile", "lint", "-", stdin=b"FROM x\nPARAMETER mirostat 1\n")
     assert outcome.code == 0
-    assert "no longer has an effect" in outcome.err
-    assert slmctl("modelfile", "lint", "-", stdin=b"FROM x\n").err == ""
+    assert "<stdin>:2:11: warning: The parameter mirostat no longer has an effect" in outcome.err
+    assert outcome.err.endswith("\n<stdin>: 1 warning.\n")
+    outcome = slmctl("modelfile", "lint", "-", stdin=b"FROM x\n")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "<stdin>: nothing is wrong.\n")
+
+
+def test_findings_stand_in_the_order_of_the_file_and_are_counted(slmctl: Program) -> None:
+    text = b"FROM x # y\nSISTEM a\nSYSTEM 'a'\nMESSAGE tool a\n"
+    outcome = slmctl("modelfile", "lint", "-", stdin=text)
+    assert outcome.code == 2
+    heads = [line for line in outcome.err.splitlines() if line.startswith("<stdin>")]
+    assert [head.partition(": ")[2].partition(":")[0] for head in heads[:-1]] == [
+        "warning",
+        "error",
+        "warning",
+        "error",
+    ]
+    assert heads[-1] == "<stdin>: 2 errors and 2 warnings."
+    many = slmctl("modelfile", "parse", "-", stdin=b"FROM x\n" + b"1\n" * 500)
+    assert many.err.endswith("<stdin>: 100 or more errors.\n")
+
+
+def test_parse_has_what_is_odd_and_exits_0(slmctl: Program) -> None:
+    text = b"FROM x # y\nPARAMETER  temperature 1\nPARAMETER system a\n" + b"SYSTEM 'a'\n" * 500
+    outcome = slmctl("modelfile", "parse", "-", "--json", stdin=text)
+    assert outcome.code == 0
+    assert [warning["rule"] for warning in outcome.json["warnings"][:4]] == [
+        "inline-comment",
+        "two-blanks",
+        "parameter-instruction",
+        "other-quotes",
+    ]
+    assert len(outcome.json["warnings"]) == 100
+    assert outcome.json["instructions"][1] == {
+        "keyword": "PARAMETER",
+        "name": "",
+        "value": "temperature 1",
+        "line": 2,
+    }
+    listed = slmctl(
+        "modelfile", "parse", "-", stdin=b"FROM x\nPARAMETER  temperature 1\nSYSTEM " + b"y" * 1000
+    )
+    assert "2: PARAMETER '' 'temperature 1'" in listed.out
+    assert listed.out.endswith("yyy'... (1000 characters)\n")
 
 
 def test_fmt_writes_the_plainest_form_and_check_only_looks(slmctl: Program, tmp_path: Path) -> None:
@@ -97,6 +139,30 @@ def test_fmt_writes_the_plainest_form_and_check_only_looks(slmctl: Program, tmp_
     assert slmctl("modelfile", "fmt", "--check", str(file)).code == 0
     assert slmctl("modelfile", "fmt", "-", stdin=GOOD.format(base="x").encode()).out == formatted
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_fmt_leaves_bytes_that_are_no_text_alone(slmctl: Program, tmp_path: Path) -> None:
+    file = tmp_path / "Modelfile"
+    file.write_bytes(b"from x\nSYSTEM caf\xe9\n")
+    outcome = slmctl("modelfile", "fmt", str(file))
+    assert outcome.code == 2
+    assert "has bytes that are no text" in outcome.err
+    assert file.read_bytes() == b"from x\nSYSTEM caf\xe9\n"
+    file.write_bytes("from x\nSYSTEM café\n".encode("utf-16"))
+    assert slmctl("modelfile", "fmt", str(file)).code == 0
+    assert file.read_bytes() == "FROM x\nSYSTEM café\n".encode()
+
+
+def test_what_is_no_modelfile_is_said_in_a_sentence(slmctl: Program, tmp_path: Path) -> None:
+    model = tmp_path / "model.gguf"
+    model.write_bytes(b"GGUF\x03\0\0\0" + bytes(1000))
+    outcome = slmctl("modelfile", "lint", str(model))
+    assert outcome.code == 2
+    assert "error: This is a GGUF file, not a Modelfile. [not-text]" in outcome.err
+    assert outcome.err.endswith("model.gguf: 1 error.\n")
+    folder = slmctl("modelfile", "parse", str(tmp_path))
+    assert "is a folder" in folder.err
+    assert "Name the Modelfile in it." in folder.err
 
 
 def test_fmt_leaves_a_file_with_errors_alone(slmctl: Program, tmp_path: Path) -> None:

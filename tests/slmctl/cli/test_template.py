@@ -86,6 +86,7 @@ def test_a_template_may_write_the_token_that_begins_a_text(slmctl: Program, tmp_
 
 def test_it_is_kept_and_shown(through: Program, tmp_path: Path) -> None:
     assert through("show", "go", "--template").out == f"{CHATML}\n"
+    assert "{%" in through("show", "hello", "--template").out  # without TEMPLATE, the model's own
     digest = through("show", "go", "--json").json["digest"]
     (tmp_path / "Again").write_text(through("show", "go", "--modelfile").out)
     assert through("create", "again", "-f", str(tmp_path / "Again")).code == 0
@@ -95,7 +96,7 @@ def test_it_is_kept_and_shown(through: Program, tmp_path: Path) -> None:
 def test_a_template_that_is_none_is_told_with_its_place(slmctl: Program) -> None:
     outcome = slmctl("modelfile", "lint", "-", stdin=b"FROM x\nTEMPLATE {{ .Prompt\n")
     assert outcome.code == 2
-    assert "<stdin>:2:10: The template's line 1" in outcome.err
+    assert "<stdin>:2:10: error: The template's line 1" in outcome.err
     assert slmctl("create", "x", "-f", "-", stdin=b"FROM x\nTEMPLATE {{ nofunc }}\n").code == 2
 
 

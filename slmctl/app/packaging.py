@@ -1,0 +1,102 @@
+"""Writing packages: builds become manifests, and several of them an image index.
+
+Everything is canonical: the same builds give the same digests on any machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from modelfiles.spec import ModelSpec
+from registry import mediatypes
+from registry.formats.facts import ModelFacts
+from registry.manifest import (
+    Descriptor,
+    canonical_json,
+    modelpack_config,
+    modelpack_index,
+    modelpack_layer,
+    modelpack_manifest,
+)
+from registry.store.store import Session
+from slmctl.app.package import MEDIA_TYPES, SPEC_PATH, PackageFile, variant_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """What becomes a variant: its files, without the spec, whose blobs are in the session's store."""
+
+    files: tuple[PackageFile, ...]
+    facts: ModelFacts
+    licenses: tuple[str, ...]
+    spec: ModelSpec
+
+    @property
+    def id(self) -> str:
+        return variant_id(self.facts.format, self.facts.quantization)
+
+
+def write_model(session: Session, builds: Sequence[Build]) -> Descriptor:
+    """Write the canonical manifest of one build, or of several and an index of them in their order.
+
+    Gives the descriptor that a name can be linked to.
+    """
+    variants = [_write_variant(session, build) for build in builds]
+    if len(variants) == 1:
+        return variants[0]
+    index = modelpack_index(
+        [
+            replace(variant, artifact_type=None, annotations={mediatypes.SLMCTL_VARIANT: build.id})
+            for variant, build in zip(variants, builds, strict=True)
+        ]
+    )
+    return Descriptor(
+        media_type=mediatypes.OCI_INDEX,
+        digest=session.put(index.raw),
+        size=len(index.raw),
+        artifact_type=mediatypes.MODELPACK_ARTIFACT,
+    )
+
+
+def _write_variant(session: Session, build: Build) -> Descriptor:
+    spec_bytes = build.spec.to_canonical_bytes()
+    spec_file = PackageFile(
+        path=SPEC_PATH, role="config", digest=session.put(spec_bytes), size=len(spec_bytes)
+    )
+    layers = [_layer(file) for file in (*build.files, spec_file)]
+    facts = build.facts
+    config = modelpack_config(
+        architecture=facts.architecture,
+        format=facts.format,
+        quantization=facts.quantization,
+        parameters=facts.parameters,
+        licenses=build.licenses,
+        diff_ids=[layer.digest for layer in layers],
+    )
+    manifest = modelpack_manifest(
+        config=Descriptor(
+            media_type=mediatypes.MODELPACK_CONFIG, digest=session.put(config), size=len(config)
+        ),
+        layers=layers,
+        annotations={
+            mediatypes.SLMCTL_VARIANT: build.id,
+            mediatypes.SLMCTL_FACTS: canonical_json(facts.to_json()).decode(),
+        },
+    )
+    return Descriptor(
+        media_type=mediatypes.OCI_MANIFEST,
+        digest=session.put(manifest.raw),
+        size=len(manifest.raw),
+        artifact_type=mediatypes.MODELPACK_ARTIFACT,
+    )
+
+
+def _layer(file: PackageFile) -> Descriptor:
+    return modelpack_layer(
+        media_type=MEDIA_TYPES.get(file.role, mediatypes.MODELPACK_WEIGHT),
+        digest=file.digest,
+        size=file.size,
+        path=file.path,
+        role=None if file.role == "weights" or file.role in MEDIA_TYPES else file.role,
+    )

@@ -1,0 +1,239 @@
+"""What FROM, ADAPTER and DRAFT name: files, which are looked at, or models in the store.
+
+texts -> files or names -> sets of files (the parts of a sharded one together) -> what each set is
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from modelfiles.authoring import is_path
+from registry.errors import InvalidReference, MalformedFile, NotFound, OperationFailed, UsageError
+from registry.formats.facts import ModelFacts
+from registry.formats.gguf import GgufHeader, read_header
+from registry.formats.gguf_facts import facts_from_gguf
+from registry.formats.shards import find_shards
+from registry.names import ModelRef, parse
+from registry.store.ingest import SourceFile
+
+Role: TypeAlias = Literal["weights", "projector", "adapter", "draft"]
+
+_GGUF = ".gguf"
+_BAD_FILE_HINT = "Download the file again, or convert the model anew."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSet:
+    """One GGUF file, or all parts of a sharded one in order, with its headers; `shown` is for messages."""
+
+    paths: tuple[Path, ...]
+    headers: tuple[GgufHeader, ...]
+    role: Role
+
+    @property
+    def shown(self) -> str:
+        return repr(self.paths[0].name)[:200]
+
+    @property
+    def architecture(self) -> str | None:
+        return self.headers[0].architecture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What a model is made from: models of the store, builds, and what completes each of the builds."""
+
+    names: tuple[ModelRef, ...]
+    builds: tuple[FileSet, ...]
+    extras: Mapping[Role, FileSet]
+
+    @property
+    def sets(self) -> tuple[FileSet, ...]:
+        """All sets of files, in the order in which they are stored."""
+        return (*self.builds, *self.extras.values())
+
+
+def find_sources(
+    bases: Sequence[str | ModelRef],
+    *,
+    adapter: str | None = None,
+    drafts: Sequence[str] = (),
+    folder: Path,
+    move: bool = False,
+) -> Sources:
+    """Look for all that is named, and at the header of every file. Relative paths start from `folder`.
+
+    A ModelRef is a model's name whatever files there are. Raises UsageError, NotFound, OperationFailed, and
+    MalformedFile for a file that is none of a model's.
+    """
+    names: list[ModelRef] = []
+    sets: dict[Path, FileSet] = {}
+    for base in bases:
+        found = [] if isinstance(base, ModelRef) else _files(base, folder)
+        if not found:
+            names.append(base if isinstance(base, ModelRef) else parse(base))
+        for paths in found:
+            real = paths[0].resolve()
+            if real not in sets:  # of a sharded set, several parts may be named
+                sets[real] = _read(paths, move)
+    builds = tuple(each for each in sets.values() if each.role == "weights")
+    extras: dict[Role, FileSet] = {}
+    for each in sets.values():
+        if each.role != "weights":
+            _add(extras, each)
+    if adapter is not None:
+        _add(extras, _named(adapter, "ADAPTER", folder, move))
+    for text in drafts:
+        draft = _named(text, "DRAFT", folder, move)
+        if draft.paths[0].resolve() in sets:
+            raise UsageError(
+                f"DRAFT names {draft.shown}, which FROM names too.",
+                hint="A draft is another, smaller model with the same vocabulary.",
+            )
+        if "draft" not in extras or extras["draft"].paths != draft.paths:
+            _add(extras, draft)
+    return Sources(names=tuple(names), builds=builds, extras=extras)
+
+
+def read_gguf(fd: int, name: str) -> GgufHeader:
+    """The header of an open file. Raises MalformedFile that names it."""
+    with os.fdopen(os.dup(fd), "rb") as stream:
+        try:
+            return read_header(stream)
+        except MalformedFile as error:
+            raise MalformedFile(f"{name!r}: {error.message}", hint=error.hint or _BAD_FILE_HINT) from None
+
+
+def role_of(headers: Sequence[GgufHeader]) -> Role:
+    """What a set of files is for, by `general.type` and the architecture that llama.cpp gives projectors.
+
+    Raises UsageError for what is no part of a model.
+    """
+    header = headers[0]
+    kind = header.metadata.get("general.type")
+    if kind == "mmproj" or header.architecture == "clip":
+        return "projector"
+    if kind == "adapter":
+        return "adapter"
+    if isinstance(kind, str) and kind not in ("model", ""):
+        raise UsageError(f"It holds no model but {kind[:40]!r}.", hint="Name the file with the weights.")
+    return "weights"
+
+
+def facts_of(files: FileSet) -> ModelFacts:
+    """The facts of a build. Raises MalformedFile that names the file."""
+    try:
+        return facts_from_gguf(files.headers)
+    except MalformedFile as error:
+        raise MalformedFile(f"{files.shown}: {error.message}", hint=error.hint or _BAD_FILE_HINT) from None
+
+
+def _add(extras: dict[Role, FileSet], files: FileSet) -> None:
+    other = extras.get(files.role)
+    if other is not None and other.paths != files.paths:
+        raise UsageError(
+            f"There are two of the kind {files.role}: {other.shown} and {files.shown}.",
+            hint="A model has one; leave one of them out.",
+        )
+    extras[files.role] = files
+
+
+def _named(text: str, keyword: Literal["ADAPTER", "DRAFT"], folder: Path, move: bool) -> FileSet:
+    """The files that ADAPTER or DRAFT names."""
+    path, status = _look_at(text, folder)
+    if status is None or not text:
+        hint = f"{keyword} takes the path of a GGUF file; looked for {path}."
+        raise NotFound(f"There is no file {text!r:.120} for {keyword}.", hint=hint)
+    found = _sets_at(path, status)
+    if len(found) > 1:
+        what = f"The folder {text!r:.120} holds {len(found)} models; {keyword} takes one."
+        raise UsageError(what, hint="Name the file.")
+    files = _read(found[0], move)
+    if files.role != ("adapter" if keyword == "ADAPTER" else "weights"):
+        what = "a LoRA adapter" if keyword == "ADAPTER" else "a model"
+        raise UsageError(f"{keyword} names {files.shown}, which is not {what}.", hint="Name another file.")
+    return files if keyword == "ADAPTER" else replace(files, role="draft")
+
+
+def _files(text: str, folder: Path) -> list[list[Path]]:
+    """The sets of files that FROM means; none when it names a model. An empty text is the folder itself."""
+    path, status = _look_at(text or ".", folder)
+    if status is not None and (not stat.S_ISDIR(status.st_mode) or _looks_like_a_path(text or ".")):
+        return _sets_at(path, status)
+    if not _looks_like_a_path(text):
+        return []
+    raise NotFound(f"There is no file {text!r:.120} to make a model from.", hint=f"Looked for {path}.")
+
+
+def _look_at(text: str, folder: Path) -> tuple[Path, os.stat_result | None]:
+    """Where a text points, and what is there; None for nothing."""
+    try:
+        path = folder / Path(text.removeprefix("file://")).expanduser()
+        return path, path.stat()
+    except FileNotFoundError:
+        return path, None
+    except (OSError, RuntimeError, ValueError) as error:  # too long, no permission; a ~user that nobody is
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise OperationFailed(
+            f"The file {text!r:.120} cannot be looked at ({reason}).", hint="Check the path."
+        ) from None
+
+
+def _sets_at(path: Path, status: os.stat_result) -> list[list[Path]]:
+    """A file with the other parts of its set, or all sets of GGUF files in a folder, by name."""
+    if not stat.S_ISDIR(status.st_mode):
+        return [find_shards(path)]
+    try:
+        inside = sorted(path.iterdir())
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise OperationFailed(f"The folder {path.name!r:.120} cannot be read ({reason}).") from None
+    found: dict[Path, list[Path]] = {}
+    for each in inside:
+        if each.suffix.lower() == _GGUF and not each.name.startswith("."):
+            parts = find_shards(each)
+            found[parts[0]] = parts
+    if not found:
+        what = (
+            "safetensors, which slmctl does not convert yet" if _has_safetensors(inside) else "no GGUF file"
+        )
+        hint = "Convert them to a GGUF file first." if _has_safetensors(inside) else "Name a GGUF file."
+        raise UsageError(f"The folder {path.name!r:.120} holds {what}.", hint=hint)
+    return list(found.values())
+
+
+def _has_safetensors(paths: Sequence[Path]) -> bool:
+    return any(path.suffix == ".safetensors" for path in paths)
+
+
+def _looks_like_a_path(text: str) -> bool:
+    try:
+        return is_path(text)
+    except InvalidReference as error:
+        raise UsageError(
+            f"{error.message.removesuffix('.')}; and there is no such file.",
+            hint="FROM takes a file's path or a model's name.",
+        ) from None
+
+
+def _read(paths: Sequence[Path], move: bool) -> FileSet:
+    """Look at the headers of a set's files."""
+    headers = []
+    for path in paths:
+        if move and path.is_symlink():
+            raise UsageError(
+                f"{path.name!r} is a symbolic link, which --move will not follow.",
+                hint="Name the file itself.",
+            )
+        with SourceFile(path) as source:
+            headers.append(read_gguf(source.fd, path.name))
+    try:
+        role = role_of(headers)
+    except UsageError as error:
+        raise UsageError(f"{paths[0].name!r:.200}: {error.message}", hint=error.hint) from None
+    return FileSet(paths=tuple(paths), headers=tuple(headers), role=role)

@@ -1,0 +1,109 @@
+"""Taking a model's thoughts out of a text that the engine passes on as it comes.
+
+The engine does this itself for chats that it renders; a Go TEMPLATE is rendered here and its answer is plain
+text to the engine, thoughts and all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from modelfiles.builtin import PARSERS, Thoughts
+from modelfiles.spec import ModelSpec
+from runtimes.protocol import Event, TextDelta, Think, ThinkingDelta
+
+_USUAL = Thoughts("<think>", "</think>")
+
+
+def thoughtful(
+    events: Generator[Event], spec: ModelSpec, think: Think | None, *, prompt: str = ""
+) -> Generator[Event]:
+    """`events` with what the model thinks as ThinkingDelta; `prompt` is what it continues, where known.
+
+    The marks are PARSER's; without one, the usual ones where TEMPLATE writes earlier thoughts between them.
+    Thoughts come first or not at all: a mark further on is text. Blanks around the marks go with them. What
+    never closes is thought to the end.
+    """
+    thoughts = _thoughts_of(spec)
+    if thoughts is None:
+        return events
+    begun = (thoughts.begun and think is not False) or prompt.rstrip().endswith(thoughts.opening)
+    return _split(events, _Splitter(thoughts, begun=begun))
+
+
+def _thoughts_of(spec: ModelSpec) -> Thoughts | None:
+    if spec.parser is not None and spec.parser in PARSERS:
+        return PARSERS[spec.parser]
+    template = spec.template or ""
+    return _USUAL if ".Thinking" in template and _USUAL.opening in template else None
+
+
+def _split(events: Generator[Event], splitter: _Splitter) -> Generator[Event]:
+    try:
+        for event in events:
+            if isinstance(event, TextDelta):
+                yield from splitter.read(event.text)
+            else:
+                yield from splitter.end()
+                yield event
+    finally:
+        events.close()
+
+
+class _Splitter:
+    """Text in pieces of any size -> deltas. What may be the beginning of a mark is held back."""
+
+    def __init__(self, thoughts: Thoughts, *, begun: bool) -> None:
+        self._thoughts = thoughts
+        self._held = ""
+        self._state = "opening"
+        self._begun = begun
+        self._at_start = True  # of the thought, or of the answer behind it: blanks there go
+
+    def read(self, text: str) -> Generator[Event]:
+        self._held += text
+        if self._state == "opening":
+            self._open()
+        if self._state == "thinking":
+            yield from self._think()
+        if self._state == "answer" and (answer := self._taken(len(self._held))):
+            yield TextDelta(answer)
+
+    def end(self) -> Generator[Event]:
+        """The text has ended: what was held back is no mark."""
+        thinking = self._state == "thinking" or (self._state == "opening" and self._begun)
+        if rest := self._taken(len(self._held)):
+            yield ThinkingDelta(rest) if thinking else TextDelta(rest)
+
+    def _open(self) -> None:
+        bare = self._held.lstrip()
+        if bare.startswith(self._thoughts.opening):
+            self._held = bare.removeprefix(self._thoughts.opening)
+            self._state = "thinking"
+        elif not self._thoughts.opening.startswith(bare):
+            self._state = "thinking" if self._begun else "answer"
+            self._at_start = self._begun
+
+    def _think(self) -> Generator[Event]:
+        """Everything up to the closing mark; before it, all but what may be its beginning."""
+        closing = self._thoughts.closing
+        at = self._held.find(closing)
+        end = at if at >= 0 else len(self._held) - _beginning(self._held, closing)
+        thought = self._taken(len(self._held[:end].rstrip()))
+        if thought:
+            yield ThinkingDelta(thought)
+        if at >= 0:
+            self._held = self._held.lstrip().removeprefix(closing)
+            self._state, self._at_start = "answer", True
+
+    def _taken(self, end: int) -> str:
+        text, self._held = self._held[:end], self._held[end:]
+        if self._at_start:
+            text = text.lstrip()
+            self._at_start = not text
+        return text
+
+
+def _beginning(text: str, mark: str) -> int:
+    """How many characters at the end of `text` may begin `mark`."""
+    return next((size for size in range(len(mark) - 1, 0, -1) if text.endswith(mark[:size])), 0)
