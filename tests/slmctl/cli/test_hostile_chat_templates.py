@@ -17,7 +17,7 @@ from tests.slmctl.cli.terminal.driver import Terminal, plain
 MEMORY_BYTES = 64 * 2**20
 DEADLINE_SECONDS = 10.0  # ten times the second that it takes
 
-COMPUTES = "The model's chat template computes for more than 0.5 seconds."
+COMPUTES = "The model's chat template computes for more than 0.4 seconds."
 HOLDS = "The model's chat template needs more memory than it may have."
 CRASHES = "The model's chat template brought the engine down."
 WRITES = "The model's chat template writes more than 4 MiB."
