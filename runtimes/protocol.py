@@ -104,13 +104,16 @@ def health_request() -> HttpRequest:
 
 
 def completion_request(
-    prompt: str,
+    prompt: str | Sequence[int],
     sampling: Sampling | None = None,
     *,
     json_schema: Mapping[str, object] | None = None,
 ) -> HttpRequest:
-    """Continue `prompt`, which is sent as it is; the engine adds only the token that begins a text."""
-    fields: dict[str, object] = {"prompt": prompt, "stream": True}
+    """Continue `prompt`. Before a text the engine puts the token that begins one, and nothing else."""
+    fields: dict[str, object] = {
+        "prompt": prompt if isinstance(prompt, str) else list(prompt),
+        "stream": True,
+    }
     if json_schema == ANY_OBJECT:
         fields["grammar"] = _JSON_GRAMMAR
     elif json_schema is not None:

@@ -27,7 +27,7 @@ class TemplateLimits:
     may grow by. `prompt_bytes` bounds the prompt, as JSON in UTF-8.
     """
 
-    computing_seconds: float = 0.5
+    computing_seconds: float = 0.4
     deadline_seconds: float = 5.0
     memory_bytes: int = 256 * 2**20
     prompt_bytes: int = 4 * 2**20

@@ -162,7 +162,7 @@ class LoadedModel:
         """
         if self._go_template is not None:  # the author's TEMPLATE: the engine reads Jinja only
             text = self._rendered(self._go_template, messages, think)
-            events = self.complete(text, parameters, schema=schema)
+            events = self.complete(self._begun_once(text), parameters, schema=schema)
             return thoughtful(events, self.spec, think, prompt=text)
         if self.has_chat_template:
             sampling = self._sampling(parameters)
@@ -176,12 +176,12 @@ class LoadedModel:
 
     def complete(
         self,
-        text: str,
+        text: str | Sequence[int],
         parameters: Mapping[str, ParameterValue],
         *,
         schema: Mapping[str, object] | None = None,
     ) -> Generator[protocol.Event]:
-        """Continue `text` as it is, behind the token that begins a text."""
+        """Continue `text` as it is, behind the token that begins a text, or tokens."""
         sampling = self._sampling(parameters)
         return self._stream(protocol.completion_request(text, sampling, json_schema=schema))
 
@@ -196,6 +196,14 @@ class LoadedModel:
             variables={"think": think},
             environment=self._environment,
         )
+
+    def _begun_once(self, text: str) -> str | Sequence[int]:
+        """`text`, or its tokens where the tokenizer would begin it a second time."""
+        client = Client(self._worker.endpoint, self._worker)
+        tokens = client.tokenize(text, add_special=True)
+        if tokens[:1] != tokens[1:2] or client.tokenize(text) != tokens[1:]:
+            return text
+        return tokens[1:]
 
     def _sampling(self, parameters: Mapping[str, ParameterValue]) -> Sampling:
         return sampling_of({**self.spec.parameters, **parameters}, self.about.context_length)

@@ -31,8 +31,8 @@ from slmctl.app.create import CreateRequest, create
 from slmctl.app.formats import chat_formats, jinja_format
 from slmctl.app.package import Package
 from slmctl.app.rendering import Template, render, template_of
-from tests.hello_copies import BOS, EOS, write_hello
-from tests.modelfiles.template.golden import Case, cases, tokens
+from tests.gguf_copies import tokens_of_format, write_copy
+from tests.modelfiles.template.golden import Case, cases
 from tests.runtimes.launches import llama_worker
 
 CASES = [case for case in cases("jinja") if case.given["add_generation_prompt"]]
@@ -187,11 +187,6 @@ def refusal(message: str) -> str:
     return f"REFUSED: {re.split('Jinja Exception: |Error: |refuses this conversation: ', message)[-1]}"
 
 
-def known_tokens(name: str) -> dict[int, str]:
-    """hello's numbers for the tokens that begin and end a text, with the format's texts for them."""
-    return {number: text for number, text in zip((BOS, EOS), tokens(name), strict=True) if text is not None}
-
-
 def wanted(case: Case) -> bool | None:
     """What the case's variables ask for: `enable_thinking` or `thinking`."""
     return next(iter(case.variables.values()), None)
@@ -229,7 +224,7 @@ class Both:
 @contextlib.contextmanager
 def loaded(base: Path, template: str, texts: Mapping[int, str], *, add_bos: bool = False) -> Iterator[Both]:
     model = base / "model.gguf"
-    write_hello(model, chat_template=template, tokens=texts, add_bos=add_bos)
+    write_copy(model, chat_template=template, texts=texts, add_bos=add_bos)
     store = Store(base / "store")
     request = CreateRequest(name=parse_name("m"), bases=[str(model)], folder=base, spec=ModelSpec())
     create(store, request, now=now())
@@ -240,7 +235,7 @@ def loaded(base: Path, template: str, texts: Mapping[int, str], *, add_bos: bool
 
 @pytest.mark.parametrize("name", chat_formats())
 def test_a_format(base: Path, name: str) -> None:
-    with loaded(base, jinja_format(name), known_tokens(name)) as both:
+    with loaded(base, jinja_format(name), tokens_of_format(name)) as both:
         for case in (case for case in CASES if case.format == name):
             asked = {"messages": case.messages, "tools": case.given["tools"], "think": wanted(case)}
             assert both.ours(asked) == case.expected, case.name
@@ -252,7 +247,7 @@ def test_a_format(base: Path, name: str) -> None:
 @pytest.mark.parametrize("name", chat_formats())
 def test_where_the_tokenizer_begins_each_text(base: Path, name: str) -> None:
     """The engine takes away what the tokenizer puts back; render shows the text as the model gets it."""
-    with loaded(base, jinja_format(name), known_tokens(name), add_bos=True) as both:
+    with loaded(base, jinja_format(name), tokens_of_format(name), add_bos=True) as both:
         asked = {"messages": [USER]}
         begin = both.template.bos_token or ""
         assert both.engines(asked) == both.ours(asked).removeprefix(begin)
