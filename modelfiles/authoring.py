@@ -61,6 +61,7 @@ def check(modelfile: Modelfile) -> tuple[Authored, list[Problem]]:
             break
         reader.read(_meant(written))
     reader.end()
+    odd = (each for each in modelfile.warnings if each.rule != "two-blanks")  # is a problem by now
     authored = Authored(
         spec=ModelSpec(
             parameters=reader.parameters,
@@ -71,7 +72,7 @@ def check(modelfile: Modelfile) -> tuple[Authored, list[Problem]]:
         sources=tuple(reader.sources),
         adapter=reader.adapter.value if reader.adapter else None,
         drafts=tuple(reader.drafts),
-        warnings=tuple(sorted((*modelfile.warnings, *reader.warnings), key=lambda each: each.span)),
+        warnings=tuple(sorted((*odd, *reader.warnings), key=lambda each: each.span)),
     )
     return authored, reader.problems
 

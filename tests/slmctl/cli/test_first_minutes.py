@@ -118,7 +118,7 @@ def test_every_command_has_a_help_and_a_schema(slmctl: Program, command: str) ->
         (("create", "x", "-f", "missing"), 3, "There is no Modelfile 'missing'"),
         (("create", "x", "--from", "missing.gguf"), 3, "There is no file 'missing.gguf'"),
         (("create", "x", "--from", "nosuch"), 3, "There is no model nosuch"),
-        (("create", "x", "--from", "."), 2, "is a folder"),
+        (("create", "x", "--from", "."), 2, "holds no GGUF file"),
         (("create", "x", "--from", "/dev/zero"), 2, "is not a regular file"),
         (("create", "x", "--from", "a" * 300), 1, "cannot be looked at (File name too long)"),
         (("create", "x", "--from", "~nosuchuser/x.gguf"), 1, "cannot be looked at"),
