@@ -7,13 +7,13 @@ same holds for what a damaged table of names still tells.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 
 from registry.digest import Digest
-from registry.errors import BadContent
+from registry.errors import BadContent, DigestMismatch
 from registry.manifest import MAX_INDEX_DEPTH, MAX_MANIFEST_BYTES, Index, Manifest, parse
 from registry.store.durable import flush_folder
 from registry.store.index import NameTable
@@ -34,7 +34,7 @@ def reached_from(layout: Layout, roots: Iterable[Digest]) -> set[Digest]:
         reached |= level
         below: set[Digest] = set()
         for digest in level:
-            document = _read(layout.blob(digest))
+            document = _read(layout, digest)
             blobs = {descriptor.digest for descriptor in document.blobs}
             if isinstance(document, Index):
                 below |= {blob for blob in blobs - reached if layout.blob(blob).exists()}
@@ -84,6 +84,11 @@ def _named_by_damaged(layout: Layout) -> set[Digest]:
     return found
 
 
-def _read(path: Path) -> Manifest | Index:
-    with path.open("rb") as stream:
-        return parse(stream.read(MAX_MANIFEST_BYTES + 1))
+def _read(layout: Layout, digest: Digest) -> Manifest | Index:
+    """A manifest, its digest checked: one flipped bit in it may hide a blob behind another digest."""
+    fd = os.open(layout.blob(digest), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as stream:
+        raw = stream.read(MAX_MANIFEST_BYTES + 1)
+    if Digest.of(raw) != digest:
+        raise DigestMismatch(f"The manifest {digest} is damaged.")
+    return parse(raw)

@@ -3,6 +3,7 @@
 oci-layout  index.json  index.json.1  slmctl.json
 blobs/sha256/<hex>      verified, whole, durable, read-only
 ingest/                 files on their way to blobs/
+quarantine/             damaged blobs, put aside by `verify`; nothing of ours deletes them
 leases/  locks/  cache/
 """
 
@@ -65,6 +66,15 @@ class Layout:
     @property
     def cache(self) -> Path:
         return self.root / "cache"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.root / "quarantine"
+
+    @property
+    def origins(self) -> Path:
+        """Hints where the bytes of blobs were taken from (`registry.store.origins`)."""
+        return self.cache / "origins"
 
     def blob(self, digest: Digest) -> Path:
         return self.blobs / digest.hex

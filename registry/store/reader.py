@@ -6,8 +6,10 @@ imported here.
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -66,6 +68,25 @@ class StoreReader:
             hint=f"Restore {self.layout.index} from a backup; the models' blobs are still there.",
         )
 
+    def index_digest(self) -> Digest | None:
+        """The digest of the table of names as it lies there, which covers all that it names; None if none."""
+        with suppress(OSError):
+            return Digest.of(self.layout.index.read_bytes())
+        return None
+
+    def layout_complaint(self) -> str | None:
+        """What is wrong with the file that says: this is an OCI image layout. None where nothing is."""
+        try:
+            document = json.loads(self.layout.oci_layout.read_bytes())
+            is_one = document["imageLayoutVersion"].split(".")[0] == "1"
+        except FileNotFoundError:
+            return "the file oci-layout is missing" if self.layout.root.exists() else None
+        except OSError as error:
+            return f"the file oci-layout cannot be read ({os.strerror(error.errno or 0)})"
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            is_one = False
+        return None if is_one else "the file oci-layout does not say what it should"
+
     def resolve(self, ref: ModelRef, names: NameTable | None = None) -> Entry:
         """The entry that `ref` names; raises NotFound with the nearest names."""
         names = names or self.names()
@@ -90,6 +111,29 @@ class StoreReader:
     def has(self, digest: Digest) -> bool:
         """Whether a blob is here, whole or not."""
         return self.layout.blob(digest).exists()
+
+    def blob_status(self, digest: Digest) -> os.stat_result | None:
+        """The status of a blob's own file, not followed if it is a link; None where it has none.
+
+        Raises OSError when the system does not tell.
+        """
+        try:
+            return os.stat(f"{self._blobs}/{digest.hex}", follow_symlinks=False)  # noqa: PTH116
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def stored(self) -> dict[Digest, int]:
+        """All blobs that are here, needed or not, whatever their bytes are, and their sizes in bytes.
+
+        Raises StoreUnusable.
+        """
+        found = {}
+        absent = suppress(FileNotFoundError, NotADirectoryError)
+        with store_errors(self.root, doing="read"), absent, os.scandir(self._blobs) as entries:
+            for entry in entries:
+                with suppress(BadContent, FileNotFoundError):  # another tool's, or removed meanwhile
+                    found[Digest(entry.name)] = entry.stat(follow_symlinks=False).st_size
+        return found
 
     def manifest(self, descriptor: Descriptor) -> Manifest | Index:
         """The manifest or index behind a descriptor, its digest checked. Raises BadContent, NotFound."""

@@ -24,11 +24,12 @@ from registry.errors import (
     StoreUnusable,
 )
 from registry.manifest import Descriptor
-from registry.store import gc
+from registry.store import gc, quarantine
 from registry.store.durable import replace_file, store_errors, write_file
+from registry.store.hashing import Checked
 from registry.store.index import Entry, NameTable
 from registry.store.ingest import Check, Ingest, Progress, SourceFile, hash_open_file
-from registry.store.leases import Lease
+from registry.store.leases import FoundLease, Lease, find_leases
 from registry.store.locks import Locks
 from registry.store.reader import StoreReader
 
@@ -208,6 +209,19 @@ class Store(StoreReader):
         """Delete those of `candidates` that no name and no lease needs; gives the bytes freed."""
         with store_errors(self.root), self._locks.exclusive():
             return gc.free(self.layout, candidates, self.names())
+
+    def leases(self) -> list[FoundLease]:
+        """All leases of this moment, held or not. Raises StoreUnusable."""
+        with store_errors(self.root), self._locks.exclusive():
+            return list(find_leases(self.layout.leases))
+
+    def put_aside(self, damaged: Checked) -> Path | None:
+        """Move a blob that was found damaged into the quarantine; where it is now.
+
+        None when another file is in its place by now, or none. Raises StoreUnusable.
+        """
+        with store_errors(self.root):
+            return quarantine.put_aside(self.layout, self._locks, damaged)
 
     def _free_entries(self, names: NameTable, entries: Iterable[Entry]) -> int:
         candidates: set[Digest] = set()

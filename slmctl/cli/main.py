@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("slmctl.cli.commands.show", "Show what a model is"),
     "cp": ("slmctl.cli.commands.cp", "Give a model another name"),
     "rm": ("slmctl.cli.commands.rm", "Remove models"),
+    "verify": ("slmctl.cli.commands.verify", "Hash what is stored, and say what is damaged or missing"),
     "logs": ("slmctl.cli.commands.logs", "Show what a model's engine wrote when it ran last"),
     "modelfile": ("slmctl.cli.commands.modelfile", "Read, check and format Modelfiles"),
     "render": ("slmctl.cli.commands.render", "Print the prompt that a model sees"),
@@ -47,6 +48,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "find models": ("search",),
     "run models": ("run", "ps", "stop", "logs"),
     "keep them": ("list", "show", "create", "cp", "rm"),
+    "look after them": ("verify",),
     "write them": ("modelfile", "render"),
     "slmctl itself": ("config", "completion", "version"),
 }

@@ -186,15 +186,16 @@ def human_duration(seconds: float) -> str:
     """A length of time in its largest unit, rounded up: `5 minutes`, `1 second`."""
     for length, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= length:
-            return _counted(math.ceil(seconds / length), unit)
-    return _counted(max(0, math.ceil(seconds)), "second")
+            return counted(math.ceil(seconds / length), unit)
+    return counted(max(0, math.ceil(seconds)), "second")
 
 
 def _ago(count: int, unit: str) -> str:
-    return f"{_counted(count, unit)} ago"
+    return f"{counted(count, unit)} ago"
 
 
-def _counted(count: int, unit: str) -> str:
+def counted(count: int, unit: str) -> str:
+    """A number with its unit: `1 file`, `3 files`."""
     return f"{count} {unit}{'' if count == 1 else 's'}"
 
 

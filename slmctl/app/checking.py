@@ -1,0 +1,77 @@
+"""Checking what is stored: the user's own store, a model in it, or a bundle where it lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.digest import Digest
+from registry.errors import NotFound, UsageError
+from registry.names import Source, parse
+from registry.store.findings import Report, Scope
+from registry.store.reader import StoreReader
+from registry.store.store import Store
+from registry.store.verify import verify
+from slmctl.app.create import CREATED_HERE
+from slmctl.app.events import Note, OnEvent, Progress, ignore
+from slmctl.app.listing import names_of
+from slmctl.app.load import usable_cpus
+from slmctl.app.shipped import SHIPPED_HERE
+
+MADE_HERE = frozenset({CREATED_HERE, SHIPPED_HERE})
+"""The sources of names whose models were whole once; only what was pulled can be sparse."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRequest:
+    """`target` is a model's name or the path of a bundle or a store; None is the user's whole store."""
+
+    target: str | None = None
+    digest: Digest | None = None
+
+
+def check(store: Store, request: CheckRequest, on_event: OnEvent = ignore) -> Report:
+    """Re-hash what is asked for; damaged blobs of the user's own store are put aside.
+
+    Raises NotFound, UsageError, DigestMismatch, StoreUnusable.
+    """
+    reader, names = _find(store, request, on_event)
+    scope = Scope(names=names, digest=request.digest, made_here=MADE_HERE, threads=usable_cpus())
+    item = request.target or "the store"
+
+    def progress(done: int, total: int) -> None:
+        on_event(Progress(stage="verify", item=item, done=done, total=total))
+
+    return verify(reader, scope, keeper=store if reader is store else None, on_progress=progress)
+
+
+def _find(
+    store: Store, request: CheckRequest, on_event: OnEvent
+) -> tuple[StoreReader, tuple[str, ...] | None]:
+    """Where to look, and for which names; None is all."""
+    if request.target is None:
+        return store, None
+    ref = parse(request.target)
+    path = Path(request.target.removeprefix("file://"))
+    if ref.source is Source.FILE:
+        return _open(store, path), None
+    names = names_of(store, on_event)
+    if names.find(ref.full_name) is None and path.exists():
+        on_event(Note(text=f"There is no model {ref.short_name}; this is the file or folder of that name."))
+        return _open(store, path), None
+    return store, (store.resolve(ref, names).name,)
+
+
+def _open(store: Store, path: Path) -> StoreReader:
+    """What lies at a path, to be read; the user's own store is itself."""
+    if path.is_dir() and store.root.is_dir() and path.samefile(store.root):
+        return store
+    if (path / "oci-layout").exists() or (path / "blobs" / "sha256").is_dir():
+        return StoreReader(path.absolute())
+    if not path.exists():
+        raise NotFound(
+            f"There is no file or folder {path}.", hint="'slmctl list' shows which models there are."
+        )
+    raise UsageError(
+        f"{path} is no bundle and no store.", hint="A bundle is a folder with an oci-layout, or a tar of one."
+    )
