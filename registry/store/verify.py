@@ -48,11 +48,11 @@ def verify(
 
 @dataclass(slots=True)
 class _Snapshot:
-    """Names and leases at one moment, and what the names need."""
+    """Names and leases at one moment, and what the names need; all of it only if `is_complete`."""
 
-    table: NameTable | None
     needs: Needs
     names: int
+    is_complete: bool
     leases: list[FoundLease] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
@@ -101,15 +101,16 @@ class _Verification:
         try:
             table = self._reader.names()
         except StoreUnusable as error:
-            return _Snapshot(
-                table=None, needs=Needs(), names=0, findings=[self._table_finding(error.message)]
-            )
+            finding = self._table_finding(error.message)
+            return _Snapshot(needs=Needs(), names=0, is_complete=False, findings=[finding])
         findings = []
         if table.generation == "previous":
             findings.append(self._table_finding("the table of names is damaged; the one before it answers"))
         roots, broken = self._roots(table)
         findings += [self._table_finding(text) for text in broken]
-        return _Snapshot(table=table, needs=self._walker.needs_of(roots), names=len(roots), findings=findings)
+        needs = self._walker.needs_of(roots)
+        is_complete = not findings and not needs.unread
+        return _Snapshot(needs=needs, names=len(roots), is_complete=is_complete, findings=findings)
 
     def _table_finding(self, message: str) -> Finding:
         return Finding(kind="damaged", message=message, path=self._reader.layout.index)
@@ -265,8 +266,8 @@ class _Verification:
         complaint = self._reader.layout_complaint()
         if complaint is not None:
             findings.append(Finding(kind="damaged", message=complaint, path=layout.oci_layout))
-        if now.table is None or now.table.generation == "previous" or now.needs.unread:
-            return findings  # what is needed is not known
+        if not now.is_complete:
+            return findings
         leased = {digest for lease in now.leases if lease.held for digest in lease.digests}
         crashed = {digest for lease in now.leases if not lease.held for digest in lease.digests}
         for each in checked.values():
