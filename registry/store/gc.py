@@ -15,6 +15,7 @@ from contextlib import suppress
 from registry.digest import Digest
 from registry.errors import BadContent, DigestMismatch
 from registry.manifest import MAX_INDEX_DEPTH, MAX_MANIFEST_BYTES, Index, Manifest, parse
+from registry.store import notes
 from registry.store.durable import flush_folder
 from registry.store.index import NameTable
 from registry.store.layout import Layout
@@ -60,15 +61,26 @@ def free(layout: Layout, candidates: Iterable[Digest], names: NameTable) -> int:
             unneeded -= lease.digests
     except (BadContent, OSError):
         return 0
-    freed = 0
-    for digest in sorted(unneeded):
-        path = layout.blob(digest)
-        with suppress(FileNotFoundError):
-            size = path.lstat().st_size
-            path.unlink()
-            freed += size
-    if freed:
+    freed = [delete(layout, digest) for digest in sorted(unneeded)]
+    if any(each is not None for each in freed):
         flush_folder(layout.blobs)
+    return sum(filter(None, freed))
+
+
+def delete(layout: Layout, digest: Digest) -> int | None:
+    """Delete a blob and what is noted about it; gives the bytes freed, None where nothing was.
+
+    Another tool's file is not touched: a blob that is a link of it loses its name here, which frees nothing
+    while the file has others. Call it with the store's lock held exclusively; flush the folder afterwards.
+    """
+    freed: int | None = None
+    path = layout.blob(digest)
+    with suppress(FileNotFoundError):
+        status = path.lstat()
+        path.unlink()
+        freed = status.st_size if status.st_nlink == 1 else 0
+    if notes.forget(layout, digest):
+        freed = freed or 0
     return freed
 
 

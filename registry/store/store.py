@@ -25,6 +25,7 @@ from registry.errors import (
 )
 from registry.manifest import Descriptor
 from registry.store import gc, quarantine
+from registry.store.adoption import Taken, adopt_file
 from registry.store.durable import replace_file, store_errors, write_file
 from registry.store.hashing import Checked
 from registry.store.index import Entry, NameTable
@@ -72,7 +73,7 @@ class Session:
         with store_errors(self._store.root):
             self._lease.add(*digests)
             with self._locks.shared():  # a collection that had not seen the lease is over now
-                missing = [digest for digest in digests if not self._store.layout.blob(digest).exists()]
+                missing = [digest for digest in digests if not self._store.has(digest)]
         if missing:
             raise NotFound(f"The blob {missing[0]} is missing from the store.", hint="The model was removed.")
 
@@ -95,6 +96,20 @@ class Session:
             digest = self._ingest.share_file(source, self._lease, check=check, progress=progress or _silent)
         self._moved.append((source, digest))
         return digest
+
+    def adopt(self, source: SourceFile, digest: Digest, *, owner: str, may_link: bool, hashed: bool) -> Taken:
+        """Take in a file of another tool without copying it; see `registry.store.adoption`."""
+        with store_errors(self._store.root):
+            return adopt_file(
+                self._store.layout,
+                self._locks,
+                self._lease,
+                source,
+                digest,
+                owner=owner,
+                may_link=may_link,
+                hashed=hashed,
+            )
 
     def finish_moves(self) -> list[Path]:
         """The model is named: remove the originals. Gives those that could not be removed."""
@@ -131,6 +146,8 @@ class Store(StoreReader):
         """Hash an opened blob; raises DigestMismatch. The very file that was opened is what is checked."""
         digest, _ = hash_open_file(stream.fileno(), progress or _silent)
         if digest != descriptor.digest:
+            if (note := self.note_about(descriptor.digest)) is not None:
+                raise note.changed(descriptor.digest)
             raise DigestMismatch(
                 f"The blob {descriptor.digest} is damaged: its bytes have the digest {digest}.",
                 hint="Make or pull the model again.",
@@ -139,8 +156,7 @@ class Store(StoreReader):
     def prepare(self) -> None:
         """Make the store if it is not there; raises StoreUnusable, NoSpace."""
         with store_errors(self.root):
-            self.layout.check_version()
-            if self.layout.is_prepared:
+            if self.layout.is_prepared:  # a newer one is refused
                 return
             self.layout.prepare_folders()
             with self._locks.exclusive():
