@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from registry.digest import Digest
-from registry.errors import BadContent, NotFound, StoreUnusable
+from registry.errors import BadContent, NotFound, OperationFailed
 from registry.manifest import Descriptor
 from registry.store.reader import StoreReader
 
@@ -121,12 +121,12 @@ def _check(reader: StoreReader, wanted: Descriptor, counter: _Counter) -> Checke
         )
     size = wanted.size if status is None else status.st_size
     try:
-        stream = reader.open_blob(Descriptor(media_type="", digest=digest, size=size))
+        stream = reader.open_blob(Descriptor(media_type="", digest=digest, size=size), check_notes=False)
     except NotFound as error:
         return Checked(digest=digest, state="missing", reason=error.message)
     except BadContent as error:
         return Checked(digest=digest, state="damaged", reason=error.message)
-    except StoreUnusable as error:
+    except OperationFailed as error:
         return Checked(digest=digest, state="unreadable", reason=error.message)
     with stream:
         try:

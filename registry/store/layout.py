@@ -71,11 +71,11 @@ class Layout:
         return self.root / "cache"
 
     @property
-    @property
     def origins(self) -> Path:
         """Hints where the bytes of blobs were taken from (`registry.store.origins`)."""
         return self.cache / "origins"
 
+    @property
     def linked(self) -> Path:
         return self.root / "linked"
 

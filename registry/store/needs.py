@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from registry import mediatypes
 from registry.digest import Digest
-from registry.errors import BadContent, MalformedFile, NotFound, SlmctlError, StoreUnusable
+from registry.errors import BadContent, MalformedFile, NotFound, OperationFailed, SlmctlError
 from registry.manifest import MAX_INDEX_DEPTH, Descriptor, Index, Manifest
 from registry.store.reader import StoreReader
 
@@ -130,7 +130,7 @@ class Walker:
             except MalformedFile as error:
                 needs.malformed[digest] = error.message
                 needs.unread.add(digest)
-            except (BadContent, NotFound, StoreUnusable, OSError):
+            except (BadContent, NotFound, OperationFailed, OSError):
                 needs.unread.add(digest)
         return self._documents.get(digest)
 

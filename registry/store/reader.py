@@ -34,6 +34,13 @@ from registry.store.layout import Layout
 _OUR_MODE = 0o444
 """Of each blob that we wrote; a file that another tool wrote has the mode it gave it."""
 
+Progress = Callable[[int], None]
+"""Told how many more bytes are done."""
+
+
+def silent(_: int) -> None:
+    """The progress that nobody wants to hear of."""
+
 
 class StoreReader:
     """One store, to be read. It is cheap, holds no open file and may be shared between threads."""
@@ -224,6 +231,13 @@ class StoreReader:
             os.close(fd)
             raise
         return os.fdopen(fd, "rb")
+
+    def open_file(self, descriptor: Descriptor, progress: Progress = silent) -> BinaryIO:
+        """As `open_blob`, and always a file with a descriptor of its own, as an engine needs it.
+
+        `progress` is told of the bytes that had to be copied or hashed for that.
+        """
+        return self.open_blob(descriptor, progress)
 
     def _open(self, descriptor: Descriptor) -> tuple[int, notes.Note | None]:
         """The open file, of the right type and size, and the note about it where it is another tool's."""

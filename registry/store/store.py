@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,6 +86,15 @@ class Session:
         """Store the bytes of a user's file, which stays untouched; see `Ingest.take_file`."""
         with store_errors(self._store.root):
             return self._ingest.take_file(source, self._lease, check=check, progress=progress or _silent)
+
+    def receive(
+        self, descriptor: Descriptor, chunks: Iterable[bytes], progress: Progress | None = None
+    ) -> None:
+        """Store a blob that comes as a stream; see `Ingest.take_chunks`."""
+        with store_errors(self._store.root):
+            self._ingest.take_chunks(
+                descriptor.digest, descriptor.size, chunks, self._lease, progress=progress or _silent
+            )
 
     def move(self, source: SourceFile, *, check: Check, progress: Progress | None = None) -> Digest:
         """Store a user's file; `finish_moves` removes the original, `undo_moves` leaves it as it was.
@@ -192,19 +201,38 @@ class Store(StoreReader):
         nothing else needs is freed.
         """
         entry = Entry(name=name, descriptor=descriptor, source=source, linked=linked)
+        return self.link_all([entry], lambda old, new: check_replaceable(old, new, replace_rule))[0]
+
+    def link_all(
+        self, entries: Sequence[Entry], check: Callable[[Entry, Entry], None], *, keep_equal: bool = False
+    ) -> list[Entry]:
+        """As `link`, for several names at once: all of them or none. `check(old, new)` raises for a name that
+        may not move. With `keep_equal`, a name that points at the same manifest already stays as it is.
+        """
+        replaced = []
+        linked = []
         with store_errors(self.root), self._locks.exclusive():
-            names = self.names()
-            old = names.find(name)
-            if old is not None:
-                check_replaceable(old, entry, replace_rule)
-                entry = replace(entry, name=old.name)
-            if not self.layout.blob(descriptor.digest).exists():
-                raise NotFound(f"The manifest {descriptor.digest} is not in the store any more.")
-            names = names.with_entry(entry)
-            self._write_names(names)
-            if old is not None and old.descriptor.digest != descriptor.digest:
-                self._free_entries(names, [old])
-        return entry
+            names = before = self.names()
+            for each in entries:
+                entry = each
+                old = names.find(entry.name)
+                if old is not None:
+                    if keep_equal and old.descriptor.digest == entry.descriptor.digest:
+                        linked.append(old)
+                        continue
+                    check(old, entry)
+                    entry = replace(entry, name=old.name)
+                    if old.descriptor.digest != entry.descriptor.digest:
+                        replaced.append(old)
+                if not self.layout.blob(entry.descriptor.digest).exists():
+                    raise NotFound(f"The manifest {entry.descriptor.digest} is not in the store any more.")
+                names = names.with_entry(entry)
+                linked.append(entry)
+            if names is not before:
+                self._write_names(names)
+            if replaced:
+                self._free_entries(names, replaced)
+        return linked
 
     def unlink(self, names_to_remove: Iterable[str]) -> Removed:
         """Remove names, and the blobs that only they needed. Unknown names are passed over."""

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from registry.digest import Digest
-from registry.errors import DigestMismatch, MalformedFile, StoreUnusable
+from registry.errors import BadContent, DigestMismatch, MalformedFile, StoreUnusable
 from registry.manifest import Descriptor
 from registry.store import inventory
 from registry.store.findings import Finding, Report, Scope, absent_findings, order, users_of
@@ -100,7 +100,7 @@ class _Verification:
             self._reader.layout.check_version()
         try:
             table = self._reader.names()
-        except StoreUnusable as error:
+        except (StoreUnusable, BadContent) as error:
             finding = self._table_finding(error.message)
             return _Snapshot(needs=Needs(), names=0, is_complete=False, findings=[finding])
         findings = []

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.digest import Digest
-from registry.errors import NotFound, UsageError
 from registry.names import Source, parse
+from registry.store.bundle import open_bundle
 from registry.store.findings import Report, Scope
 from registry.store.reader import StoreReader
 from registry.store.store import Store
@@ -54,24 +54,21 @@ def _find(
     ref = parse(request.target)
     path = Path(request.target.removeprefix("file://"))
     if ref.source is Source.FILE:
-        return _open(store, path), None
+        return _open(store, path, on_event), None
     names = names_of(store, on_event)
     if names.find(ref.full_name) is None and path.exists():
         on_event(Note(text=f"There is no model {ref.short_name}; this is the file or folder of that name."))
-        return _open(store, path), None
+        return _open(store, path, on_event), None
     return store, (store.resolve(ref, names).name,)
 
 
-def _open(store: Store, path: Path) -> StoreReader:
+def _open(store: Store, path: Path, on_event: OnEvent) -> StoreReader:
     """What lies at a path, to be read; the user's own store is itself."""
     if path.is_dir() and store.root.is_dir() and path.samefile(store.root):
         return store
-    if (path / "oci-layout").exists() or (path / "blobs" / "sha256").is_dir():
+    if path.is_dir() and (path / "slmctl.json").exists():
         return StoreReader(path.absolute())
-    if not path.exists():
-        raise NotFound(
-            f"There is no file or folder {path}.", hint="'slmctl list' shows which models there are."
-        )
-    raise UsageError(
-        f"{path} is no bundle and no store.", hint="A bundle is a folder with an oci-layout, or a tar of one."
-    )
+    bundle = open_bundle(path)
+    if bundle.skipped:
+        on_event(Note(text=bundle.skipped))
+    return bundle

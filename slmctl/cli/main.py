@@ -36,6 +36,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cp": ("slmctl.cli.commands.cp", "Give a model another name"),
     "rm": ("slmctl.cli.commands.rm", "Remove models"),
     "verify": ("slmctl.cli.commands.verify", "Hash what is stored, and say what is damaged or missing"),
+    "export": ("slmctl.cli.commands.export", "Write models as a bundle to carry elsewhere"),
+    "import": ("slmctl.cli.commands.import_", "Take the models of a bundle into the store"),
     "logs": ("slmctl.cli.commands.logs", "Show what a model's engine wrote when it ran last"),
     "modelfile": ("slmctl.cli.commands.modelfile", "Read, check and format Modelfiles"),
     "render": ("slmctl.cli.commands.render", "Print the prompt that a model sees"),
@@ -49,6 +51,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "run models": ("run", "ps", "stop", "logs"),
     "keep them": ("list", "show", "create", "cp", "rm"),
     "look after them": ("verify",),
+    "carry them": ("export", "import"),
     "write them": ("modelfile", "render"),
     "slmctl itself": ("config", "completion", "version"),
 }

@@ -570,8 +570,8 @@ def test_a_medium_that_cannot_be_read(store: Store, monkeypatch: pytest.MonkeyPa
         def readinto(self, _: object) -> int:
             raise OSError(5, "Input/output error")
 
-    def failing(self: StoreReader, descriptor: Descriptor) -> object:
-        return Failing() if descriptor.digest == Digest.of(WEIGHTS) else real(self, descriptor)
+    def failing(self: StoreReader, descriptor: Descriptor, **how: bool) -> object:
+        return Failing() if descriptor.digest == Digest.of(WEIGHTS) else real(self, descriptor, **how)
 
     monkeypatch.setattr(StoreReader, "open_blob", failing)
     found = only(look(store))
