@@ -162,7 +162,7 @@ def _digest_of(stream: BinaryIO, counter: _Counter) -> tuple[Digest, int]:
     view = memoryview(buffer)
     raw: Any = getattr(stream, "raw", stream)  # past the copy that a buffered reader makes
     size = 0
-    while not counter.stopped and (count := raw.readinto(buffer)):
+    while not counter.stopped and (count := raw.readinto(view)):
         hasher.update(view[:count])
         size += count
         counter.add(count)
