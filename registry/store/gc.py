@@ -24,18 +24,25 @@ from registry.store.leases import find_leases
 _DIGEST = re.compile(rb"sha256:([0-9a-f]{64})(?![0-9a-f])")
 
 
-def reached_from(layout: Layout, roots: Iterable[Digest]) -> set[Digest]:
+Documents = dict[Digest, Manifest | Index]
+"""Manifests that were read already: what is behind a digest never changes."""
+
+
+def reached_from(layout: Layout, roots: Iterable[Digest], known: Documents | None = None) -> set[Digest]:
     """All digests that `roots` (manifests or indexes) reach, themselves included.
 
-    Raises BadContent or OSError when one of them cannot be read.
+    What is in `known` is not read again, and what is read is put there. Raises BadContent or OSError when one
+    of them cannot be read.
     """
+    known = {} if known is None else known
     reached: set[Digest] = set()
     level = set(roots)
     for _ in range(MAX_INDEX_DEPTH):
         reached |= level
         below: set[Digest] = set()
         for digest in level:
-            document = _read(layout, digest)
+            document = known.get(digest) or _read(layout, digest)
+            known[digest] = document
             blobs = {descriptor.digest for descriptor in document.blobs}
             if isinstance(document, Index):
                 below |= {blob for blob in blobs - reached if layout.blob(blob).exists()}
@@ -56,9 +63,10 @@ def free(layout: Layout, candidates: Iterable[Digest], names: NameTable) -> int:
     unneeded = set(candidates)
     try:
         unneeded -= reached_from(layout, {root.digest for root in names.roots()})
-        unneeded -= _named_by_damaged(layout)
+        unneeded -= named_by_damaged(layout)
         for lease in find_leases(layout.leases):
-            unneeded -= lease.digests
+            if lease.keeps:
+                unneeded -= lease.digests
     except (BadContent, OSError):
         return 0
     freed = [delete(layout, digest) for digest in sorted(unneeded)]
@@ -79,12 +87,14 @@ def delete(layout: Layout, digest: Digest) -> int | None:
         status = path.lstat()
         path.unlink()
         freed = status.st_size if status.st_nlink == 1 else 0
+    with suppress(OSError):  # a hint, no more: `registry.store.origins`
+        (layout.origins / digest.hex).unlink()
     if notes.forget(layout, digest):
         freed = freed or 0
     return freed
 
 
-def _named_by_damaged(layout: Layout) -> set[Digest]:
+def named_by_damaged(layout: Layout) -> set[Digest]:
     """What tables of names that were put aside still tell: all digests in them, and what those reach."""
     found: set[Digest] = set()
     for path in layout.damaged_indexes:

@@ -21,7 +21,9 @@ from registry.store.leases import FoundLease
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _LEASE = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _OF_A_LEASE = re.compile(r"([0-9a-f]{16})\.[0-9]+(?:\.clone)?", re.ASCII)
-_TABLES = frozenset({"index.json.new", "index.json.1.new", "oci-layout.new", "slmctl.json.new"})
+_WHILE_LOCKED = re.compile(
+    r"(?:index\.json|index\.json\.1|oci-layout|slmctl\.json)\.new|note\.[0-9a-f]{64}\.[0-9]+", re.ASCII
+)
 
 _ROOT = frozenset(
     [
@@ -52,12 +54,13 @@ class Temporary:
 
 
 def temporaries(layout: Layout, leases: list[FoundLease]) -> list[Temporary]:
-    """The files in `ingest/` whose owners are gone. Look at the leases with the store's lock held."""
+    """The files in `ingest/` whose owners are gone. Call it, and look at the leases, with the store's lock
+    held exclusively: then what has an owner only while that is locked has none."""
     held = {lease.path.name for lease in leases if lease.held}
     found = []
     for path in _children(layout.ingest):
         match = _OF_A_LEASE.fullmatch(path.name)
-        if path.name in _TABLES or (match is not None and match[1] not in held):
+        if _WHILE_LOCKED.fullmatch(path.name) or (match is not None and match[1] not in held):
             found.append(_temporary(path))
     return found
 
@@ -68,7 +71,7 @@ def foreign(layout: Layout) -> list[Path]:
         layout.root: lambda name: name in _ROOT or _TORN.fullmatch(name),
         layout.blobs.parent: lambda name: name == layout.blobs.name,
         layout.blobs: _HEX.fullmatch,
-        layout.ingest: lambda name: name in _TABLES or _OF_A_LEASE.fullmatch(name),
+        layout.ingest: lambda name: _WHILE_LOCKED.fullmatch(name) or _OF_A_LEASE.fullmatch(name),
         layout.leases: _LEASE.fullmatch,
         layout.locks: _LOCK.fullmatch,
         layout.quarantine: lambda name: _HEX.fullmatch(name.partition(".")[0]),

@@ -21,15 +21,18 @@ from registry.errors import (
     NameTaken,
     NoSpace,
     NotFound,
+    SlmctlError,
     StoreUnusable,
 )
 from registry.manifest import Descriptor
-from registry.store import gc, quarantine
+from registry.store import collect, gc, quarantine
 from registry.store.adoption import Taken, adopt_file
+from registry.store.collect import Collection
 from registry.store.durable import replace_file, store_errors, write_file
 from registry.store.hashing import Checked
 from registry.store.index import Entry, NameTable
 from registry.store.ingest import Check, Ingest, Progress, SourceFile, hash_open_file
+from registry.store.inventory import Temporary, temporaries
 from registry.store.leases import FoundLease, Lease, find_leases
 from registry.store.locks import Locks
 from registry.store.reader import StoreReader
@@ -254,10 +257,36 @@ class Store(StoreReader):
         with store_errors(self.root), self._locks.exclusive():
             return gc.free(self.layout, candidates, self.names())
 
-    def leases(self) -> list[FoundLease]:
-        """All leases of this moment, held or not. Raises StoreUnusable."""
+    def leftovers(self) -> tuple[list[FoundLease], list[Temporary]]:
+        """All leases of this moment, held or not, and what killed commands left. Raises StoreUnusable."""
         with store_errors(self.root), self._locks.exclusive():
-            return list(find_leases(self.layout.leases))
+            leases = list(find_leases(self.layout.leases))
+            return leases, temporaries(self.layout, leases)
+
+    def collect(self, *, everything: bool = False, dry_run: bool = False) -> Collection:
+        """Delete what neither names nor leases need; `everything` includes what killed commands had put in.
+
+        Raises BadContent when it is not known what is needed (then nothing is deleted), StoreUnusable.
+        """
+        if not self.root.exists():
+            return Collection(garbage=(), crashed_bytes=0, damaged_bytes=0)
+        known: gc.Documents = {}
+        with suppress(SlmctlError, OSError):  # said under the lock, if it is still so then
+            collect.reached(self.layout, self.names(), known)
+        if dry_run and not self._is_writable:
+            with store_errors(self.root, doing="read"):
+                return collect.plan(self.layout, self.names(), known, everything=everything)
+        if not dry_run:
+            self.prepare()
+        with store_errors(self.root), self._locks.exclusive():
+            plan = collect.plan(self.layout, self.names(), known, everything=everything)
+            if not dry_run:
+                collect.take(self.layout, plan)
+        return plan
+
+    @property
+    def _is_writable(self) -> bool:
+        return os.access(self.layout.locks, os.W_OK)
 
     def put_aside(self, damaged: Checked) -> Path | None:
         """Move a blob that was found damaged into the quarantine; where it is now.

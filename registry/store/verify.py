@@ -54,6 +54,7 @@ class _Snapshot:
     names: int
     is_complete: bool
     leases: list[FoundLease] = field(default_factory=list)
+    temporaries: list[inventory.Temporary] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -73,9 +74,9 @@ class _Verification:
     def report(self) -> Report:
         before = self._look()
         checked = self._check(self._wanted(before.needs))
-        leases = self._leases()
+        leftovers = self._leftovers()
         after = self._look()
-        after.leases = leases
+        after.leases, after.temporaries = leftovers
         new = [need.descriptor for need in after.needs.blobs.values() if need.digest not in checked]
         checked |= self._check(each for each in new if self._reader.has(each.digest))
         checked |= self._again(checked, after.needs)
@@ -235,13 +236,16 @@ class _Verification:
                 return replace(finding, quarantined=self._keeper.put_aside(checked))
         return finding
 
-    def _leases(self) -> list[FoundLease]:
-        if self._keeper is not None:
+    def _leftovers(self) -> tuple[list[FoundLease], list[inventory.Temporary]]:
+        """Leases and temporaries of one moment; of about one moment where the store cannot be locked."""
+        layout = self._reader.layout
+        if self._keeper is not None and layout.locks.is_dir():
             with suppress(StoreUnusable):
-                return self._keeper.leases()
+                return self._keeper.leftovers()
         with suppress(OSError):
-            return list(find_leases(self._reader.layout.leases))
-        return []
+            leases = list(find_leases(layout.leases))
+            return leases, inventory.temporaries(layout, leases)
+        return [], []
 
     def _surroundings(self, checked: Mapping[Digest, Checked], now: _Snapshot) -> list[Finding]:
         layout = self._reader.layout
@@ -256,7 +260,7 @@ class _Verification:
         ]
         findings += [
             Finding(kind="temporary", message="its owner is gone", path=each.path, size=each.size)
-            for each in inventory.temporaries(layout, now.leases)
+            for each in now.temporaries
         ]
         findings += [
             Finding(kind="temporary", message="a lease whose owner is gone", path=lease.path)

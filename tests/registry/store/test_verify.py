@@ -570,8 +570,12 @@ def test_a_medium_that_cannot_be_read(store: Store, monkeypatch: pytest.MonkeyPa
         def readinto(self, _: object) -> int:
             raise OSError(5, "Input/output error")
 
-    def failing(self: StoreReader, descriptor: Descriptor, **how: bool) -> object:
-        return Failing() if descriptor.digest == Digest.of(WEIGHTS) else real(self, descriptor, **how)
+    def failing(self: StoreReader, descriptor: Descriptor, *, check_notes: bool) -> object:
+        return (
+            Failing()
+            if descriptor.digest == Digest.of(WEIGHTS)
+            else real(self, descriptor, check_notes=check_notes)
+        )
 
     monkeypatch.setattr(StoreReader, "open_blob", failing)
     found = only(look(store))
