@@ -35,7 +35,9 @@ from registry.store.ingest import Check, Ingest, Progress, SourceFile, hash_open
 from registry.store.inventory import Temporary, temporaries
 from registry.store.leases import FoundLease, Lease, find_leases
 from registry.store.locks import Locks
+from registry.store.origins import note_origin
 from registry.store.reader import StoreReader
+from registry.store.salvage import whole_entries
 
 
 class Replace(enum.Enum):
@@ -88,7 +90,11 @@ class Session:
     def take(self, source: SourceFile, *, check: Check, progress: Progress | None = None) -> Digest:
         """Store the bytes of a user's file, which stays untouched; see `Ingest.take_file`."""
         with store_errors(self._store.root):
-            return self._ingest.take_file(source, self._lease, check=check, progress=progress or _silent)
+            digest = self._ingest.take_file(source, self._lease, check=check, progress=progress or _silent)
+        layout = self._store.layout
+        temporary = layout.ingest / self._lease.temporary()
+        note_origin(layout, digest, source.path, source.status, temporary)
+        return digest
 
     def receive(
         self, descriptor: Descriptor, chunks: Iterable[bytes], progress: Progress | None = None
@@ -288,6 +294,32 @@ class Store(StoreReader):
     def _is_writable(self) -> bool:
         return os.access(self.layout.locks, os.W_OK)
 
+    def mend_names(self) -> str | None:
+        """Write a whole table of names where it is damaged; says what it was made from, None if it was whole.
+
+        An entry that only the older one has and whose manifest is gone had been removed. Raises StoreUnusable.
+        """
+        with store_errors(self.root), self._locks.exclusive():
+            try:
+                names = self.names()
+            except StoreUnusable:
+                names = replace(NameTable.empty(), generation="previous")
+            if names.generation != "previous":
+                return None
+            old = names.entries
+            torn = [self.layout.index, *([] if old else [self.layout.previous_index])]
+            salvaged = [entry for path in reversed(torn) for entry in _salvaged(path)]
+            for entry in salvaged:  # what the newer one says comes last
+                names = names.with_entry(entry)
+            put_aside = quarantine.in_quarantine(self.layout)
+            removed = {
+                name
+                for name, entry in old.items()
+                if not self.has(entry.descriptor.digest) and entry.descriptor.digest not in put_aside
+            }
+            self._write_names(names.without(removed - {entry.name for entry in salvaged}))
+        return "the table before it and what can be read of the damaged one"
+
     def put_aside(self, damaged: Checked) -> Path | None:
         """Move a blob that was found damaged into the quarantine; where it is now.
 
@@ -322,6 +354,12 @@ class Store(StoreReader):
         elif layout.index.exists():
             layout.index.rename(layout.free_damaged_path())
         replace_file(layout.ingest / "index.json.new", layout.index, names.to_bytes())
+
+
+def _salvaged(path: Path) -> list[Entry]:
+    with suppress(FileNotFoundError):
+        return whole_entries(path.read_bytes())
+    return []
 
 
 def check_replaceable(old: Entry, new: Entry, rule: Replace) -> None:

@@ -46,6 +46,11 @@ def verify(
     return _Verification(reader, scope, keeper, on_progress).report()
 
 
+def needed(reader: StoreReader, scope: Scope) -> Needs:
+    """What `scope` needs at this moment. Nothing is hashed but manifests."""
+    return _Verification(reader, scope, None, silent).needs()
+
+
 @dataclass(slots=True)
 class _Snapshot:
     """Names and leases at one moment, and what the names need; all of it only if `is_complete`."""
@@ -70,6 +75,9 @@ class _Verification:
         self._total = 0
         self._is_ours = reader.layout.version.exists()
         self._walker = Walker(reader, in_quarantine(reader.layout))
+
+    def needs(self) -> Needs:
+        return self._look().needs
 
     def report(self) -> Report:
         before = self._look()

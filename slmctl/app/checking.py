@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from registry.digest import Digest
+from registry.errors import UsageError
+from registry.manifest import Descriptor
 from registry.names import Source, parse
 from registry.store.bundle import open_bundle
 from registry.store.findings import Report, Scope
 from registry.store.reader import StoreReader
+from registry.store.repair import repair
 from registry.store.store import Store
 from registry.store.verify import verify
 from slmctl.app.create import CREATED_HERE
-from slmctl.app.events import Note, OnEvent, Progress, ignore
+from slmctl.app.events import ByteCounter, Note, OnEvent, Progress, ignore
 from slmctl.app.listing import names_of
 from slmctl.app.load import usable_cpus
+from slmctl.app.repairing import sources_of
 from slmctl.app.shipped import SHIPPED_HERE
 
 MADE_HERE = frozenset({CREATED_HERE, SHIPPED_HERE})
@@ -24,13 +29,19 @@ MADE_HERE = frozenset({CREATED_HERE, SHIPPED_HERE})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckRequest:
-    """`target` is a model's name or the path of a bundle or a store; None is the user's whole store."""
+    """`target` is a model's name or the path of a bundle or a store; None is the user's whole store.
+
+    `repair` fetches what is damaged or missing from where it can be had.
+    """
 
     target: str | None = None
     digest: Digest | None = None
+    repair: bool = False
 
 
-def check(store: Store, request: CheckRequest, on_event: OnEvent = ignore) -> Report:
+def check(
+    store: Store, request: CheckRequest, on_event: OnEvent = ignore, *, further: Sequence[StoreReader] = ()
+) -> Report:
     """Re-hash what is asked for; damaged blobs of the user's own store are put aside.
 
     Raises NotFound, UsageError, DigestMismatch, StoreUnusable.
@@ -42,7 +53,19 @@ def check(store: Store, request: CheckRequest, on_event: OnEvent = ignore) -> Re
     def progress(done: int, total: int) -> None:
         on_event(Progress(stage="verify", item=item, done=done, total=total))
 
-    return verify(reader, scope, keeper=store if reader is store else None, on_progress=progress)
+    if request.repair and reader is not store:
+        raise UsageError(
+            f"Only your own store is repaired, and {reader.root} is none of yours.",
+            hint="Get a bundle again from where it came from.",
+        )
+    report = verify(reader, scope, keeper=store if reader is store else None, on_progress=progress)
+    if not request.repair or report.is_well:
+        return report
+
+    def fetching(wanted: Descriptor) -> Callable[[int], None]:
+        return ByteCounter(on_event, stage="copy", item=wanted.digest.short, total=wanted.size)
+
+    return repair(store, scope, report, sources_of(store, further, on_event), fetching)
 
 
 def _find(

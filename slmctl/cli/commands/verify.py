@@ -33,8 +33,13 @@ _WORDS = {
 )
 @click.argument("target", required=False, metavar="[NAME|PATH]", shell_complete=candidates.models_and_files)
 @click.option("--digest", metavar="DIGEST", help="The model, or the bundle, has to have this digest.")
-def command(context: Context, target: str | None, digest: str | None) -> None:
-    request = CheckRequest(target=target, digest=_digest(digest))
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Fetch what is damaged or missing from where it came from; nothing else is fetched.",
+)
+def command(context: Context, target: str | None, digest: str | None, repair: bool) -> None:
+    request = CheckRequest(target=target, digest=_digest(digest), repair=repair)
     report = check(context.store, request, context.output.on_event)
     context.output.result(_fields(report), lambda: _text(report))
     for line in _others(report.findings):
@@ -43,7 +48,8 @@ def command(context: Context, target: str | None, digest: str | None) -> None:
         return
     if context.output.as_json:  # the document is written
         click.get_current_context().exit(Exit.BAD_CONTENT)
-    raise BadContent(_sentence(report), hint=_hint(report))
+    can_repair = not repair and report.root == context.store.root
+    raise BadContent(_sentence(report), hint=_hint(report, can_repair=can_repair))
 
 
 def _digest(text: str | None) -> Digest | None:
@@ -140,7 +146,8 @@ def _sentence(report: Report) -> str:
     return f"{_looked_at(report)} looked at: {what}."
 
 
-def _hint(report: Report) -> str:
-    if any(finding.quarantined for finding in report.findings if finding.is_bad):
-        return "Nothing was deleted. Make or pull the models again, or copy the files back from a backup."
-    return "Make or pull the models again, or copy the files from a backup."
+def _hint(report: Report, *, can_repair: bool) -> str:
+    kept = "Nothing was deleted. " if any(each.quarantined for each in report.findings) else ""
+    if can_repair:
+        return f"{kept}'slmctl verify --repair' fetches what is lost from where it came from."
+    return f"{kept}Make, pull or import the models again, or copy the files from a backup."
