@@ -73,6 +73,7 @@ def repair(
     findings = [
         replace(each, repaired=fetched[each.digest]) if each.is_bad and each.digest in fetched else each
         for each in findings
+        if each.kind != "missing" or each.digest in needs.blobs  # else its name had been removed
     ]
     for digest in (fetched.keys() | hopeless) - seen:  # needed by a manifest that was itself lost
         need = needs.blobs[digest]

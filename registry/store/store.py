@@ -297,7 +297,8 @@ class Store(StoreReader):
     def mend_names(self) -> str | None:
         """Write a whole table of names where it is damaged; says what it was made from, None if it was whole.
 
-        An entry that only the older one has and whose manifest is gone had been removed. Raises StoreUnusable.
+        An entry that only the older one has, and whose manifest is gone, had been removed. Raises
+        StoreUnusable.
         """
         with store_errors(self.root), self._locks.exclusive():
             try:

@@ -201,6 +201,8 @@ class _Verification:
             finding = self._blob_finding(each, need)
             if finding is None:
                 continue
+            if each.state == "missing" and need is not None:
+                finding = replace(finding, size=max(need.sizes))
             if each.state == "missing" and each.digest in put_aside:
                 place = put_aside[each.digest][-1]
                 finding = replace(finding, message="it was damaged and lies in quarantine", quarantined=place)

@@ -44,6 +44,9 @@ def command(context: Context, target: str | None, digest: str | None, repair: bo
     context.output.result(_fields(report), lambda: _text(report))
     for line in _others(report.findings):
         context.output.note(line)
+    moved = next((each.quarantined for each in report.findings if each.quarantined), None)
+    if moved is not None:
+        context.output.note(f"What was damaged lies in {moved.parent}; nothing of slmctl's deletes it.")
     if report.is_well:
         return
     if context.output.as_json:  # the document is written
@@ -94,7 +97,7 @@ def _text(report: Report) -> str:
         rows = [
             (
                 "repaired" if finding.repaired else finding.kind,
-                finding.digest.short if finding.digest else "-",
+                finding.digest.short if finding.digest else finding.path.name if finding.path else "-",
                 human_bytes(finding.size),
                 _users(finding),
                 _why(finding),
@@ -119,8 +122,8 @@ def _users(finding: Finding) -> str:
 def _why(finding: Finding) -> str:
     if finding.repaired:
         return f"from {finding.repaired}"
-    moved = f"; now {finding.quarantined}" if finding.quarantined else ""
-    return f"{finding.message}{moved}"
+    moved = finding.quarantined and finding.kind == "damaged"
+    return f"{finding.message}; moved to quarantine" if moved else finding.message
 
 
 def _others(findings: Sequence[Finding]) -> list[str]:
@@ -147,7 +150,6 @@ def _sentence(report: Report) -> str:
 
 
 def _hint(report: Report, *, can_repair: bool) -> str:
-    kept = "Nothing was deleted. " if any(each.quarantined for each in report.findings) else ""
     if can_repair:
-        return f"{kept}'slmctl verify --repair' fetches what is lost from where it came from."
-    return f"{kept}Make, pull or import the models again, or copy the files from a backup."
+        return "'slmctl verify --repair' fetches what is lost from where it came from."
+    return "Make, pull or import the models again, or copy the files from a backup."
