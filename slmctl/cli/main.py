@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("slmctl.cli.commands.stop", "Unload a model"),
     "search": ("slmctl.cli.commands.search", "Find models by name, task, licence and size; offline"),
     "show": ("slmctl.cli.commands.show", "Show what a model is"),
+    "adopt": ("slmctl.cli.commands.adopt", "Take in models that other tools have, without copying"),
     "cp": ("slmctl.cli.commands.cp", "Give a model another name"),
     "rm": ("slmctl.cli.commands.rm", "Remove models"),
     "logs": ("slmctl.cli.commands.logs", "Show what a model's engine wrote when it ran last"),
@@ -46,7 +47,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 GROUPS: dict[str, tuple[str, ...]] = {
     "find models": ("search",),
     "run models": ("run", "ps", "stop", "logs"),
-    "keep them": ("list", "show", "create", "cp", "rm"),
+    "keep them": ("list", "show", "create", "adopt", "cp", "rm"),
     "write them": ("modelfile", "render"),
     "slmctl itself": ("config", "completion", "version"),
 }

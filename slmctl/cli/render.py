@@ -88,7 +88,7 @@ class Output:
         if share < 1 and share - self._drawn.get(event.item, -1.0) < _REFRESH_FRACTION:
             return
         self._drawn[event.item] = share
-        verb = {"copy": "storing", "verify": "verifying"}.get(event.stage, event.stage)
+        verb = {"copy": "storing", "hash": "hashing", "verify": "verifying"}.get(event.stage, event.stage)
         text = f"{verb} {clean(event.item)[:40]}  {share:4.0%} of {human_bytes(event.total)}"
         _write(sys.stderr, f"\r{text}\x1b[K")
         self._line_open = True
