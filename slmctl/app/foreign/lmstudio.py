@@ -3,7 +3,9 @@
 The folders are named like Hugging Face's repositories, from which LM Studio downloads, and so are the models
 here. Nothing says what the bytes should be, so each file is hashed once; and since the folder is the user's,
 to put files into and to change them, they are borrowed and never linked. Links to files, and to the folders
-of publishers and models, are followed, because people make them. Source: lmstudio.ai/docs/basics/import-model.
+of publishers and models, are followed, because people make them.
+
+Source: lmstudio.ai/docs/basics/import-model.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ def models_in(place: Place) -> Iterator[FoundModel]:
             yield FoundModel(name=shown(f"hf.co/{publisher.name}"), place=place, problem=problem)
             continue
         for entry in repositories:
-            if not entry.name.startswith(".") and is_folder(entry, follow=True):
+            if entry.name.startswith(".") or not is_folder(entry, follow=True):
+                continue
+            if not Path(os.path.realpath(publisher)).is_relative_to(os.path.realpath(entry)):  # else a loop
                 yield from _of_repository(Path(entry.path), f"{publisher.name}/{entry.name}", place)
 
 
