@@ -1,7 +1,8 @@
 """Media types and annotation keys, each written once.
 
 Sources: OCI image specification 1.1 (manifest, index, empty config), CNCF ModelPack specification (model
-artifact, layers, annotations). `dev.slmctl.*` are ours.
+artifact, layers, annotations), Ollama's source (types of layers and of the config blob, as of 0.33).
+`dev.slmctl.*` are ours.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ MODELPACK_DOC = "application/vnd.cncf.model.doc.v1.raw"
 MODELPACK_FILEPATH = "org.cncf.model.filepath"
 MODELPACK_FILE_METADATA = "org.cncf.model.file.metadata+json"
 MODELPACK_UNTESTED = "org.cncf.model.file.mediatype.untested"
+
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+OLLAMA_LAYER = "application/vnd.ollama.image."
+"""What the types of Ollama's layers begin with; behind it stands what the layer is."""
 
 REF_NAME = "org.opencontainers.image.ref.name"
 

@@ -111,10 +111,10 @@ def _borrow(
     owner: str,
     hashed: bool,
 ) -> None:
-    """Note where the file is. A note that is there stays, unless its file is gone or the bytes were hashed:
-    a note that no longer fits must not be made to fit by looking at the file alone."""
+    """Note where the file is. A note that is there stays, while its file does: one that no longer fits must
+    not be made to fit by looking at the file alone. Bytes that were hashed make it fit."""
     old = notes.borrowed(layout, digest)
-    if old is not None and notes.is_there(old) and not hashed:
+    if old is not None and notes.is_there(old) and not (hashed and old.path == str(source.path)):
         return
     _check_same(source, source.path)
     note = Note.about(source.path, source.status, owner=owner, borrowed=True)

@@ -249,7 +249,7 @@ def _builds_of(session: Session, package: Package) -> Iterator[Build]:
     """What a model in the store brings to one that is made from it. Its blobs are kept from here on."""
     for variant in package.variants:
         assert variant.facts is not None  # it was looked at
-        files = tuple(file for file in variant.files if file.path != SPEC_PATH)
+        files = tuple(file for file in variant.files if file.path != SPEC_PATH and file.role != "spec")
         session.keep([file.digest for file in files])
         yield Build(files=files, facts=variant.facts, licenses=variant.licenses, spec=variant.spec)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """`done` of `total` bytes of `item` are through; `stage` says with what: "copy", "verify", "export",
+    """`done` of `total` bytes of `item` are through; `stage` says with what: "copy", "hash", "verify", "export",
     "import" or "unpack"."""
 
     stage: str

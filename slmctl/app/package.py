@@ -1,20 +1,21 @@
 """What a name in the store means: a package of variants, each a build for one runtime.
 
-With `variants`, which lists them, this is the only module outside `registry` that gives media types and
-annotations a meaning.
+With `variants`, which lists them, and `ollama_manifest`, which reads Ollama's, this is the only module
+outside `registry` that gives media types and annotations a meaning.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from modelfiles.spec import ModelSpec
 from registry import mediatypes
 from registry.digest import Digest
-from registry.errors import DoesNotFit, MalformedFile, NotFound, UsageError
+from registry.errors import BadContent, DoesNotFit, MalformedFile, NotFound, OperationFailed, UsageError
 from registry.formats.facts import ModelFacts
 from registry.manifest import (
     Descriptor,
@@ -24,6 +25,8 @@ from registry.manifest import (
 from registry.names import ModelRef
 from registry.store.index import Entry, NameTable
 from registry.store.reader import StoreReader
+from slmctl.app.derived_facts import derived_facts
+from slmctl.app.ollama_manifest import is_ollama, read_model
 from slmctl.app.variants import manifests_of, written_id
 
 SPEC_PATH = "slmctl/spec.json"
@@ -35,7 +38,10 @@ MEDIA_TYPES = {"config": mediatypes.MODELPACK_WEIGHT_CONFIG, "doc": mediatypes.M
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageFile:
-    """One file of a variant. `role` is weights, projector, adapter, draft, config or doc; `size` in bytes."""
+    """One file of a variant. `role` is weights, projector, adapter, draft, config or doc; `size` in bytes.
+
+    In Ollama's dialect also spec: a layer that the variant's spec was read from.
+    """
 
     path: str
     role: str
@@ -141,10 +147,14 @@ def file_path(role: str, number: int, count: int) -> str:
     """The name of file `number` (from 0) of the `count` that have a role. It says nothing of what the user's
     was called, and llama.cpp finds the parts of a sharded set by this pattern."""
     stem = "model" if role == "weights" else role
+    if role == "spec":
+        return f"spec/{number}"
     return f"{stem}.gguf" if count == 1 else f"{stem}-{number + 1:05}-of-{count:05}.gguf"
 
 
 def _variant(store: StoreReader, manifest: Manifest) -> Variant:
+    if is_ollama(manifest):
+        return _ollama_variant(store, manifest)
     if manifest.artifact_type != mediatypes.MODELPACK_ARTIFACT:
         kind = manifest.artifact_type or manifest.config.media_type or "unknown"
         raise DoesNotFit(
@@ -164,6 +174,41 @@ def _variant(store: StoreReader, manifest: Manifest) -> Variant:
         facts=facts,
         spec=_spec(store, files),
         licenses=_licenses(config),
+        files=files,
+        local=all(store.has(file.digest) for file in files),
+    )
+
+
+def _ollama_variant(store: StoreReader, manifest: Manifest) -> Variant:
+    model = read_model(store, manifest)
+    of_role: dict[str, list[Descriptor]] = {}
+    for role, layer in model.layers:
+        of_role.setdefault(role, []).append(layer)
+    files = tuple(
+        PackageFile(
+            path=file_path(role, number, len(layers)) if model.format == "gguf" else f"{role}/{number}",
+            role=role,
+            digest=layer.digest,
+            size=layer.size,
+        )
+        for role, layers in of_role.items()
+        for number, layer in enumerate(layers)
+    )
+    facts = None
+    if model.format == "gguf" and (weights := of_role.get("weights")):
+        with suppress(
+            NotFound, BadContent, OperationFailed
+        ):  # what is gone or damaged is said when it is used
+            facts = derived_facts(store, manifest.digest, weights)
+    quantization = model.quantization or (facts.quantization if facts else None)
+    return Variant(
+        id=variant_id(model.format, quantization),
+        format=model.format,
+        quantization=quantization,
+        digest=manifest.digest,
+        facts=facts,
+        spec=model.spec,
+        licenses=(),
         files=files,
         local=all(store.has(file.digest) for file in files),
     )

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from modelfiles.spec import ModelSpec
 from registry import mediatypes
+from registry.digest import Digest
 from registry.formats.facts import ModelFacts
 from registry.manifest import (
     Descriptor,
@@ -20,8 +22,13 @@ from registry.manifest import (
     modelpack_layer,
     modelpack_manifest,
 )
-from registry.store.store import Session
 from slmctl.app.package import MEDIA_TYPES, SPEC_PATH, PackageFile, variant_id
+
+
+class BlobWriter(Protocol):
+    """Where small blobs go: a session of the store, or nowhere, for who only wants to know the digests."""
+
+    def put(self, data: bytes, /) -> Digest: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +45,7 @@ class Build:
         return variant_id(self.facts.format, self.facts.quantization)
 
 
-def write_model(session: Session, builds: Sequence[Build]) -> Descriptor:
+def write_model(session: BlobWriter, builds: Sequence[Build]) -> Descriptor:
     """Write the canonical manifest of one build, or of several and an index of them in their order.
 
     Gives the descriptor that a name can be linked to.
@@ -65,7 +72,7 @@ def index_of(variants: Mapping[str, Descriptor]) -> Index:
     )
 
 
-def _write_variant(session: Session, build: Build) -> Descriptor:
+def _write_variant(session: BlobWriter, build: Build) -> Descriptor:
     spec_bytes = build.spec.to_canonical_bytes()
     spec_file = PackageFile(
         path=SPEC_PATH, role="config", digest=session.put(spec_bytes), size=len(spec_bytes)

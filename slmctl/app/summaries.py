@@ -17,7 +17,7 @@ from registry.digest import Digest
 from registry.manifest import Descriptor
 from registry.store.index import NameTable
 from registry.store.reader import StoreReader
-from slmctl.app.variants import manifests_of, written_id
+from slmctl.app.variants import listed_id, manifests_of
 
 _SCHEMA = "slmctl.summaries/1"
 _MAX_BYTES = 64 << 20
@@ -52,7 +52,7 @@ class Summaries:
         sizes: dict[Digest, int] = {}
         for manifest in manifests:
             sizes.update({layer.digest: layer.size for layer in manifest.layers})
-        ids = tuple(written_id(manifest) or "unknown" for manifest in manifests)
+        ids = tuple(listed_id(self._store, manifest) for manifest in manifests)
         size = sum(sizes.values())
         if stamp is not None and len(manifests) == 1 and manifests[0].digest == descriptor.digest:
             # not of an index: its own file says nothing about those that it names

@@ -50,3 +50,21 @@ def written_id(manifest: Manifest) -> str | None:
     """The variant's id as the manifest has it; None when it has none that is one."""
     written = manifest.annotations.get(mediatypes.SLMCTL_VARIANT, "")
     return written if _ID.fullmatch(written) else None
+
+
+def listed_id(store: StoreReader, manifest: Manifest) -> str:
+    """The variant's id for a listing: as the manifest has it, or as Ollama's config says; else `unknown`."""
+    written = written_id(manifest)
+    if written is not None:
+        return written
+    # here, because most stores have none of Ollama's manifests
+    from slmctl.app.derived_facts import noted_facts
+    from slmctl.app.ollama_manifest import format_of, is_ollama
+
+    found = format_of(store, manifest) if is_ollama(manifest) else None
+    if found is None:
+        return "unknown"
+    model_format, quantization = found
+    if quantization is None and (facts := noted_facts(store, manifest.digest)) is not None:
+        quantization = facts.quantization
+    return f"{model_format}-{quantization or 'unknown'}".lower()

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("slmctl.cli.commands.stop", "Unload a model"),
     "search": ("slmctl.cli.commands.search", "Find models by name, task, licence and size; offline"),
     "show": ("slmctl.cli.commands.show", "Show what a model is"),
+    "adopt": ("slmctl.cli.commands.adopt", "Take in models that other tools have, without copying"),
     "cp": ("slmctl.cli.commands.cp", "Give a model another name"),
     "rm": ("slmctl.cli.commands.rm", "Remove models"),
     "verify": ("slmctl.cli.commands.verify", "Hash what is stored, and say what is damaged or missing"),
@@ -52,7 +53,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "run models": ("run", "ps", "stop", "logs"),
     "keep them": ("list", "show", "create", "cp", "rm"),
     "look after them": ("verify", "gc"),
-    "carry them": ("export", "import"),
+    "carry them": ("export", "import", "adopt"),
     "write them": ("modelfile", "render"),
     "slmctl itself": ("config", "completion", "version"),
 }

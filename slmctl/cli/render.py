@@ -21,6 +21,7 @@ _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\
 
 _VERBS = {
     "copy": "storing",
+    "hash": "hashing",
     "verify": "verifying",
     "export": "exporting",
     "import": "importing",

@@ -9,6 +9,7 @@ import click
 from modelfiles.format import format_spec, lines_of
 from modelfiles.spec import ModelSpec
 from registry.names import parse_name
+from slmctl.app.adopted import adopted_problems
 from slmctl.app.finding import find_package
 from slmctl.app.package import Package, Variant
 from slmctl.cli import candidates
@@ -33,6 +34,8 @@ from slmctl.cli.describe import describe, runtime_of
 def command(context: Context, name: str, variant: str | None, view: str | None) -> None:
     package = find_package(context.reader, parse_name(name), context.output.on_event)
     chosen = package.choose(variant)
+    for problem in adopted_problems(context.reader, chosen, context.output.on_event):
+        context.output.note(f"{problem.message} {problem.hint or ''}".rstrip())
     if view == "template":
         context.output.result(_fields(package), lambda: _template(context, package, chosen))
         return
