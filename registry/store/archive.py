@@ -171,7 +171,10 @@ class Archive:
     def _check_signature(self, block: bytes) -> None:
         for signature, what, hint in _SIGNATURES:
             if block.startswith(signature):
-                raise UsageError(f"{self._shown} is {what}; a bundle is a plain tar or a folder.", hint=hint)
+                raise UsageError(
+                    f"{self._shown} is {what}; a bundle is a plain tar or a folder.",
+                    hint=hint.replace("FILE", self._shown) if self.size is not None else hint,
+                )
 
     def _bad(self, what: str) -> MalformedFile:
         return MalformedFile(f"{self._shown} is not a bundle: it {what}.")

@@ -52,12 +52,19 @@ class Bundle(StoreReader):
     ) -> None:
         super().__init__(path)
         self.skipped = skipped
+        status = os.fstat(fds[0])
+        self._origin = f"{status.st_dev}:{status.st_ino}:{status.st_mtime_ns}:{Digest.of(index_bytes)}"
         self.index_bytes = index_bytes
         self._finalizer = weakref.finalize(self, _close, tuple(fds))
 
     def close(self) -> None:
         """Close what is open; nothing can be read afterwards."""
         self._finalizer()
+
+    @property
+    def origin(self) -> str:
+        """A blob in a bundle need not be what its name says; only `verify` and `import` hash it."""
+        return self._origin
 
     def names(self) -> NameTable:
         """Its table of names. Raises MalformedFile."""

@@ -44,6 +44,11 @@ class StoreReader:
         self._blobs = str(self.layout.blobs)  # a listing opens a thousand of them, and paths are slow to join
 
     @property
+    def origin(self) -> str | None:
+        """What tells this place from others whose blobs nobody has hashed; None: blobs are what they are named."""
+        return None
+
+    @property
     def root(self) -> Path:
         return self.layout.root
 

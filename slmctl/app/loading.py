@@ -114,7 +114,8 @@ def _open_model(
         in_memory = []
         for role, streams in opened.items():
             for file in variant.of_role(role):
-                stream = stack.enter_context(store.open_blob(file.descriptor))
+                unpack = ByteCounter(on_event, stage="unpack", item=file.path, total=file.size)
+                stream = stack.enter_context(store.open_file(file.descriptor, unpack))
                 if role == "weights":
                     in_memory.append(is_in_memory(stream.fileno()))
                 if verify:
