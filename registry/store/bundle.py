@@ -43,8 +43,8 @@ _HINT = "Get the bundle again from where it came from."
 class Bundle(StoreReader):
     """A bundle, to be read. It holds what it has open until it is closed or forgotten; threads may share it.
 
-    `index_bytes` is its index.json, of at most MAX_MANIFEST_BYTES; `skipped` says, for a note, what an archive
-    has beside a bundle's files.
+    `index_bytes` is its index.json, of at most MAX_MANIFEST_BYTES; `skipped` says, for a note, what an
+    archive has beside a bundle's files.
     """
 
     def __init__(
@@ -375,9 +375,10 @@ def _read_file(folder: int, name: str, limit: int, path: Path) -> bytes:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError as error:
         raise _missing(path, name, error) from None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise MalformedFile(f"{shown(path)} is not a bundle: its {name} is not a plain file.")
     with os.fdopen(fd, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise MalformedFile(f"{shown(path)} is not a bundle: its {name} is not a plain file.")
         data = stream.read(limit + 1)
     if len(data) > limit:
         raise MalformedFile(f"{shown(path)} is not a bundle: its {name} has more than {limit} bytes.")

@@ -45,7 +45,7 @@ class StoreReader:
 
     @property
     def origin(self) -> str | None:
-        """What tells this place from others whose blobs nobody has hashed; None: blobs are what they are named."""
+        """What tells this place from others whose blobs nobody has hashed; None for a store, which has."""
         return None
 
     @property

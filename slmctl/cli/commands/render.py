@@ -28,8 +28,8 @@ _MISSING = "Name a file, or - for standard input."
 
 @make_command(
     "render",
-    about="Print the exact prompt that the model NAME (or PATH, a bundle), or a template in a file, makes of a conversation."
-    " Nothing is added behind it.",
+    about="Print the exact prompt that the model NAME, that in the bundle at PATH, or a template in a file"
+    " makes of a conversation. Nothing is added behind it.",
 )
 @click.argument("name", required=False, metavar="[NAME|PATH]", shell_complete=candidates.models_and_files)
 @click.option("--template", "file", metavar="FILE", help="A template in Go's language or in Jinja.")
