@@ -51,13 +51,25 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
 
 
 def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Write a file of our own at `path` (never a final path), flushed; what was there before is gone."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    """Write a new file of our own at `path` (never a final path), flushed; what was there before is gone.
+
+    It is removed and not truncated: after a power failure in the middle of a rename some file systems show the
+    file at both names, and the other one is live.
+    """
+    path.unlink(missing_ok=True)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
         write_all(fd, data)
+        check_length(fd, len(data))
         flush_file(fd)
     finally:
         os.close(fd)
+
+
+def check_length(fd: int, size: int) -> None:
+    """Raise OSError (EIO) unless the file under `fd` has `size` bytes: every write has said that it did its part."""
+    if os.fstat(fd).st_size != size:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def replace_file(temporary: Path, final: Path, data: bytes, *, mode: int = 0o644) -> None:

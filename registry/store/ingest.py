@@ -24,7 +24,7 @@ from typing import Self
 
 from registry.digest import Digest
 from registry.errors import NotFound, OperationFailed, SizeMismatch, UsageError
-from registry.store.durable import flush_file, flush_folder, write_all
+from registry.store.durable import check_length, flush_file, flush_folder, write_all
 from registry.store.leases import Lease
 from registry.store.locks import Locks
 
@@ -251,6 +251,7 @@ class Ingest:
     def _commit(self, path: Path, fd: int, digest: Digest, size: int) -> None:
         """Make the whole, verified file at `path` the blob `digest`, in the place of whatever is there."""
         with self._locks.writer(digest):
+            check_length(fd, size)
             os.fchmod(fd, 0o444)
             flush_file(fd)
             with self._locks.shared():

@@ -44,6 +44,11 @@ class World:
         return (self.store, self.root / "files", self.root / "out", self.root / "other")
 
     @property
+    def exactly(self) -> tuple[Path, ...]:
+        """The folders that the store lies in."""
+        return (self.root, self.root / "home")
+
+    @property
     def environment(self) -> dict[str, str]:
         return {
             "PATH": os.environ["PATH"],
@@ -181,6 +186,10 @@ def _make_files(world: World) -> None:
     (files / "Several").write_text("FROM ./a.gguf\nFROM ./half.gguf\n")
 
 
+def _remove_home(world: World) -> None:
+    (world.root / "home").rmdir()
+
+
 def _tear_table(world: World) -> None:
     """What a disk may do to a file: the current table of names ends in its middle."""
     table = world.store / "index.json"
@@ -244,7 +253,7 @@ _N = ("create", "n", "--from", "{files}/b.gguf")
 _BASED = ("create", "based", "-f", "{files}/Modelfile")
 
 ROWS: tuple[Row, ...] = (
-    Row(name="create", run=_M),
+    Row(name="create", make=_remove_home, run=_M),
     Row(name="create-replacing", before=(_M,), run=("create", "m", "--from", "{files}/b.gguf")),
     Row(name="create-known-bytes", before=(_M,), run=("create", "n", "--from", "{files}/a.gguf")),
     Row(

@@ -19,12 +19,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.crash.tracing import Event
-
-Bytes = Callable[["Node"], bytes]
-
 
 class Node:
     """An inode. `data` and `names` are as programs see them; `flushed` and `kept` as they are on the medium."""
@@ -45,7 +43,7 @@ class Node:
 Change = tuple[Node, str, Node | None]
 """In a folder, a name now stands for a node, or for nothing."""
 
-CONTENTS: dict[str, Bytes] = {
+CONTENTS: dict[str, Callable[[Node], bytes]] = {
     "kept": lambda node: node.data,
     "lost": lambda node: node.flushed,
     "cut": lambda node: node.data[: len(node.data) // 2],
@@ -55,10 +53,41 @@ CONTENTS: dict[str, Bytes] = {
 """What may be in a file that was written to and not flushed."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What may be there after a power failure: the tree, and what made it. Equal `inodes` are one file."""
+
+    said: str
+    tree: dict[str, bytes | None]
+    inodes: dict[str, int]
+
+    @property
+    def key(self) -> frozenset[tuple[str, bytes | None]]:
+        return frozenset(self.tree.items())
+
+    def write(self, root: Path) -> None:
+        """Make it real in the folder `root`, which is not there. Blobs are read-only, as they were."""
+        root.mkdir()
+        made: dict[int, Path] = {}
+        for name, data in self.tree.items():  # folders come before what is in them
+            path, inode = root / name, self.inodes[name]
+            if data is None:
+                path.mkdir()
+            elif inode in made:
+                os.link(made[inode], path)
+            elif data.startswith(b"-> "):
+                path.symlink_to(os.fsdecode(data[3:]))
+            else:
+                made[inode] = path
+                path.write_bytes(data)
+                path.chmod(0o444 if path.parent.name == "sha256" else 0o644)
+
+
 class Disk:
     """The folder `root` as it is now, all of it durable; `apply` makes a recorded call happen to it."""
 
     def __init__(self, root: Path) -> None:
+        self.place = root
         self._prefix = f"{root}/"
         self.root = Node(folder=True)
         self.pending: list[tuple[Change, ...]] = []
@@ -106,13 +135,9 @@ class Disk:
 
     def tree(self) -> dict[str, bytes | None]:
         """What programs see now."""
-        return dict(_walk(self.root, lambda folder: folder.names, CONTENTS["kept"]))
+        return {path: _content(node, CONTENTS["kept"]) for path, node in _walk(self.root, lambda one: one.names)}
 
-    def lost(self) -> dict[str, bytes | None]:
-        """Everything that was not flushed is gone."""
-        return dict(_walk(self.root, lambda folder: folder.kept, CONTENTS["lost"]))
-
-    def states(self) -> Iterator[tuple[str, dict[str, bytes | None]]]:
+    def states(self) -> Iterator[State]:
         """What may be there after a power failure now: each state with what made it. Not free of repetitions."""
         contents = CONTENTS if any(node.dirty for node in self._reachable()) else {"kept": CONTENTS["kept"]}
         for said, chosen in self._choices():
@@ -123,9 +148,11 @@ class Disk:
                     copied.pop(name, None)
                 else:
                     copied[name] = node
+            there = list(_walk(self.root, lambda folder: names.get(id(folder), folder.kept)))  # noqa: B023 - used up in this round
+            inodes = {path: id(node) for path, node in there}
             for word, content in contents.items():
-                look = lambda folder: names.get(id(folder), folder.kept)  # noqa: B023, E731 - used up in this round
-                yield f"names: {said}, unflushed bytes: {word}", dict(_walk(self.root, look, content))
+                tree = {path: _content(node, content) for path, node in there}
+                yield State(said=f"names: {said}, unflushed bytes: {word}", tree=tree, inodes=inodes)
 
     def _choices(self) -> Iterator[tuple[str, list[tuple[Change, ...]]]]:
         """None of the names that changed since, all, each alone, all but each, and all up to each."""
@@ -140,6 +167,8 @@ class Disk:
         yield from {id(node): node for node in _nodes(self.root)}.values()
 
     def _relative(self, path: str) -> str | None:
+        if f"{path}/" == self._prefix:
+            return "."
         return path[len(self._prefix) :] if path.startswith(self._prefix) else None
 
     def _at(self, path: str | None) -> Node | None:
@@ -263,12 +292,13 @@ def _nodes(folder: Node) -> Iterator[Node]:
 
 
 def _walk(
-    folder: Node, names: Callable[[Node], dict[str, Node]], content: Bytes, before: str = ""
-) -> Iterator[tuple[str, bytes | None]]:
+    folder: Node, names: Callable[[Node], dict[str, Node]], before: str = ""
+) -> Iterator[tuple[str, Node]]:
     for name, node in names(folder).items():
-        path = f"{before}{name}"
+        yield f"{before}{name}", node
         if node.folder:
-            yield path, None
-            yield from _walk(node, names, content, f"{path}/")
-        else:
-            yield path, content(node) if node.dirty else node.data
+            yield from _walk(node, names, f"{before}{name}/")
+
+
+def _content(node: Node, content: Callable[[Node], bytes]) -> bytes | None:
+    return None if node.folder else content(node) if node.dirty else node.data

@@ -12,12 +12,13 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 
 from slmctl.cli.main import COMMANDS
 from tests.crash.commands import Prepared, World
-from tests.crash.disk import Disk
-from tests.crash.oracle import inspect, is_new, judge
+from tests.crash.disk import Disk, State
+from tests.crash.oracle import LEFT_OVER, inspect, is_new, judge
 from tests.crash.tracing import Event, Injection, Run
 
 _OWNER = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])")
@@ -47,7 +48,7 @@ def plan(prepared: Prepared, double: str | None = None) -> list[Event]:
     world = prepared.copy("plan", double)
     recorded = world.trace(*prepared.row.run)
     assert recorded.code == 0, recorded.err
-    points = recorded.touching(world.watched)
+    points = recorded.touching(world.watched, world.exactly)
     world.remove()
     return points
 
@@ -128,20 +129,30 @@ def _judge_second_run(prepared: Prepared, world: World, disk: Disk, died: Run) -
         disk.apply(event)
     assert disk.tree() == world.tree(), _differing(disk, world)
     if second.code == 0:
-        for said, tree in disk.states():
-            problems += [
-                f"when the power fails after the second run ({said}) {problem}"
-                for problem in judge(tree, prepared.before, prepared.after, world.root, finished=True)
-                if not problem.endswith("is left over")
-            ]
+        problems += first_loss(prepared, disk, finished=True)
     return problems
+
+
+def first_loss(prepared: Prepared, disk: Disk, *, finished: bool) -> list[str]:
+    """What is wrong in the first of a model disk's states in which anything is."""
+    for state in disk.states():
+        problems = judge_loss(prepared, state, disk.place, finished=finished)
+        if problems:
+            return [f"if the power fails ({state.said}): {problem}" for problem in problems]
+    return []
+
+
+def judge_loss(prepared: Prepared, state: State, place: Path, *, finished: bool) -> list[str]:
+    """What is wrong in one state of a model disk."""
+    problems = judge(state.tree, prepared.before, prepared.after, place, finished=finished)
+    return [problem for problem in problems if not problem.endswith(LEFT_OVER)]
 
 
 def judge_end(prepared: Prepared, world: World, code: int) -> list[str]:
     """What is wrong after a run that ended by itself and said that all is done."""
     tree = world.tree()
     problems = judge(tree, prepared.before, prepared.after, world.root, finished=code == 0)
-    problems = [problem for problem in problems if not problem.endswith("is left over")]
+    problems = [problem for problem in problems if not problem.endswith(LEFT_OVER)]
     found = inspect(tree, world.root)
     if prepared.row.sweeps and (found.sweepable or found.unneeded):
         problems.append(f"there are still {json.dumps([*found.sweepable, *found.unneeded])}")

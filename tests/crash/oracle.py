@@ -19,6 +19,9 @@ from typing import Any
 STORE = "home/store"
 REF_NAME = "org.opencontainers.image.ref.name"
 
+LEFT_OVER = "is left over"
+"""How the sentence about another tool's or the user's folder ends in which a crash has left a temporary file."""
+
 Tree = Mapping[str, bytes | None]
 """Path -> bytes of a file, None for a folder. Of a link the bytes are its target behind an arrow."""
 
@@ -128,7 +131,7 @@ def _judge_outside(tree: Tree, before: Tree, after: Tree, *, is_new: bool, finis
         elif path in before or path in after:
             problems.append(f"{path} is {_shown(now)}, not {_shown(old)} or {_shown(new)}")
         elif finished and now is not None:
-            problems.append(f"{path} is left over")
+            problems.append(f"{path} {LEFT_OVER}")
     return problems
 
 

@@ -92,10 +92,14 @@ class Run:
     out: str
     err: str
 
-    def touching(self, folders: Iterable[Path]) -> list[Event]:
-        """The calls that name a path in one of `folders` and could change something there."""
-        roots = tuple(str(folder) for folder in folders)
-        return [event for event in self.events if event.call in FAMILY_OF and _names(event, roots)]
+    def touching(self, folders: Iterable[Path], exactly: Iterable[Path] = ()) -> list[Event]:
+        """The calls that name a path in one of `folders`, or one of the paths `exactly`."""
+        roots, themselves = tuple(map(str, folders)), {str(path) for path in exactly}
+        return [
+            event
+            for event in self.events
+            if event.call in FAMILY_OF and (_names(event, roots) or themselves & {*event.paths})
+        ]
 
 
 @cache
