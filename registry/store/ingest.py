@@ -148,6 +148,7 @@ class Ingest:
             source.check_unchanged()
             if size != source.size:
                 raise SizeMismatch(f"The copy of {_shown(source.path)} has {size} bytes of {source.size}.")
+            check_length(fd, size)  # before `check`, which would blame the user's file
             check(fd)
             lease.add(digest)
             self._commit(path, fd, digest, size)

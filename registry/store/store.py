@@ -25,7 +25,7 @@ from registry.errors import (
 )
 from registry.manifest import Descriptor
 from registry.store import gc
-from registry.store.durable import replace_file, store_errors, write_file
+from registry.store.durable import removed_on_failure, replace_file, store_errors, write_file
 from registry.store.index import Entry, NameTable
 from registry.store.ingest import Check, Ingest, Progress, SourceFile, hash_open_file
 from registry.store.leases import Lease
@@ -226,11 +226,12 @@ class Store(StoreReader):
         if names.generation == "current":
             kept = layout.ingest / "index.json.1.new"
             kept.unlink(missing_ok=True)
-            try:
-                os.link(layout.index, kept)
-            except OSError:  # a file system without hard links
-                write_file(kept, layout.index.read_bytes())
-            kept.rename(layout.previous_index)
+            with removed_on_failure(kept):
+                try:
+                    os.link(layout.index, kept)
+                except OSError:  # a file system without hard links
+                    write_file(kept, layout.index.read_bytes())
+                kept.rename(layout.previous_index)
             kept.unlink(missing_ok=True)  # renaming one name of a file over another of the same does nothing
         elif layout.index.exists():
             layout.index.rename(layout.free_damaged_path())

@@ -106,12 +106,14 @@ class World:
 class Row:
     """One command. `before` are slmctl's command lines that make its world after `make` has made its files.
 
+    `points` is a lower bound of the calls that touch the store: should the recording miss them, it is noticed.
     `again` are the codes that a second run may end with when the first was complete, beside 0. `sweeps` when
-    nothing is left over after it. `doubled` when the doubles are held against it.
+    nothing is left over after it.
     """
 
     name: str
     run: tuple[str, ...]
+    points: int
     before: tuple[tuple[str, ...], ...] = ()
     make: Callable[[World], None] | None = None
     ready: Callable[[World], None] | None = None
@@ -253,38 +255,41 @@ _N = ("create", "n", "--from", "{files}/b.gguf")
 _BASED = ("create", "based", "-f", "{files}/Modelfile")
 
 ROWS: tuple[Row, ...] = (
-    Row(name="create", make=_remove_home, run=_M),
-    Row(name="create-replacing", before=(_M,), run=("create", "m", "--from", "{files}/b.gguf")),
-    Row(name="create-known-bytes", before=(_M,), run=("create", "n", "--from", "{files}/a.gguf")),
+    Row(name="create", points=110, make=_remove_home, run=_M),
+    Row(name="create-replacing", points=80, before=(_M,), run=("create", "m", "--from", "{files}/b.gguf")),
+    Row(name="create-known-bytes", points=48, before=(_M,), run=("create", "n", "--from", "{files}/a.gguf")),
     Row(
         name="create-move",
+        points=72,
         before=(_M,),
         run=("create", "c", "--from", "{files}/c.gguf", "--move"),
         again=(NOT_FOUND,),
     ),
-    Row(name="create-from-name", before=(_M,), run=_BASED),
-    Row(name="create-several", before=(_M,), run=("create", "s", "-f", "{files}/Several")),
-    Row(name="create-on-torn-table", before=(_M, _N), ready=_tear_table, run=_BASED),
-    Row(name="cp", before=(_M,), run=("cp", "m", "copy")),
-    Row(name="cp-force", before=(_M, _N), run=("cp", "m", "n", "--force")),
-    Row(name="rm", before=(_M, _N), run=("rm", "m"), again=(NOT_FOUND,)),
-    Row(name="rm-several", before=(_M, _N, _BASED), run=("rm", "m", "n"), again=(NOT_FOUND,)),
-    Row(name="gc", before=(_M,), ready=_leave_garbage, run=("gc",)),
-    Row(name="gc-all", before=(_M,), ready=_leave_garbage, run=("gc", "--all"), sweeps=True),
-    Row(name="verify-repair", before=(_M,), ready=_damage_blob, run=("verify", "--repair")),
-    Row(name="export-tar", before=(_M,), run=("export", "m", "-o", "{out}/m.tar")),
-    Row(name="export-folder", before=(_M, _BASED), run=("export", "m", "based", "-o", "{out}/m/")),
+    Row(name="create-from-name", points=70, before=(_M,), run=_BASED),
+    Row(name="create-several", points=110, before=(_M,), run=("create", "s", "-f", "{files}/Several")),
+    Row(name="create-on-torn-table", points=70, before=(_M, _N), ready=_tear_table, run=_BASED),
+    Row(name="cp", points=16, before=(_M,), run=("cp", "m", "copy")),
+    Row(name="cp-force", points=24, before=(_M, _N), run=("cp", "m", "n", "--force")),
+    Row(name="rm", points=26, before=(_M, _N), run=("rm", "m"), again=(NOT_FOUND,)),
+    Row(name="rm-several", points=30, before=(_M, _N, _BASED), run=("rm", "m", "n"), again=(NOT_FOUND,)),
+    Row(name="gc", points=10, before=(_M,), ready=_leave_garbage, run=("gc",)),
+    Row(name="gc-all", points=10, before=(_M,), ready=_leave_garbage, run=("gc", "--all"), sweeps=True),
+    Row(name="verify-repair", points=10, before=(_M,), ready=_damage_blob, run=("verify", "--repair")),
+    Row(name="export-tar", points=10, before=(_M,), run=("export", "m", "-o", "{out}/m.tar")),
+    Row(name="export-folder", points=10, before=(_M, _BASED), run=("export", "m", "based", "-o", "{out}/m/")),
     Row(
         name="import-tar",
+        points=10,
         before=(_M, ("export", "m", "-o", "{files}/m.tar"), ("rm", "m"), _N),
         run=("import", "{files}/m.tar"),
     ),
     Row(
         name="import-folder",
+        points=10,
         before=(_M, ("export", "m", "-o", "{files}/m/"), ("rm", "m"), _N),
         run=("import", "{files}/m/", "--as", "other"),
     ),
-    Row(name="adopt", make=_make_ollama_store, before=(_M,), run=("adopt",)),
+    Row(name="adopt", points=10, make=_make_ollama_store, before=(_M,), run=("adopt",)),
 )
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from tests.crash.tracing import Event
 
+
 class Node:
     """An inode. `data` and `names` are as programs see them; `flushed` and `kept` as they are on the medium."""
 
@@ -110,7 +111,10 @@ class Disk:
         if event.result is None or event.result < 0:
             return
         family = event.family if event.call != "lseek" else "lseek"
-        numbers, paths = [number for number, _ in event.descriptors], [self._relative(path) for path in event.paths]
+        numbers, paths = (
+            [number for number, _ in event.descriptors],
+            [self._relative(path) for path in event.paths],
+        )
         if family == "openat":
             self._open(event, paths[0])
         elif family == "lseek":
@@ -135,7 +139,9 @@ class Disk:
 
     def tree(self) -> dict[str, bytes | None]:
         """What programs see now."""
-        return {path: _content(node, CONTENTS["kept"]) for path, node in _walk(self.root, lambda one: one.names)}
+        return {
+            path: _content(node, CONTENTS["kept"]) for path, node in _walk(self.root, lambda one: one.names)
+        }
 
     def states(self) -> Iterator[State]:
         """What may be there after a power failure now: each state with what made it. Not free of repetitions."""
@@ -161,7 +167,10 @@ class Disk:
         for position in range(len(pending)):
             yield f"the first {position + 1} of {len(pending)}", pending[: position + 1]
             yield f"only the {position + 1}. of {len(pending)}", [pending[position]]
-            yield f"all but the {position + 1}. of {len(pending)}", pending[:position] + pending[position + 1 :]
+            yield (
+                f"all but the {position + 1}. of {len(pending)}",
+                pending[:position] + pending[position + 1 :],
+            )
 
     def _reachable(self) -> Iterator[Node]:
         yield from {id(node): node for node in _nodes(self.root)}.values()

@@ -72,8 +72,8 @@ def sample(points: Sequence[Event], count: int, seed: int = 0) -> list[Event]:
 def kill_at(prepared: Prepared, points: Sequence[Event], double: str | None = None) -> Tally:
     """Kill the command at each of `points`, and judge."""
     tally = Tally()
-    for number, point in enumerate(points):
-        world = prepared.copy(f"kill-{number}", double)
+    for point in points:
+        world = prepared.copy(f"kill-{point.thread}-{point.call}-{point.ordinal}", double)
         disk = Disk(world.root)
         died = world.trace(*prepared.row.run, injection=Injection(point.call, point.ordinal, "signal=KILL"))
         hit = _died_at(died, point, world, prepared.world)

@@ -64,10 +64,14 @@ def read_tree(root: Path) -> dict[str, bytes | None]:
 
 def inspect(tree: Tree, root: Path) -> Findings:
     """Judge the store in a tree; `root` is what absolute paths in its notes begin with."""
-    store = {path.removeprefix(f"{STORE}/"): data for path, data in tree.items() if path.startswith(f"{STORE}/")}
+    store = {
+        path.removeprefix(f"{STORE}/"): data for path, data in tree.items() if path.startswith(f"{STORE}/")
+    }
     problems: list[str] = []
     rows, table = _table(store, problems)
-    blobs = {path[len("blobs/sha256/") :]: data for path, data in store.items() if path.startswith("blobs/sha256/")}
+    blobs = {
+        path[len("blobs/sha256/") :]: data for path, data in store.items() if path.startswith("blobs/sha256/")
+    }
     for name, data in blobs.items():
         if _HEX.match(name) is None or data is None:
             problems.append(f"{name} in blobs/sha256 is no blob")
@@ -122,7 +126,7 @@ def _judge_outside(tree: Tree, before: Tree, after: Tree, *, is_new: bool, finis
     """A user's files: none lost before its model is named, none changed; what is made is whole or not there."""
     problems = []
     for path in sorted({*tree, *before, *after}):
-        if path.startswith("home/") or path in {"home", "run"} or path.startswith("run/"):
+        if path.startswith(("home/", "run/")) or path in {"home", "run"}:
             continue
         now, old, new = (where.get(path, b"absent") for where in (tree, before, after))
         if now == new or (now == old and not finished):
@@ -155,9 +159,7 @@ def _table(store: Tree, problems: list[str]) -> tuple[list[dict[str, Any]], str]
     return [], "none"
 
 
-def _follow(
-    row: Mapping[str, Any], blobs: Tree, reached: set[str], problems: list[str], whose: str
-) -> None:
+def _follow(row: Mapping[str, Any], blobs: Tree, reached: set[str], problems: list[str], whose: str) -> None:
     digest = str(row.get("digest"))
     reached.add(digest)
     data = blobs.get(digest.removeprefix("sha256:"))

@@ -68,8 +68,8 @@ def sample(tried: Sequence[Refusal], count: int, seed: int = 0) -> list[Refusal]
 def refuse_at(prepared: Prepared, tried: Sequence[Refusal], double: str | None = None) -> Tally:
     """Let the command run into each of the refusals, and judge."""
     tally = Tally()
-    for number, (point, error) in enumerate(tried):
-        world = prepared.copy(f"refuse-{number}", double)
+    for point, error in tried:
+        world = prepared.copy(f"refuse-{point.thread}-{point.call}-{point.ordinal}-{error}", double)
         what = "retval=1" if error == "lie" else f"error={error}"
         run = world.trace(*prepared.row.run, injection=Injection(point.call, point.ordinal, what))
         hit = any(event.call == point.call and event.ordinal == point.ordinal for event in run.events)
@@ -94,14 +94,20 @@ def _judge(prepared: Prepared, world: World, run: Run, point: Event, error: str)
     if run.code not in {0, 1}:
         problems.append(f"it ends with {run.code}: {run.err.strip()}")
     lines = run.err.splitlines()
-    if run.code != 0 and not (len(lines) > 1 and lines[-2].startswith("slmctl: ") and lines[-1].startswith("  ")):
+    if run.code != 0 and not (
+        len(lines) > 1 and lines[-2].startswith("slmctl: ") and lines[-1].startswith("  ")
+    ):
         problems.append(f"it does not say so in a sentence with a hint: {run.err.strip()}")
     if error in _FULL and run.code != 0 and "space" not in run.err:
         problems.append(f"it does not say that there is no space: {run.err.strip()}")
     if error == "EINTR" and point.family in _SURVIVED and run.code != 0:
         problems.append(f"it does not survive an interrupted call: {run.err.strip()}")
     failed_flush = point.family == "fsync" and error != "EINTR"
-    if failed_flush and run.code == 0 and any(path.startswith(str(world.store)) for path in _moved(point, world)):
+    if (
+        failed_flush
+        and run.code == 0
+        and any(path.startswith(str(world.store)) for path in _moved(point, world))
+    ):
         problems.append("it claims success although a flush failed")
     return problems
 

@@ -41,7 +41,10 @@ FAMILY_OF = {call: family for family, calls in FAMILIES.items() for call in call
 
 _OFFSETS = ("lseek",)
 _CLONES = ("FICLONE", "FICLONERANGE", "FIDEDUPERANGE")
-_MACHINE = {"x86_64": (), "aarch64": ("open", "creat", "rename", "link", "symlink", "unlink", "rmdir", "mkdir", "chmod")}
+_MACHINE = {
+    "x86_64": (),
+    "aarch64": ("open", "creat", "rename", "link", "symlink", "unlink", "rmdir", "mkdir", "chmod"),
+}
 DEADLINE_SECONDS = 60.0
 
 _LINE = re.compile(r"(?P<time>\d+\.\d+) (?P<call>[a-z_0-9]+)\((?P<arguments>.*)\)\s+= (?P<result>.*)$")
@@ -182,7 +185,8 @@ def parse(line: str, thread: int, counts: Counter[str], cwd: str) -> Event | Non
     result = match.groupdict().get("result") or "?"
     counts[call] += 1
     descriptors = tuple(
-        (-100 if number == "AT_FDCWD" else int(number), _text(path)) for number, path in _FD.findall(arguments)
+        (-100 if number == "AT_FDCWD" else int(number), _text(path))
+        for number, path in _FD.findall(arguments)
     )
     strings = tuple(_bytes(text) for text, _ in _STRING.findall(arguments))
     if call == "ioctl" and not any(clone in arguments for clone in _CLONES):
