@@ -74,7 +74,7 @@ class World:
             capture_output=True,
             text=True,
             env=self._environment_of_child,
-            cwd=self.root,
+            cwd="/",
             timeout=DEADLINE_SECONDS,
             check=False,
         )

@@ -92,6 +92,23 @@ def test_a_failed_flush_is_not_tried_again(worlds: Worlds) -> None:
         world.remove()
 
 
+def test_what_a_killed_run_has_made_the_next_one_makes_durable(worlds: Worlds) -> None:
+    """Folders that the first run made and did not flush yet: the second finds them there."""
+    prepared = worlds("create")
+    points = [point for point in killing.plan(prepared) if point.family == "mkdir"]
+    assert len(points) >= 8
+    tally = killing.kill_at(prepared, points)
+    assert not tally.failures, lines(tally.failures)
+
+
+def test_a_disk_that_claims_to_have_written_is_noticed(worlds: Worlds) -> None:
+    prepared = worlds("cp")
+    lies = [one for one in refusing.refusals(killing.plan(prepared)) if one[1] == "lie"]
+    assert lies
+    tally = refusing.refuse_at(prepared, lies)
+    assert not tally.failures, lines(tally.failures)
+
+
 def test_no_row_is_without_a_command_for_long() -> None:
     """Rows wait for their commands; a misspelt one would wait for ever."""
     waiting = {row.run[0] for row in rows()} ^ {"create", "cp", "rm"}

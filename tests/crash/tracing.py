@@ -51,7 +51,6 @@ _LINE = re.compile(r"(?P<time>\d+\.\d+) (?P<call>[a-z_0-9]+)\((?P<arguments>.*)\
 _CUT = re.compile(r"(?P<time>\d+\.\d+) (?P<call>[a-z_0-9]+)\((?P<arguments>.*)$")
 _FD = re.compile(r"(?<![\w<])(-?\d+|AT_FDCWD)<([^>]*)>")
 _STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?')
-_HEX = re.compile(r"\\x([0-9a-f]{2})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +86,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One traced run: all its calls in time's order, how it ended, and what it said."""
+    """One traced run: its calls in its world in time's order, how it ended, and what it said."""
 
     events: tuple[Event, ...]
     killed: bool
@@ -135,7 +134,10 @@ def run(
     scratch: Path,
     injection: Injection | None = None,
 ) -> Run:
-    """Run `command` under strace to its end; `scratch` is a folder that is not there and is removed again."""
+    """Run `command` under strace to its end; its world is `environment["HOME"]`.
+
+    `scratch` is a folder that is not there and is removed again.
+    """
     scratch.mkdir()
     calls = [call for call in (*FAMILY_OF, *_OFFSETS) if call not in _MACHINE.get(os.uname().machine, ())]
     tracer = ["strace", "-ff", "-y", "-xx", "-s", str(1 << 28), "-ttt", "-o", str(scratch / "t")]
@@ -148,11 +150,11 @@ def run(
             stdin=subprocess.DEVNULL,
             capture_output=True,
             env=dict(environment),
-            cwd=environment["HOME"],
+            cwd="/",
             timeout=DEADLINE_SECONDS,
             check=False,
         )
-        events = list(_read(scratch, environment["HOME"]))
+        events = list(_read(scratch, Path(environment["HOME"])))
     finally:
         shutil.rmtree(scratch)
     return Run(
@@ -164,13 +166,19 @@ def run(
     )
 
 
-def _read(folder: Path, cwd: str) -> Iterator[Event]:
+def _read(folder: Path, world: Path) -> Iterator[Event]:
+    """The calls that name a path in `world`; the others, nine of ten, are only counted."""
     found: list[Event] = []
+    needle = "".join(f"\\x{byte:02x}" for byte in os.fsencode(world))
     files = sorted(folder.glob("t.*"), key=lambda path: int(path.suffix[1:]))
     for thread, path in enumerate(files):
         counts: Counter[str] = Counter()
         for line in path.read_text().splitlines():
-            event = parse(line, thread, counts, cwd)
+            if needle not in line:
+                if match := _CUT.match(line):
+                    counts[match["call"]] += 1
+                continue
+            event = parse(line, thread, counts, "/")
             if event is not None:
                 found.append(event)
     yield from sorted(found, key=lambda event: event.seconds)
@@ -232,5 +240,8 @@ def _bytes(text: str) -> bytes:
 
 def _text(text: str) -> str:
     """A path as strace shows it behind a descriptor."""
-    plain = _HEX.sub(lambda found: chr(int(found[1], 16)), text).encode("latin-1", "replace")
-    return os.fsdecode(plain).removesuffix(" (deleted)")
+    plain, _, rest = text.partition(" ")  # " (deleted)"
+    try:
+        return os.fsdecode(_bytes(plain))
+    except ValueError:  # a pipe or a socket, which strace writes in plain
+        return f"{plain} {rest}"
