@@ -61,8 +61,7 @@ def free(layout: Layout, candidates: Iterable[Digest], names: NameTable) -> int:
     except (BadContent, OSError):
         return 0
     freed = 0
-    for digest in sorted(unneeded):
-        path = layout.blob(digest)
+    for path in sorted(map(layout.blob, unneeded), key=_deletion_order):
         with suppress(FileNotFoundError):
             size = path.lstat().st_size
             path.unlink()
@@ -82,6 +81,19 @@ def _named_by_damaged(layout: Layout) -> set[Digest]:
             with suppress(BadContent, OSError):  # torn in its middle, or gone long ago
                 found |= reached_from(layout, [digest])
     return found
+
+
+def _deletion_order(path: Path) -> tuple[int, str]:
+    """Indexes, manifests, blobs: a manifest that is there has its blobs, wherever the deleting is cut short.
+
+    `link` relies on it when the name that it copies is removed meanwhile.
+    """
+    try:
+        if path.lstat().st_size > MAX_MANIFEST_BYTES:
+            return 2, path.name
+        return 0 if isinstance(_read(path), Index) else 1, path.name
+    except (BadContent, OSError):
+        return 2, path.name
 
 
 def _read(path: Path) -> Manifest | Index:

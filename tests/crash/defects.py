@@ -26,6 +26,7 @@ DEFECTS = (
     Defect("table-in-place", "cp", "kill"),
     Defect("name-before-blobs", "create-replacing", "kill"),
     Defect("blobs-removed-before-the-name", "rm", "kill"),
+    Defect("blobs-removed-before-their-manifest", "rm", "kill"),
     Defect("failed-flush-tried-again", "create-replacing", "refuse"),
 )
 

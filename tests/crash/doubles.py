@@ -125,6 +125,12 @@ def blobs_removed_before_the_name() -> None:
     store.Store._write_names = late  # type: ignore[method-assign]
 
 
+def blobs_removed_before_their_manifest() -> None:
+    """What is no longer named is deleted in a wrong order: a manifest outlives its blobs, and may be named anew."""
+    order = gc._deletion_order
+    gc._deletion_order = lambda path: (-order(path)[0], path.name)
+
+
 def failed_flush_tried_again() -> None:
     """A flush that failed is done once more; the second one succeeds, and the bytes are lost all the same."""
     flush_file = durable.flush_file
@@ -156,6 +162,7 @@ DOUBLES: dict[str, Callable[[], None]] = {
         table_in_place,
         name_before_blobs,
         blobs_removed_before_the_name,
+        blobs_removed_before_their_manifest,
         failed_flush_tried_again,
         short_writes,
     )

@@ -110,7 +110,10 @@ def _where(event: Event, world: World) -> tuple[str, ...]:
 
 
 def _judge(prepared: Prepared, world: World) -> list[str]:
-    problems = judge(world.tree(), prepared.before, prepared.after, world.root)
+    tree = world.tree()
+    problems = judge(tree, prepared.before, prepared.after, world.root)
+    bereft = inspect(tree, world.root).bereft
+    problems += [f"the manifest {digest[:12]} is there, and its blobs are gone" for digest in bereft]
     if "verify" in COMMANDS and not inspect(prepared.before, world.root).problems:
         said = World(world.root).run("verify", "--json")
         if said.returncode != 0:

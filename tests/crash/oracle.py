@@ -35,7 +35,7 @@ class Findings:
     """`names` -> digest, as the table says; `table` is where it was read: "current", "previous", "none", "lost".
 
     `problems` are sentences about what must never be; `sweepable` are paths of what a crash may leave;
-    `unneeded` are whole blobs that no name reaches.
+    `unneeded` are whole blobs that no name reaches, `bereft` those of them that are manifests whose blobs are gone.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -43,6 +43,7 @@ class Findings:
     problems: tuple[str, ...] = ()
     sweepable: tuple[str, ...] = ()
     unneeded: tuple[str, ...] = ()
+    bereft: tuple[str, ...] = ()
 
 
 def read_tree(root: Path) -> dict[str, bytes | None]:
@@ -91,12 +92,14 @@ def inspect(tree: Tree, root: Path) -> Findings:
         for row in rows
         if REF_NAME in row.get("annotations", {})
     }
+    unneeded = tuple(name for name in blobs if f"sha256:{name}" not in reached)
     return Findings(
         names=names,
         table=table,
         problems=tuple(problems),
         sweepable=tuple(path for path in store if path.startswith(("ingest/", "leases/"))),
-        unneeded=tuple(name for name in blobs if f"sha256:{name}" not in reached),
+        unneeded=unneeded,
+        bereft=tuple(name for name in unneeded if not {*_needs(blobs[name])} <= blobs.keys()),
     )
 
 
@@ -171,13 +174,24 @@ def _follow(row: Mapping[str, Any], blobs: Tree, reached: set[str], problems: li
         return
     if not str(row.get("mediaType", "")).endswith(("manifest.v1+json", "index.v1+json", "manifest.v2+json")):
         return
-    try:
-        document = json.loads(data)
-    except ValueError:
-        return  # its digest is wrong too, and that has been said
-    config = [document["config"]] if "config" in document else []
-    for child in (*config, *document.get("layers", ()), *document.get("manifests", ())):
+    for child in _children(data):
         _follow(child, blobs, reached, problems, whose)
+
+
+def _children(data: bytes | None) -> list[dict[str, Any]]:
+    """The descriptors in a manifest or an index; none in anything else."""
+    try:
+        document = json.loads(data or b"")
+    except ValueError:
+        return []
+    if not isinstance(document, dict) or document.get("schemaVersion") != 2:
+        return []
+    config = [document["config"]] if "config" in document else []
+    return [*config, *document.get("layers", ()), *document.get("manifests", ())]
+
+
+def _needs(data: bytes | None) -> list[str]:
+    return [str(child.get("digest")).removeprefix("sha256:") for child in _children(data)]
 
 
 def _borrowed(store: Tree, tree: Tree, root: Path) -> dict[str, bytes | None]:
