@@ -82,7 +82,8 @@ class World:
     def trace(self, *arguments: str, injection: Injection | None = None) -> Run:
         """Run slmctl under strace."""
         scratch = self.root.with_name(f"{self.root.name}.trace")
-        return traced(self.command(*arguments), self._environment_of_child, scratch, injection)
+        environment = {**self._environment_of_child, "PYTHONDONTWRITEBYTECODE": "1"}  # those are calls too
+        return traced(self.command(*arguments), environment, scratch, injection)
 
     def tree(self) -> dict[str, bytes | None]:
         return read_tree(self.root)

@@ -45,6 +45,9 @@ class Tally:
 
 def plan(prepared: Prepared, double: str | None = None) -> list[Event]:
     """All points of a command, from a recorded run."""
+    world = prepared.copy("warm", double)
+    world.run(*prepared.row.run)  # so that all modules are compiled
+    world.remove()
     world = prepared.copy("plan", double)
     recorded = world.trace(*prepared.row.run)
     assert recorded.code == 0, recorded.err
