@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo check lint types imports test compat fuzz format clean
+.PHONY: demo check lint types imports test compat crash fuzz format clean
 
 demo: $(VENV)/.demo
 	@tools/demo.sh $(BIN)
@@ -32,6 +32,10 @@ test: $(VENV)/.check
 compat: $(VENV)-compat/.done $(VENV)/.check
 	$(VENV)-compat/bin/pytest -q tests/compat
 	$(BIN)/pytest -q -m compat
+
+# every command killed, refused and left without power at every call that touches the store; `make test` has a sample
+crash: $(VENV)/.check
+	$(BIN)/python -m tests.crash
 
 # bytes that atheris invents, against the reading of Modelfiles
 FUZZ_SECONDS ?= 60

@@ -68,7 +68,7 @@ def plan(layout: Layout, names: NameTable, known: gc.Documents, *, everything: b
     left = set() if everything else unneeded & crashed
     garbage = [
         Garbage(kind="blob", path=layout.blob(digest), size=sizes[digest], digest=digest)
-        for digest in sorted(unneeded - left)
+        for digest in gc.in_deletion_order(layout, unneeded - left)
     ]
     garbage += [
         Garbage(kind="note", path=layout.borrowed / digest.hex, size=0, digest=digest)

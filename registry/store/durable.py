@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from registry.errors import NoSpace, StoreUnusable
@@ -51,20 +51,44 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
 
 
 def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Write a file of our own at `path` (never a final path), flushed; what was there before is gone."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    """Write a new file of our own at `path` (never a final path), flushed; what was there before is gone.
+
+    It is removed and not truncated: after a power failure in the middle of a rename, some file systems show a
+    file at both names, and the other one is live.
+    """
+    path.unlink(missing_ok=True)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
         write_all(fd, data)
+        check_length(fd, len(data))
         flush_file(fd)
     finally:
         os.close(fd)
 
 
+def check_length(fd: int, size: int) -> None:
+    """Raise OSError (EIO) unless the file under `fd` has `size` bytes, as its writes have claimed."""
+    if os.fstat(fd).st_size != size:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
 def replace_file(temporary: Path, final: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Put `data` at `final` in one step: `temporary` (same file system) is written, flushed and renamed."""
-    write_file(temporary, data, mode=mode)
-    temporary.rename(final)
+    with removed_on_failure(temporary):
+        write_file(temporary, data, mode=mode)
+        temporary.rename(final)
     flush_folder(final.parent)
+
+
+@contextmanager
+def removed_on_failure(temporary: Path) -> Iterator[None]:
+    """What could not be put in its place gives its space back."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 @contextmanager

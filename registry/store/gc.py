@@ -69,7 +69,7 @@ def free(layout: Layout, candidates: Iterable[Digest], names: NameTable) -> int:
                 unneeded -= lease.digests
     except (BadContent, OSError):
         return 0
-    freed = [delete(layout, digest) for digest in sorted(unneeded)]
+    freed = [delete(layout, digest) for digest in in_deletion_order(layout, unneeded)]
     if any(each is not None for each in freed):
         flush_folder(layout.blobs)
     return sum(filter(None, freed))
@@ -104,6 +104,23 @@ def named_by_damaged(layout: Layout) -> set[Digest]:
             with suppress(BadContent, OSError):  # torn in its middle, or gone long ago
                 found |= reached_from(layout, [digest])
     return found
+
+
+def in_deletion_order(layout: Layout, digests: Iterable[Digest]) -> list[Digest]:
+    """Indexes, manifests, blobs: a manifest that is there has its blobs, wherever the deleting is cut short.
+
+    `link` relies on it when the name that it copies is removed meanwhile.
+    """
+
+    def rank(digest: Digest) -> int:
+        try:
+            if layout.blob(digest).lstat().st_size > MAX_MANIFEST_BYTES:
+                return 2
+            return 0 if isinstance(_read(layout, digest), Index) else 1
+        except (BadContent, OSError):
+            return 2
+
+    return sorted(digests, key=lambda digest: (rank(digest), digest))
 
 
 def _read(layout: Layout, digest: Digest) -> Manifest | Index:

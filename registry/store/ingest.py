@@ -24,7 +24,7 @@ from typing import Self
 
 from registry.digest import Digest
 from registry.errors import DigestMismatch, NotFound, OperationFailed, SizeMismatch, UsageError
-from registry.store.durable import flush_file, flush_folder, write_all
+from registry.store.durable import check_length, flush_file, flush_folder, write_all
 from registry.store.leases import Lease
 from registry.store.locks import Locks
 from registry.store.room import free_bytes
@@ -153,6 +153,7 @@ class Ingest:
             source.check_unchanged()
             if size != source.size:
                 raise SizeMismatch(f"The copy of {_shown(source.path)} has {size} bytes of {source.size}.")
+            check_length(fd, size)  # before `check`, which would blame the user's file
             check(fd)
             lease.add(digest)
             self._commit(path, fd, digest, size)
@@ -283,6 +284,7 @@ class Ingest:
     def _commit(self, path: Path, fd: int, digest: Digest, size: int) -> None:
         """Make the whole, verified file at `path` the blob `digest`, in the place of whatever is there."""
         with self._locks.writer(digest):
+            check_length(fd, size)
             os.fchmod(fd, 0o444)
             flush_file(fd)
             with self._locks.shared():

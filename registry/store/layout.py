@@ -121,16 +121,17 @@ class Layout:
         return version
 
     def prepare_folders(self) -> None:
-        """Make the folders that are missing, durably. Safe in any number of processes at once."""
-        made = []
+        """Make the folders that are missing, durably. Safe in any number of processes at once.
+
+        What is there already is flushed too: whoever made it may have died before doing so.
+        """
         for folder in (self.root, *self._folders):
-            missing = [folder, *folder.parents]
-            for path in reversed([path for path in missing if not path.exists()]):
-                with suppress(FileExistsError):
-                    path.mkdir()
-                    made.append(path.parent)
-        for parent in dict.fromkeys(made):
-            flush_folder(parent)
+            folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.root, self.blobs.parent):
+            flush_folder(folder)
+        for above in self.root.absolute().parents:
+            with suppress(PermissionError):  # not ours to open, and so not made by us
+                flush_folder(above)
 
     def prepare_files(self) -> None:
         """Make the files that mark a store, and mark an older one as of this version: its folders are here.

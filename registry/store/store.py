@@ -28,7 +28,7 @@ from registry.manifest import Descriptor
 from registry.store import collect, gc, quarantine
 from registry.store.adoption import Taken, adopt_file
 from registry.store.collect import Collection
-from registry.store.durable import replace_file, store_errors, write_file
+from registry.store.durable import removed_on_failure, replace_file, store_errors, write_file
 from registry.store.hashing import Checked
 from registry.store.index import Entry, NameTable
 from registry.store.ingest import Check, Ingest, Progress, SourceFile, hash_open_file
@@ -346,11 +346,12 @@ class Store(StoreReader):
         if names.generation == "current":
             kept = layout.ingest / "index.json.1.new"
             kept.unlink(missing_ok=True)
-            try:
-                os.link(layout.index, kept)
-            except OSError:  # a file system without hard links
-                write_file(kept, layout.index.read_bytes())
-            kept.rename(layout.previous_index)
+            with removed_on_failure(kept):
+                try:
+                    os.link(layout.index, kept)
+                except OSError:  # a file system without hard links
+                    write_file(kept, layout.index.read_bytes())
+                kept.rename(layout.previous_index)
             kept.unlink(missing_ok=True)  # renaming one name of a file over another of the same does nothing
         elif layout.index.exists():
             layout.index.rename(layout.free_damaged_path())

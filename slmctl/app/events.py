@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """`done` of `total` bytes of `item` are through; `stage` says with what: "copy", "hash", "verify", "export",
-    "import" or "unpack"."""
+    """`done` of `total` bytes of `item` are through; `stage` says with what: "copy", "hash", "verify",
+    "export", "import" or "unpack"."""
 
     stage: str
     item: str

@@ -25,6 +25,7 @@ from registry.errors import (
 )
 from registry.manifest import Descriptor, modelpack_config, modelpack_layer, modelpack_manifest
 from registry.names import parse
+from registry.store.durable import replace_file
 from registry.store.index import Entry, NameTable
 from registry.store.ingest import Check, SourceFile
 from registry.store.store import Replace, Session, Store
@@ -658,3 +659,22 @@ def test_lock_files_are_never_deleted_and_readers_take_none(store: Store) -> Non
         store.manifest(entry.descriptor)
     store.unlink(["a:latest"])
     assert {path.name for path in store.layout.locks.iterdir()} >= locks
+
+
+def test_a_temporary_that_shares_a_live_file_is_replaced_and_not_written_to(store: Store) -> None:
+    """What a file system may show after a power failure in the middle of a rename: one file at both names."""
+    add(store, "a:latest", b"one")
+    before = store.layout.index.read_bytes()
+    witness = store.root.with_name("witness")
+    for link in (store.layout.ingest / "index.json.new", witness):
+        link.hardlink_to(store.layout.index)
+    add(store, "b:latest", b"two")
+    assert witness.read_bytes() == before
+    assert set(store.names().entries) == {"a:latest", "b:latest"}
+
+
+def test_what_cannot_be_put_in_its_place_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "final").mkdir()
+    with pytest.raises(IsADirectoryError):
+        replace_file(tmp_path / "temporary", tmp_path / "final", b"data")
+    assert [path.name for path in tmp_path.iterdir()] == ["final"]
