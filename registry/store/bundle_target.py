@@ -74,7 +74,7 @@ def check_folder(target: Path, *, force: bool) -> None:
     if "slmctl.json" in names:
         raise UsageError(f"{shown(target)} is a store, not a bundle.", hint="Name a new folder.")
     if names - _OURS_IN_A_FOLDER:
-        other = sorted(names - _OURS_IN_A_FOLDER)[0]
+        other = min(names - _OURS_IN_A_FOLDER)
         raise UsageError(
             f"The folder {shown(target)} has something else in it ({other!r:.80}).",
             hint="Name a new or an empty folder.",

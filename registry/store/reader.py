@@ -50,6 +50,11 @@ class StoreReader:
         self._blobs = str(self.layout.blobs)  # a listing opens a thousand of them, and paths are slow to join
 
     @property
+    def origin(self) -> str | None:
+        """What tells this place from others whose blobs nobody has hashed; None for a store, which has."""
+        return None
+
+    @property
     def root(self) -> Path:
         return self.layout.root
 
@@ -232,12 +237,14 @@ class StoreReader:
             raise
         return os.fdopen(fd, "rb")
 
-    def open_file(self, descriptor: Descriptor, progress: Progress = silent) -> BinaryIO:
+    def open_file(
+        self, descriptor: Descriptor, progress: Progress = silent, *, check_notes: bool = True
+    ) -> BinaryIO:
         """As `open_blob`, and always a file with a descriptor of its own, as an engine needs it.
 
         `progress` is told of the bytes that had to be copied or hashed for that.
         """
-        return self.open_blob(descriptor, progress)
+        return self.open_blob(descriptor, progress, check_notes=check_notes)
 
     def _open(self, descriptor: Descriptor) -> tuple[int, notes.Note | None]:
         """The open file, of the right type and size, and the note about it where it is another tool's."""

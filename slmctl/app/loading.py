@@ -114,9 +114,10 @@ def _open_model(
         in_memory = []
         for role, streams in opened.items():
             for file in variant.of_role(role):
-                progress = ByteCounter(on_event, stage="verify", item=file.path, total=file.size)
-                opened_blob = store.open_blob(file.descriptor, progress, check_notes=not verify)
-                stream = stack.enter_context(opened_blob)
+                stage = "verify" if store.origin is None else "unpack"
+                progress = ByteCounter(on_event, stage=stage, item=file.path, total=file.size)
+                opened_file = store.open_file(file.descriptor, progress, check_notes=not verify)
+                stream = stack.enter_context(opened_file)
                 if role == "weights":
                     in_memory.append(is_in_memory(stream.fileno()))
                 if verify:

@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gc": ("slmctl.cli.commands.gc", "Free what no model needs"),
     "export": ("slmctl.cli.commands.export", "Write models as a bundle to carry elsewhere"),
     "import": ("slmctl.cli.commands.import_", "Take the models of a bundle into the store"),
+    "lock": ("slmctl.cli.commands.lock", "Pin models to their digests in a file"),
     "logs": ("slmctl.cli.commands.logs", "Show what a model's engine wrote when it ran last"),
     "modelfile": ("slmctl.cli.commands.modelfile", "Read, check and format Modelfiles"),
     "render": ("slmctl.cli.commands.render", "Print the prompt that a model sees"),
@@ -52,7 +53,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "run models": ("run", "ps", "stop", "logs"),
     "keep them": ("list", "show", "create", "cp", "rm"),
     "look after them": ("verify", "gc"),
-    "carry them": ("export", "import"),
+    "carry them": ("export", "import", "lock"),
     "write them": ("modelfile", "render"),
     "slmctl itself": ("config", "completion", "version"),
 }
