@@ -12,6 +12,7 @@ from registry.manifest import Descriptor
 from registry.names import Source, parse
 from registry.store.bundle import open_bundle
 from registry.store.findings import Report, Scope
+from registry.store.joined import JoinedReader
 from registry.store.reader import StoreReader
 from registry.store.repair import repair
 from registry.store.store import Store
@@ -46,7 +47,7 @@ def check(
 
     Raises NotFound, UsageError, DigestMismatch, StoreUnusable.
     """
-    reader, names = _find(store, request, on_event)
+    reader, names = _find(store, further, request, on_event)
     scope = Scope(names=names, digest=request.digest, made_here=MADE_HERE, threads=usable_cpus())
     item = request.target or "the store"
 
@@ -69,20 +70,25 @@ def check(
 
 
 def _find(
-    store: Store, request: CheckRequest, on_event: OnEvent
+    store: Store, further: Sequence[StoreReader], request: CheckRequest, on_event: OnEvent
 ) -> tuple[StoreReader, tuple[str, ...] | None]:
     """Where to look, and for which names; None is all."""
     if request.target is None:
+        for reader in further:
+            on_event(Note(text=f"The further store {reader.root} is not looked at; 'verify PATH' does."))
         return store, None
     ref = parse(request.target)
     path = Path(request.target.removeprefix("file://"))
     if ref.source is Source.FILE:
         return _open(store, path, on_event), None
-    names = names_of(store, on_event)
+    joined = JoinedReader(store, further) if further else store
+    names = names_of(joined, on_event)
     if names.find(ref.full_name) is None and path.exists():
         on_event(Note(text=f"There is no model {ref.short_name}; this is the file or folder of that name."))
         return _open(store, path, on_event), None
-    return store, (store.resolve(ref, names).name,)
+    entry = joined.resolve(ref, names)
+    home = joined.home_of(entry)
+    return next((reader for reader in further if reader.root == home), store), (entry.name,)
 
 
 def _open(store: Store, path: Path, on_event: OnEvent) -> StoreReader:

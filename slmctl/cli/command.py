@@ -35,10 +35,22 @@ class Context:
 
     @functools.cached_property
     def reader(self) -> StoreReader:
-        """The store for commands that change nothing in it."""
+        """The store, and further ones behind it, for commands that change nothing in them."""
         from registry.store.reader import StoreReader
 
-        return StoreReader(self.settings.store)
+        own = StoreReader(self.settings.store)
+        if not self.settings.stores:
+            return own
+        from registry.store.joined import JoinedReader  # few have further stores
+
+        return JoinedReader(own, self.further)
+
+    @functools.cached_property
+    def further(self) -> tuple[StoreReader, ...]:
+        """The further stores, without the own one."""
+        from registry.store.reader import StoreReader
+
+        return tuple(StoreReader(path) for path in self.settings.stores if path != self.settings.store)
 
     @functools.cached_property
     def store(self) -> Store:

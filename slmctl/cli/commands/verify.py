@@ -40,7 +40,7 @@ _WORDS = {
 )
 def command(context: Context, target: str | None, digest: str | None, repair: bool) -> None:
     request = CheckRequest(target=target, digest=_digest(digest), repair=repair)
-    report = check(context.store, request, context.output.on_event)
+    report = check(context.store, request, context.output.on_event, further=context.further)
     context.output.result(_fields(report), lambda: _text(report))
     for line in _others(report.findings):
         context.output.note(line)
