@@ -200,6 +200,23 @@ class Store(StoreReader):
         finally:
             lease.end()
 
+    def try_lease(self, purpose: str, digests: Iterable[Digest]) -> Lease | None:
+        """A lease that lasts until a power cut at most, for who has the blobs open already.
+
+        None where the store cannot be written, and while somebody changes names: nothing is waited for.
+        """
+        lease = None
+        try:
+            with self._locks.shared_or_not() as held:
+                if held:
+                    lease = Lease(self.layout.leases, purpose=purpose, durable=False)
+                    lease.add(*digests)
+        except OSError:
+            if lease is not None:
+                lease.end()
+            return None
+        return lease
+
     def link(
         self, name: str, descriptor: Descriptor, *, source: str | None, linked: str, replace_rule: Replace
     ) -> Entry:
