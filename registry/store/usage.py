@@ -72,10 +72,9 @@ def usage_of(reader: StoreReader) -> Usage:
         needs_of[entry.name] = (here, not needs.unread)
         users.update(here)
         is_known = is_known and not needs.unread
+    named = {entry.descriptor.digest for entry in table.entries.values()}
     foreign = walker.needs_of(
-        Root(name="", descriptor=root)
-        for root in table.roots()
-        if root.digest not in {entry.descriptor.digest for entry in table.entries.values()}
+        Root(name="", descriptor=root) for root in table.roots() if root.digest not in named
     )
     users.update(digest for digest in foreign.blobs if digest in sizes)
     is_known = is_known and not foreign.unread

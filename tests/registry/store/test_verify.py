@@ -190,7 +190,7 @@ def test_a_missing_blob_names_who_needs_it(store: Store) -> None:
     add_several(store, "b:latest", [WEIGHTS, b"other"], source="create")
     blob_of(store).unlink()
     found = only(look(store))
-    assert (found.kind, found.size, found.quarantined) == ("missing", None, None)
+    assert (found.kind, found.size, found.quarantined) == ("missing", len(WEIGHTS), None)
     assert [(user.name, user.variant) for user in found.users] == [
         ("a:latest", "gguf-f32"),
         ("b:latest", "v0"),
