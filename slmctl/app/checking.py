@@ -13,9 +13,9 @@ from registry.names import Source, parse
 from registry.store.bundle import open_bundle
 from registry.store.findings import Report, Scope
 from registry.store.joined import JoinedReader
+from registry.store.keeper import Keeper
 from registry.store.reader import StoreReader
 from registry.store.repair import repair
-from registry.store.store import Store
 from registry.store.verify import verify
 from slmctl.app.create import CREATED_HERE
 from slmctl.app.events import ByteCounter, Note, OnEvent, Progress, ignore
@@ -41,7 +41,7 @@ class CheckRequest:
 
 
 def check(
-    store: Store, request: CheckRequest, on_event: OnEvent = ignore, *, further: Sequence[StoreReader] = ()
+    store: Keeper, request: CheckRequest, on_event: OnEvent = ignore, *, further: Sequence[StoreReader] = ()
 ) -> Report:
     """Re-hash what is asked for; damaged blobs of the user's own store are put aside.
 
@@ -70,7 +70,7 @@ def check(
 
 
 def _find(
-    store: Store, further: Sequence[StoreReader], request: CheckRequest, on_event: OnEvent
+    store: Keeper, further: Sequence[StoreReader], request: CheckRequest, on_event: OnEvent
 ) -> tuple[StoreReader, tuple[str, ...] | None]:
     """Where to look, and for which names; None is all."""
     if request.target is None:
@@ -91,7 +91,7 @@ def _find(
     return next((reader for reader in further if reader.root == home), store), (entry.name,)
 
 
-def _open(store: Store, path: Path, on_event: OnEvent) -> StoreReader:
+def _open(store: Keeper, path: Path, on_event: OnEvent) -> StoreReader:
     """What lies at a path, to be read; the user's own store is itself."""
     if path.is_dir() and store.root.is_dir() and path.samefile(store.root):
         return store

@@ -14,6 +14,7 @@ import click
 from slmctl.cli.render import Output
 
 if TYPE_CHECKING:
+    from registry.store.keeper import Keeper
     from registry.store.reader import StoreReader
     from registry.store.store import Store
     from slmctl.config import Settings
@@ -57,6 +58,13 @@ class Context:
         from registry.store.store import Store
 
         return Store(self.settings.store)
+
+    @functools.cached_property
+    def keeper(self) -> Keeper:
+        """The store for commands that look after it."""
+        from registry.store.keeper import Keeper
+
+        return Keeper(self.settings.store)
 
     def now(self) -> str:
         """This moment as RFC 3339 text, to the second."""

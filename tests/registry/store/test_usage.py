@@ -6,26 +6,27 @@ from pathlib import Path
 import pytest
 
 from registry.digest import Digest
-from registry.store.store import Replace, Store
+from registry.store.keeper import Keeper
+from registry.store.store import Replace
 from registry.store.usage import usage_of
 from tests.registry.store.models import add, add_several
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
+def store(tmp_path: Path) -> Keeper:
+    return Keeper(tmp_path / "store")
 
 
-def folder_size(store: Store) -> int:
+def folder_size(store: Keeper) -> int:
     return sum(path.lstat().st_size for path in store.root.rglob("*") if path.is_file())
 
 
-def test_an_empty_store(store: Store) -> None:
+def test_an_empty_store(store: Keeper) -> None:
     usage = usage_of(store)
     assert (usage.names, usage.total, usage.unneeded) == ((), 0, 0)
 
 
-def test_alone_is_what_removing_frees(store: Store) -> None:
+def test_alone_is_what_removing_frees(store: Keeper) -> None:
     add_several(store, "a:latest", [b"x" * 1000, b"y" * 2000])
     add_several(store, "b:latest", [b"x" * 1000, b"z" * 4000])
     add(store, "c:latest", b"c" * 500)
@@ -47,7 +48,7 @@ def test_alone_is_what_removing_frees(store: Store) -> None:
     assert usage_of(store).models == 0
 
 
-def test_every_kind_of_file_is_counted_once(store: Store, tmp_path: Path) -> None:
+def test_every_kind_of_file_is_counted_once(store: Keeper, tmp_path: Path) -> None:
     add(store, "a:latest", b"one" * 100)
     with store.session("test") as session:
         session.put(b"nobody's" * 50)
@@ -66,7 +67,7 @@ def test_every_kind_of_file_is_counted_once(store: Store, tmp_path: Path) -> Non
         assert usage.total == folder_size(store) - 6000
 
 
-def test_what_cannot_be_read_is_not_called_unneeded(store: Store) -> None:
+def test_what_cannot_be_read_is_not_called_unneeded(store: Keeper) -> None:
     add(store, "a:latest", b"one")
     entry = add(store, "b:latest", b"two")
     store.layout.blob(entry.descriptor.digest).unlink()
