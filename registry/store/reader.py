@@ -85,6 +85,21 @@ class StoreReader:
             hint=f"Restore {self.layout.index} from a backup; the models' blobs are still there.",
         )
 
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """What was wrong with other stores that are read with this one, when its names were read last."""
+        return ()
+
+    def home_of(self, entry: Entry) -> Path | None:
+        """The further store that an entry of `names` comes from; None for this one."""
+        del entry
+        return None
+
+    def reader_of(self, entry: Entry) -> StoreReader:
+        """What an entry of `names` is read from."""
+        del entry
+        return self
+
     def index_digest(self) -> Digest | None:
         """The digest of the table of names as it lies there, which covers all that it names; None if none."""
         with suppress(OSError):
