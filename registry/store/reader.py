@@ -43,7 +43,13 @@ def silent(_: int) -> None:
 
 
 class StoreReader:
-    """One store, to be read. It is cheap, holds no open file and may be shared between threads."""
+    """One store, to be read. It is cheap, holds no open file and may be shared between threads.
+
+    `follows_notes` is whether files outside of the store may stand in for blobs, where a note of its says so:
+    never where a stranger may have written the notes (a bundle).
+    """
+
+    follows_notes = True
 
     def __init__(self, root: Path) -> None:
         self.layout = Layout(root)
@@ -144,14 +150,14 @@ class StoreReader:
         """Whether a blob, or a borrowed file that stands in for it, is here, whole or not."""
         if self.layout.blob(digest).exists():
             return True
-        note = notes.borrowed(self.layout, digest)
+        note = self._borrowed(digest)
         return note is not None and notes.is_there(note)
 
     def note_about(self, digest: Digest) -> notes.Note | None:
         """Whose file a blob is, where another tool has it too or alone; None for one of our own."""
         if self.layout.blob(digest).exists():
             return notes.linked(self.layout, digest)
-        return notes.borrowed(self.layout, digest)
+        return self._borrowed(digest)
 
     def blob_status(self, digest: Digest) -> os.stat_result | None:
         """The status of a blob's own file, not followed if it is a link; None where it has none.
@@ -261,6 +267,9 @@ class StoreReader:
         """
         return self.open_blob(descriptor, progress, check_notes=check_notes)
 
+    def _borrowed(self, digest: Digest) -> notes.Note | None:
+        return notes.borrowed(self.layout, digest) if self.follows_notes else None
+
     def _open(self, descriptor: Descriptor) -> tuple[int, notes.Note | None]:
         """The open file, of the right type and size, and the note about it where it is another tool's."""
         digest = descriptor.digest
@@ -272,7 +281,7 @@ class StoreReader:
                     os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC,
                 )
             except FileNotFoundError:
-                note = notes.borrowed(self.layout, digest)
+                note = self._borrowed(digest)
                 if note is None:
                     raise NotFound(
                         f"The blob {digest} is missing from the store.", hint="Make or pull the model again."
