@@ -83,7 +83,7 @@ class Archive:
         """
         seen: set[str] = set()
         extended: dict[str, bytes] | None = None
-        for number in range(MAX_MEMBERS + 1):
+        for _ in range(MAX_MEMBERS + 1):
             block = self._read(tar.BLOCK_BYTES, "a header")
             header = tar.read_header(block)
             if header is None:
