@@ -162,7 +162,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("way", ["file", "pipe"])
 def test_memory_is_bounded(slmctl: Program, large: Path, way: str) -> None:
     """A bundle that is larger than the address space it is imported in."""
-    limit = 160 << 20
+    limit = 120 << 20
     assert large.stat().st_size > limit
     with large.open("rb") as stream:
         process = subprocess.Popen(
