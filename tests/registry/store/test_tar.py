@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from typing import Literal
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_a_size_of_eight_gibibytes_or_more_is_read_by_tarfile(size: int) -> None
 
 
 @pytest.mark.parametrize("format_", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT])
-def test_what_tarfile_writes_is_read(format_: int) -> None:
+def test_what_tarfile_writes_is_read(format_: Literal[0, 1]) -> None:
     info = tarfile.TarInfo(NAME)
     info.size, info.mtime, info.uname = 77, 1_700_000_000, "somebody"
     assert tar.read_header(info.tobuf(format_)[:512]) == tar.Header(
