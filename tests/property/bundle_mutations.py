@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from registry.errors import SlmctlError
@@ -162,8 +164,7 @@ def hold(folder: Path, data: bytes | Path) -> None:
     _hold(folder, lambda store: read_piped(store, data))
 
 
-def _hold(folder: Path, take: object) -> None:
-    assert callable(take)
+def _hold(folder: Path, take: Callable[[Store], object]) -> None:
     store = Store(folder / "store")
     outside = {path for path in folder.rglob("*") if not path.is_relative_to(store.root)}
     try:
@@ -186,3 +187,43 @@ def _hold(folder: Path, take: object) -> None:
         assert not temporary.exists() or not list(temporary.iterdir())
     assert {path for path in folder.rglob("*") if not path.is_relative_to(store.root)} == outside
     shutil.rmtree(store.root, ignore_errors=True)
+
+
+def _changed_tar(changes: list[Step], mend: bool) -> None:
+    with scratch() as folder:
+        hold(folder, mutated(TAR, changes, mend=mend))
+
+
+def _changed_document(changes: list[Step], what: int) -> None:
+    with scratch() as folder:
+        parts = rewritten(changes, what=what)
+        hold(folder, parts.to_tar())
+        hold(folder, parts.to_folder(folder / "bundle"))
+
+
+def _changed_folder(spoilt: list[tuple[str, str]]) -> None:
+    with scratch() as folder:
+        bundle = SMALL.to_folder(folder / "bundle")
+        (folder / "outside").mkdir()
+        for target, kind in spoilt:
+            spoil(bundle, target, kind, folder / "outside")
+        hold(folder, bundle)
+
+
+LAWS: dict[str, tuple[Callable[..., None], tuple[st.SearchStrategy[Any], ...]]] = {
+    "tar": (_changed_tar, (steps, st.booleans())),
+    "document": (_changed_document, (steps, st.integers(0, 2))),
+    "folder": (_changed_folder, (st.lists(st.tuples(targets, kinds), min_size=1, max_size=3),)),
+}
+
+
+def law_of(name: str, *, examples: int, number: int | None = None) -> Callable[[], None]:
+    """A law as a function that holds it for so many examples; `number` chooses which."""
+    law, strategies = LAWS[name]
+    held = given(*strategies)(law)
+    if number is not None:
+        held = seed(number)(held)
+    bounds = settings(
+        max_examples=examples, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    return bounds(held)
