@@ -79,7 +79,9 @@ class StoreReader:
             ):
                 try:
                     with path.open("rb") as stream:
-                        return NameTable.parse(stream.read(MAX_INDEX_BYTES), generation)
+                        # what read() may read at most it allocates at once
+                        size = min(os.fstat(stream.fileno()).st_size, MAX_INDEX_BYTES)
+                        return NameTable.parse(stream.read(size), generation)
                 except FileNotFoundError:
                     continue
                 except MalformedFile as error:

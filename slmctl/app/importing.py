@@ -53,17 +53,17 @@ from slmctl.app.package import Package
 IMPORTED_HERE = "import"
 """The source of a name that came in a bundle which names no registry for it."""
 
-_STDIN_FD = 0
 _CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportRequest:
-    """`path` is a file or a folder, None for stdin; `rename` names the bundle's one model anew."""
+    """`path` is a file or a folder, None for what is open as `stdin`; `rename` names the one model anew."""
 
     path: Path | None
     rename: ModelRef | None = None
     force: bool = False
+    stdin: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +86,9 @@ def import_bundle(
     """
     shown_path = "stdin" if request.path is None else shown(request.path)
     importing = _Importing(store, request, now, on_event, shown_path)
-    with _opened(request.path) as bundle, store.session(f"import {shown_path}"[:200]) as session:
+    with _opened(request) as bundle, store.session(f"import {shown_path}"[:200]) as session:
         if bundle is None:
-            importing.take_pipe(session, _STDIN_FD)
+            importing.take_pipe(session, request.stdin)
         else:
             importing.take_bundle(session, bundle)
         imported = importing.link()
@@ -97,12 +97,12 @@ def import_bundle(
 
 
 @contextmanager
-def _opened(path: Path | None) -> Iterator[Bundle | None]:
+def _opened(request: ImportRequest) -> Iterator[Bundle | None]:
     """The bundle; None for a pipe on stdin, which can be read but once."""
-    if path is not None:
-        bundle = open_bundle(path)
-    elif stat.S_ISREG(os.fstat(_STDIN_FD).st_mode):
-        bundle = TarBundle(Path("stdin"), os.dup(_STDIN_FD))
+    if request.path is not None:
+        bundle = open_bundle(request.path)
+    elif stat.S_ISREG(os.fstat(request.stdin).st_mode):
+        bundle = TarBundle(Path("stdin"), os.dup(request.stdin))
     else:
         yield None
         return
