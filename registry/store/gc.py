@@ -7,14 +7,15 @@ same holds for what a damaged table of names still tells.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 
 from registry.digest import Digest
-from registry.errors import BadContent
+from registry.errors import BadContent, DigestMismatch
 from registry.manifest import MAX_INDEX_DEPTH, MAX_MANIFEST_BYTES, Index, Manifest, parse
+from registry.store import notes
 from registry.store.durable import flush_folder
 from registry.store.index import NameTable
 from registry.store.layout import Layout
@@ -23,18 +24,25 @@ from registry.store.leases import find_leases
 _DIGEST = re.compile(rb"sha256:([0-9a-f]{64})(?![0-9a-f])")
 
 
-def reached_from(layout: Layout, roots: Iterable[Digest]) -> set[Digest]:
+Documents = dict[Digest, Manifest | Index]
+"""Manifests that were read already: what is behind a digest never changes."""
+
+
+def reached_from(layout: Layout, roots: Iterable[Digest], known: Documents | None = None) -> set[Digest]:
     """All digests that `roots` (manifests or indexes) reach, themselves included.
 
-    Raises BadContent or OSError when one of them cannot be read.
+    What is in `known` is not read again, and what is read is put there. Raises BadContent or OSError when one
+    of them cannot be read.
     """
+    known = {} if known is None else known
     reached: set[Digest] = set()
     level = set(roots)
     for _ in range(MAX_INDEX_DEPTH):
         reached |= level
         below: set[Digest] = set()
         for digest in level:
-            document = _read(layout.blob(digest))
+            document = known.get(digest) or _read(layout, digest)
+            known[digest] = document
             blobs = {descriptor.digest for descriptor in document.blobs}
             if isinstance(document, Index):
                 below |= {blob for blob in blobs - reached if layout.blob(blob).exists()}
@@ -55,23 +63,38 @@ def free(layout: Layout, candidates: Iterable[Digest], names: NameTable) -> int:
     unneeded = set(candidates)
     try:
         unneeded -= reached_from(layout, {root.digest for root in names.roots()})
-        unneeded -= _named_by_damaged(layout)
+        unneeded -= named_by_damaged(layout)
         for lease in find_leases(layout.leases):
-            unneeded -= lease.digests
+            if lease.keeps:
+                unneeded -= lease.digests
     except (BadContent, OSError):
         return 0
-    freed = 0
-    for path in sorted(map(layout.blob, unneeded), key=_deletion_order):
-        with suppress(FileNotFoundError):
-            size = path.lstat().st_size
-            path.unlink()
-            freed += size
-    if freed:
+    freed = [delete(layout, digest) for digest in deletion_order(layout, unneeded)]
+    if any(each is not None for each in freed):
         flush_folder(layout.blobs)
+    return sum(filter(None, freed))
+
+
+def delete(layout: Layout, digest: Digest) -> int | None:
+    """Delete a blob and what is noted about it; gives the bytes freed, None where nothing was.
+
+    Another tool's file is not touched: a blob that is a link of it loses its name here, which frees nothing
+    while the file has others. Call it with the store's lock held exclusively; flush the folder afterwards.
+    """
+    freed: int | None = None
+    path = layout.blob(digest)
+    with suppress(FileNotFoundError):
+        status = path.lstat()
+        path.unlink()
+        freed = status.st_size if status.st_nlink == 1 else 0
+    with suppress(OSError):  # a hint, no more: `registry.store.origins`
+        (layout.origins / digest.hex).unlink()
+    if notes.forget(layout, digest):
+        freed = freed or 0
     return freed
 
 
-def _named_by_damaged(layout: Layout) -> set[Digest]:
+def named_by_damaged(layout: Layout) -> set[Digest]:
     """What tables of names that were put aside still tell: all digests in them, and what those reach."""
     found: set[Digest] = set()
     for path in layout.damaged_indexes:
@@ -83,19 +106,28 @@ def _named_by_damaged(layout: Layout) -> set[Digest]:
     return found
 
 
-def _deletion_order(path: Path) -> tuple[int, str]:
+def deletion_order(layout: Layout, digests: Iterable[Digest]) -> list[Digest]:
     """Indexes, manifests, blobs: a manifest that is there has its blobs, wherever the deleting is cut short.
 
     `link` relies on it when the name that it copies is removed meanwhile.
     """
-    try:
-        if path.lstat().st_size > MAX_MANIFEST_BYTES:
-            return 2, path.name
-        return 0 if isinstance(_read(path), Index) else 1, path.name
-    except (BadContent, OSError):
-        return 2, path.name
+
+    def rank(digest: Digest) -> int:
+        try:
+            if layout.blob(digest).lstat().st_size > MAX_MANIFEST_BYTES:
+                return 2
+            return 0 if isinstance(_read(layout, digest), Index) else 1
+        except (BadContent, OSError):
+            return 2
+
+    return sorted(digests, key=lambda digest: (rank(digest), digest))
 
 
-def _read(path: Path) -> Manifest | Index:
-    with path.open("rb") as stream:
-        return parse(stream.read(MAX_MANIFEST_BYTES + 1))
+def _read(layout: Layout, digest: Digest) -> Manifest | Index:
+    """A manifest, its digest checked: one flipped bit in it may hide a blob behind another digest."""
+    fd = os.open(layout.blob(digest), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as stream:
+        raw = stream.read(MAX_MANIFEST_BYTES + 1)
+    if Digest.of(raw) != digest:
+        raise DigestMismatch(f"The manifest {digest} is damaged.")
+    return parse(raw)

@@ -23,6 +23,9 @@ from registry.store.durable import flush_file, flush_folder, write_all
 
 _SCHEMA = "slmctl.lease/1"
 
+RUNS = "run "
+"""How the purpose of a worker's lease begins."""
+
 
 class Lease:
     """A held lease. Begin it under the store's shared lock; end it with `end()`. One thread uses it."""
@@ -74,6 +77,15 @@ class FoundLease:
     path: Path
     held: bool
     digests: frozenset[Digest]
+    purpose: str = ""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether what it lists stays: while it is held, and then too if it was of work that can go on.
+
+        A run that died does not go on.
+        """
+        return self.held or not self.purpose.startswith(RUNS)
 
 
 def find_leases(folder: Path) -> Iterator[FoundLease]:
@@ -86,10 +98,18 @@ def find_leases(folder: Path) -> Iterator[FoundLease]:
         try:
             held = not _try_lock(fd)
             with os.fdopen(os.dup(fd), "rb") as stream:
-                lines = stream.read().split(b"\n")[1:-1]  # a line without its end was never promised
+                header, *lines = stream.read().split(b"\n")[:-1] or [b""]  # without its end: never promised
         finally:
             os.close(fd)
-        yield FoundLease(path=path, held=held, digests=frozenset(_digests(lines)))
+        yield FoundLease(path=path, held=held, digests=frozenset(_digests(lines)), purpose=_purpose(header))
+
+
+def _purpose(header: bytes) -> str:
+    with suppress(ValueError, RecursionError):
+        document = json.loads(header)
+        if isinstance(document, dict) and isinstance(purpose := document.get("purpose"), str):
+            return purpose
+    return ""
 
 
 def _digests(lines: list[bytes]) -> Iterator[Digest]:

@@ -6,8 +6,11 @@ imported here.
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,9 +26,20 @@ from registry.errors import (
 )
 from registry.manifest import MAX_MANIFEST_BYTES, Descriptor, Index, Manifest, parse
 from registry.names import DEFAULT_TAG, ModelRef
+from registry.store import notes
 from registry.store.durable import store_errors
 from registry.store.index import MAX_INDEX_BYTES, Entry, NameTable
 from registry.store.layout import Layout
+
+_OUR_MODE = 0o444
+"""Of each blob that we wrote; a file that another tool wrote has the mode it gave it."""
+
+Progress = Callable[[int], None]
+"""Told how many more bytes are done."""
+
+
+def silent(_: int) -> None:
+    """The progress that nobody wants to hear of."""
 
 
 class StoreReader:
@@ -66,6 +80,25 @@ class StoreReader:
             hint=f"Restore {self.layout.index} from a backup; the models' blobs are still there.",
         )
 
+    def index_digest(self) -> Digest | None:
+        """The digest of the table of names as it lies there, which covers all that it names; None if none."""
+        with suppress(OSError):
+            return Digest.of(self.layout.index.read_bytes())
+        return None
+
+    def layout_complaint(self) -> str | None:
+        """What is wrong with the file that says: this is an OCI image layout. None where nothing is."""
+        try:
+            document = json.loads(self.layout.oci_layout.read_bytes())
+            is_one = document["imageLayoutVersion"].split(".")[0] == "1"
+        except FileNotFoundError:
+            return "the file oci-layout is missing" if self.layout.root.exists() else None
+        except OSError as error:
+            return f"the file oci-layout cannot be read ({os.strerror(error.errno or 0)})"
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            is_one = False
+        return None if is_one else "the file oci-layout does not say what it should"
+
     def resolve(self, ref: ModelRef, names: NameTable | None = None) -> Entry:
         """The entry that `ref` names; raises NotFound with the nearest names."""
         names = names or self.names()
@@ -88,8 +121,40 @@ class StoreReader:
         return entry
 
     def has(self, digest: Digest) -> bool:
-        """Whether a blob is here, whole or not."""
-        return self.layout.blob(digest).exists()
+        """Whether a blob, or a borrowed file that stands in for it, is here, whole or not."""
+        if self.layout.blob(digest).exists():
+            return True
+        note = notes.borrowed(self.layout, digest)
+        return note is not None and notes.is_there(note)
+
+    def note_about(self, digest: Digest) -> notes.Note | None:
+        """Whose file a blob is, where another tool has it too or alone; None for one of our own."""
+        if self.layout.blob(digest).exists():
+            return notes.linked(self.layout, digest)
+        return notes.borrowed(self.layout, digest)
+
+    def blob_status(self, digest: Digest) -> os.stat_result | None:
+        """The status of a blob's own file, not followed if it is a link; None where it has none.
+
+        Raises OSError when the system does not tell.
+        """
+        try:
+            return os.stat(f"{self._blobs}/{digest.hex}", follow_symlinks=False)  # noqa: PTH116
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def stored(self) -> dict[Digest, int]:
+        """All blobs that are here, needed or not, whatever their bytes are, and their sizes in bytes.
+
+        Raises StoreUnusable.
+        """
+        found = {}
+        absent = suppress(FileNotFoundError, NotADirectoryError)
+        with store_errors(self.root, doing="read"), absent, os.scandir(self._blobs) as entries:
+            for entry in entries:
+                with suppress(BadContent, FileNotFoundError):  # another tool's, or removed meanwhile
+                    found[Digest(entry.name)] = entry.stat(follow_symlinks=False).st_size
+        return found
 
     def manifest(self, descriptor: Descriptor) -> Manifest | Index:
         """The manifest or index behind a descriptor, its digest checked. Raises BadContent, NotFound."""
@@ -116,13 +181,15 @@ class StoreReader:
             raise SizeMismatch(
                 f"The blob {descriptor.digest} has {descriptor.size} bytes; {limit} are allowed."
             )
-        fd = self._open(descriptor)
+        fd, note = self._open(descriptor)
         try:
             with store_errors(self.root, doing="read"):
                 data = _read(fd, descriptor.size)
         finally:
             os.close(fd)
         if Digest.of(data) != descriptor.digest:
+            if note is not None:
+                raise note.changed(descriptor.digest)
             raise DigestMismatch(
                 f"The blob {descriptor.digest} is damaged: its bytes have another digest.",
                 hint="Make or pull the model again.",
@@ -143,35 +210,71 @@ class StoreReader:
             return None
         return status.st_ino, status.st_ctime_ns
 
-    def open_blob(self, descriptor: Descriptor) -> BinaryIO:
-        """A blob opened for reading, its type and size checked. Raises NotFound, SizeMismatch, BadContent."""
-        return os.fdopen(self._open(descriptor), "rb")
+    def open_blob(
+        self,
+        descriptor: Descriptor,
+        progress: Callable[[int], None] | None = None,
+        *,
+        check_notes: bool = True,
+    ) -> BinaryIO:
+        """A blob opened for reading, its type and size checked.
 
-    def _open(self, descriptor: Descriptor) -> int:
-        path = f"{self._blobs}/{descriptor.digest.hex}"
+        Where the file is another tool's and no longer as it was noted, it is hashed first, with `progress`
+        told of more bytes; `check_notes=False` is for who hashes it anyway. Raises NotFound, BadContent.
+        """
+        fd, note = self._open(descriptor)
+        try:
+            if note is not None and check_notes:
+                with store_errors(self.root, doing="read"):
+                    notes.check(self.layout, descriptor.digest, note, fd, progress)
+        except BaseException:
+            os.close(fd)
+            raise
+        return os.fdopen(fd, "rb")
+
+    def open_file(self, descriptor: Descriptor, progress: Progress = silent) -> BinaryIO:
+        """As `open_blob`, and always a file with a descriptor of its own, as an engine needs it.
+
+        `progress` is told of the bytes that had to be copied or hashed for that.
+        """
+        return self.open_blob(descriptor, progress)
+
+    def _open(self, descriptor: Descriptor) -> tuple[int, notes.Note | None]:
+        """The open file, of the right type and size, and the note about it where it is another tool's."""
+        digest = descriptor.digest
+        note: notes.Note | None = None
         with store_errors(self.root, doing="read"):
             try:
-                fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+                fd = os.open(
+                    f"{self._blobs}/{digest.hex}",
+                    os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC,
+                )
             except FileNotFoundError:
-                raise NotFound(
-                    f"The blob {descriptor.digest} is missing from the store.",
-                    hint="Make or pull the model again.",
-                ) from None
+                note = notes.borrowed(self.layout, digest)
+                if note is None:
+                    raise NotFound(
+                        f"The blob {digest} is missing from the store.", hint="Make or pull the model again."
+                    ) from None
+                fd = notes.open_borrowed(note)
             except OSError:
-                if os.path.islink(path):  # noqa: PTH114
-                    raise BadContent(f"The blob {descriptor.digest} is not a regular file.") from None
+                if os.path.islink(f"{self._blobs}/{digest.hex}"):  # noqa: PTH114
+                    raise BadContent(f"The blob {digest} is not a regular file.") from None
                 raise
-        status = os.fstat(fd)
+            status = os.fstat(fd)
+            if note is None and (status.st_nlink > 1 or stat.S_IMODE(status.st_mode) != _OUR_MODE):
+                note = notes.linked(self.layout, digest)
         if not stat.S_ISREG(status.st_mode):
             os.close(fd)
-            raise BadContent(f"The blob {descriptor.digest} is not a regular file.")
+            raise note.gone() if note else BadContent(f"The blob {digest} is not a regular file.")
         if status.st_size != descriptor.size:
             os.close(fd)
+            if note is not None:
+                raise note.changed(digest)
             raise SizeMismatch(
-                f"The blob {descriptor.digest} has {status.st_size} bytes instead of {descriptor.size}.",
+                f"The blob {digest} has {status.st_size} bytes instead of {descriptor.size}.",
                 hint="Make or pull the model again.",
             )
-        return fd
+        return fd, note
 
 
 def _read(fd: int, size: int) -> bytes:

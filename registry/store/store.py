@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,16 +21,23 @@ from registry.errors import (
     NameTaken,
     NoSpace,
     NotFound,
+    SlmctlError,
     StoreUnusable,
 )
 from registry.manifest import Descriptor
-from registry.store import gc
+from registry.store import collect, gc, quarantine
+from registry.store.adoption import Taken, adopt_file
+from registry.store.collect import Collection
 from registry.store.durable import removed_on_failure, replace_file, store_errors, write_file
+from registry.store.hashing import Checked
 from registry.store.index import Entry, NameTable
 from registry.store.ingest import Check, Ingest, Progress, SourceFile, hash_open_file
-from registry.store.leases import Lease
+from registry.store.inventory import Temporary, temporaries
+from registry.store.leases import FoundLease, Lease, find_leases
 from registry.store.locks import Locks
+from registry.store.origins import note_origin
 from registry.store.reader import StoreReader
+from registry.store.salvage import whole_entries
 
 
 class Replace(enum.Enum):
@@ -71,7 +78,7 @@ class Session:
         with store_errors(self._store.root):
             self._lease.add(*digests)
             with self._locks.shared():  # a collection that had not seen the lease is over now
-                missing = [digest for digest in digests if not self._store.layout.blob(digest).exists()]
+                missing = [digest for digest in digests if not self._store.has(digest)]
         if missing:
             raise NotFound(f"The blob {missing[0]} is missing from the store.", hint="The model was removed.")
 
@@ -83,7 +90,20 @@ class Session:
     def take(self, source: SourceFile, *, check: Check, progress: Progress | None = None) -> Digest:
         """Store the bytes of a user's file, which stays untouched; see `Ingest.take_file`."""
         with store_errors(self._store.root):
-            return self._ingest.take_file(source, self._lease, check=check, progress=progress or _silent)
+            digest = self._ingest.take_file(source, self._lease, check=check, progress=progress or _silent)
+        layout = self._store.layout
+        temporary = layout.ingest / self._lease.temporary()
+        note_origin(layout, digest, source.path, source.status, temporary)
+        return digest
+
+    def receive(
+        self, descriptor: Descriptor, chunks: Iterable[bytes], progress: Progress | None = None
+    ) -> None:
+        """Store a blob that comes as a stream; see `Ingest.take_chunks`."""
+        with store_errors(self._store.root):
+            self._ingest.take_chunks(
+                descriptor.digest, descriptor.size, chunks, self._lease, progress=progress or _silent
+            )
 
     def move(self, source: SourceFile, *, check: Check, progress: Progress | None = None) -> Digest:
         """Store a user's file; `finish_moves` removes the original, `undo_moves` leaves it as it was.
@@ -94,6 +114,20 @@ class Session:
             digest = self._ingest.share_file(source, self._lease, check=check, progress=progress or _silent)
         self._moved.append((source, digest))
         return digest
+
+    def adopt(self, source: SourceFile, digest: Digest, *, owner: str, may_link: bool, hashed: bool) -> Taken:
+        """Take in a file of another tool without copying it; see `registry.store.adoption`."""
+        with store_errors(self._store.root):
+            return adopt_file(
+                self._store.layout,
+                self._locks,
+                self._lease,
+                source,
+                digest,
+                owner=owner,
+                may_link=may_link,
+                hashed=hashed,
+            )
 
     def finish_moves(self) -> list[Path]:
         """The model is named: remove the originals. Gives those that could not be removed."""
@@ -130,6 +164,8 @@ class Store(StoreReader):
         """Hash an opened blob; raises DigestMismatch. The very file that was opened is what is checked."""
         digest, _ = hash_open_file(stream.fileno(), progress or _silent)
         if digest != descriptor.digest:
+            if (note := self.note_about(descriptor.digest)) is not None:
+                raise note.changed(descriptor.digest)
             raise DigestMismatch(
                 f"The blob {descriptor.digest} is damaged: its bytes have the digest {digest}.",
                 hint="Make or pull the model again.",
@@ -138,8 +174,7 @@ class Store(StoreReader):
     def prepare(self) -> None:
         """Make the store if it is not there; raises StoreUnusable, NoSpace."""
         with store_errors(self.root):
-            self.layout.check_version()
-            if self.layout.is_prepared:
+            if self.layout.is_prepared:  # a newer one is refused
                 return
             self.layout.prepare_folders()
             with self._locks.exclusive():
@@ -175,19 +210,38 @@ class Store(StoreReader):
         nothing else needs is freed.
         """
         entry = Entry(name=name, descriptor=descriptor, source=source, linked=linked)
+        return self.link_all([entry], lambda old, new: check_replaceable(old, new, replace_rule))[0]
+
+    def link_all(
+        self, entries: Sequence[Entry], check: Callable[[Entry, Entry], None], *, keep_equal: bool = False
+    ) -> list[Entry]:
+        """As `link`, for several names at once: all of them or none. `check(old, new)` raises for a name that
+        may not move. With `keep_equal`, a name that points at the same manifest already stays as it is.
+        """
+        replaced = []
+        linked = []
         with store_errors(self.root), self._locks.exclusive():
-            names = self.names()
-            old = names.find(name)
-            if old is not None:
-                check_replaceable(old, entry, replace_rule)
-                entry = replace(entry, name=old.name)
-            if not self.layout.blob(descriptor.digest).exists():
-                raise NotFound(f"The manifest {descriptor.digest} is not in the store any more.")
-            names = names.with_entry(entry)
-            self._write_names(names)
-            if old is not None and old.descriptor.digest != descriptor.digest:
-                self._free_entries(names, [old])
-        return entry
+            names = before = self.names()
+            for each in entries:
+                entry = each
+                old = names.find(entry.name)
+                if old is not None:
+                    if keep_equal and old.descriptor.digest == entry.descriptor.digest:
+                        linked.append(old)
+                        continue
+                    check(old, entry)
+                    entry = replace(entry, name=old.name)
+                    if old.descriptor.digest != entry.descriptor.digest:
+                        replaced.append(old)
+                if not self.layout.blob(entry.descriptor.digest).exists():
+                    raise NotFound(f"The manifest {entry.descriptor.digest} is not in the store any more.")
+                names = names.with_entry(entry)
+                linked.append(entry)
+            if names is not before:
+                self._write_names(names)
+            if replaced:
+                self._free_entries(names, replaced)
+        return linked
 
     def unlink(self, names_to_remove: Iterable[str]) -> Removed:
         """Remove names, and the blobs that only they needed. Unknown names are passed over."""
@@ -208,6 +262,72 @@ class Store(StoreReader):
         """Delete those of `candidates` that no name and no lease needs; gives the bytes freed."""
         with store_errors(self.root), self._locks.exclusive():
             return gc.free(self.layout, candidates, self.names())
+
+    def leftovers(self) -> tuple[list[FoundLease], list[Temporary]]:
+        """All leases of this moment, held or not, and what killed commands left. Raises StoreUnusable."""
+        with store_errors(self.root), self._locks.exclusive():
+            leases = list(find_leases(self.layout.leases))
+            return leases, temporaries(self.layout, leases)
+
+    def collect(self, *, everything: bool = False, dry_run: bool = False) -> Collection:
+        """Delete what neither names nor leases need; `everything` includes what killed commands had put in.
+
+        Raises BadContent when it is not known what is needed (then nothing is deleted), StoreUnusable.
+        """
+        if not self.root.exists():
+            return Collection(garbage=(), crashed_bytes=0, damaged_bytes=0)
+        known: gc.Documents = {}
+        with suppress(SlmctlError, OSError):  # said under the lock, if it is still so then
+            collect.reached(self.layout, self.names(), known)
+        if dry_run and not self._is_writable:
+            with store_errors(self.root, doing="read"):
+                return collect.plan(self.layout, self.names(), known, everything=everything)
+        if not dry_run:
+            self.prepare()
+        with store_errors(self.root), self._locks.exclusive():
+            plan = collect.plan(self.layout, self.names(), known, everything=everything)
+            if not dry_run:
+                collect.take(self.layout, plan)
+        return plan
+
+    @property
+    def _is_writable(self) -> bool:
+        return os.access(self.layout.locks, os.W_OK)
+
+    def mend_names(self) -> str | None:
+        """Write a whole table of names where it is damaged; says what it was made from, None if it was whole.
+
+        An entry that only the older one has, and whose manifest is gone, had been removed. Raises
+        StoreUnusable.
+        """
+        with store_errors(self.root), self._locks.exclusive():
+            try:
+                names = self.names()
+            except StoreUnusable:
+                names = replace(NameTable.empty(), generation="previous")
+            if names.generation != "previous":
+                return None
+            old = names.entries
+            torn = [self.layout.index, *([] if old else [self.layout.previous_index])]
+            salvaged = [entry for path in reversed(torn) for entry in _salvaged(path)]
+            for entry in salvaged:  # what the newer one says comes last
+                names = names.with_entry(entry)
+            put_aside = quarantine.in_quarantine(self.layout)
+            removed = {
+                name
+                for name, entry in old.items()
+                if not self.has(entry.descriptor.digest) and entry.descriptor.digest not in put_aside
+            }
+            self._write_names(names.without(removed - {entry.name for entry in salvaged}))
+        return "the table before it and what can be read of the damaged one"
+
+    def put_aside(self, damaged: Checked) -> Path | None:
+        """Move a blob that was found damaged into the quarantine; where it is now.
+
+        None when another file is in its place by now, or none. Raises StoreUnusable.
+        """
+        with store_errors(self.root):
+            return quarantine.put_aside(self.layout, self._locks, damaged)
 
     def _free_entries(self, names: NameTable, entries: Iterable[Entry]) -> int:
         candidates: set[Digest] = set()
@@ -236,6 +356,12 @@ class Store(StoreReader):
         elif layout.index.exists():
             layout.index.rename(layout.free_damaged_path())
         replace_file(layout.ingest / "index.json.new", layout.index, names.to_bytes())
+
+
+def _salvaged(path: Path) -> list[Entry]:
+    with suppress(FileNotFoundError):
+        return whole_entries(path.read_bytes())
+    return []
 
 
 def check_replaceable(old: Entry, new: Entry, rule: Replace) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """`done` of `total` bytes of `item` are through; `stage` says with what: "copy" or "verify"."""
+    """`done` of `total` bytes of `item` are through; `stage` says with what: "copy", "verify", "export",
+    "import" or "unpack"."""
 
     stage: str
     item: str

@@ -114,11 +114,12 @@ def _open_model(
         in_memory = []
         for role, streams in opened.items():
             for file in variant.of_role(role):
-                stream = stack.enter_context(store.open_blob(file.descriptor))
+                progress = ByteCounter(on_event, stage="verify", item=file.path, total=file.size)
+                opened_blob = store.open_blob(file.descriptor, progress, check_notes=not verify)
+                stream = stack.enter_context(opened_blob)
                 if role == "weights":
                     in_memory.append(is_in_memory(stream.fileno()))
                 if verify:
-                    progress = ByteCounter(on_event, stage="verify", item=file.path, total=file.size)
                     Store(store.root).verify_open_blob(file.descriptor, stream, progress)
                 streams.append(stream)
         headers = [_header(stream) for stream in opened["weights"]]

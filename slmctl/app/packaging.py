@@ -5,7 +5,7 @@ Everything is canonical: the same builds give the same digests on any machine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from modelfiles.spec import ModelSpec
@@ -13,6 +13,7 @@ from registry import mediatypes
 from registry.formats.facts import ModelFacts
 from registry.manifest import (
     Descriptor,
+    Index,
     canonical_json,
     modelpack_config,
     modelpack_index,
@@ -45,17 +46,22 @@ def write_model(session: Session, builds: Sequence[Build]) -> Descriptor:
     variants = [_write_variant(session, build) for build in builds]
     if len(variants) == 1:
         return variants[0]
-    index = modelpack_index(
-        [
-            replace(variant, artifact_type=None, annotations={mediatypes.SLMCTL_VARIANT: build.id})
-            for variant, build in zip(variants, builds, strict=True)
-        ]
-    )
+    index = index_of({build.id: variant for variant, build in zip(variants, builds, strict=True)})
     return Descriptor(
         media_type=mediatypes.OCI_INDEX,
         digest=session.put(index.raw),
         size=len(index.raw),
         artifact_type=mediatypes.MODELPACK_ARTIFACT,
+    )
+
+
+def index_of(variants: Mapping[str, Descriptor]) -> Index:
+    """The canonical index of several manifests, by the variants' ids, in their order."""
+    return modelpack_index(
+        [
+            replace(manifest, artifact_type=None, annotations={mediatypes.SLMCTL_VARIANT: each})
+            for each, manifest in variants.items()
+        ]
     )
 
 

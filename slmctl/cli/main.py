@@ -35,6 +35,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("slmctl.cli.commands.show", "Show what a model is"),
     "cp": ("slmctl.cli.commands.cp", "Give a model another name"),
     "rm": ("slmctl.cli.commands.rm", "Remove models"),
+    "verify": ("slmctl.cli.commands.verify", "Hash what is stored, and say what is damaged or missing"),
+    "gc": ("slmctl.cli.commands.gc", "Free what no model needs"),
+    "export": ("slmctl.cli.commands.export", "Write models as a bundle to carry elsewhere"),
+    "import": ("slmctl.cli.commands.import_", "Take the models of a bundle into the store"),
     "logs": ("slmctl.cli.commands.logs", "Show what a model's engine wrote when it ran last"),
     "modelfile": ("slmctl.cli.commands.modelfile", "Read, check and format Modelfiles"),
     "render": ("slmctl.cli.commands.render", "Print the prompt that a model sees"),
@@ -47,12 +51,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "find models": ("search",),
     "run models": ("run", "ps", "stop", "logs"),
     "keep them": ("list", "show", "create", "cp", "rm"),
+    "look after them": ("verify", "gc"),
+    "carry them": ("export", "import"),
     "write them": ("modelfile", "render"),
     "slmctl itself": ("config", "completion", "version"),
 }
 """All commands, by what they are for: bare `slmctl` shows them so."""
 
-ALIASES = {"ls": "list", "tag": "cp"}
+ALIASES = {"ls": "list", "tag": "cp", "prune": "gc"}
 
 _WELCOME = """\
 slmctl packages and runs small language models on this machine.

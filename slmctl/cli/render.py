@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 
 _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
+_VERBS = {
+    "copy": "storing",
+    "verify": "verifying",
+    "export": "exporting",
+    "import": "importing",
+    "unpack": "unpacking",
+}
+
 _REFRESH_FRACTION = 0.01  # a progress line is drawn again when another hundredth is done
 
 
@@ -88,7 +96,7 @@ class Output:
         if share < 1 and share - self._drawn.get(event.item, -1.0) < _REFRESH_FRACTION:
             return
         self._drawn[event.item] = share
-        verb = {"copy": "storing", "verify": "verifying"}.get(event.stage, event.stage)
+        verb = _VERBS.get(event.stage, event.stage)
         text = f"{verb} {clean(event.item)[:40]}  {share:4.0%} of {human_bytes(event.total)}"
         _write(sys.stderr, f"\r{text}\x1b[K")
         self._line_open = True
@@ -186,15 +194,16 @@ def human_duration(seconds: float) -> str:
     """A length of time in its largest unit, rounded up: `5 minutes`, `1 second`."""
     for length, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= length:
-            return _counted(math.ceil(seconds / length), unit)
-    return _counted(max(0, math.ceil(seconds)), "second")
+            return counted(math.ceil(seconds / length), unit)
+    return counted(max(0, math.ceil(seconds)), "second")
 
 
 def _ago(count: int, unit: str) -> str:
-    return f"{_counted(count, unit)} ago"
+    return f"{counted(count, unit)} ago"
 
 
-def _counted(count: int, unit: str) -> str:
+def counted(count: int, unit: str) -> str:
+    """A number with its unit: `1 file`, `3 files`."""
     return f"{count} {unit}{'' if count == 1 else 's'}"
 
 

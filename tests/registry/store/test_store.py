@@ -94,14 +94,14 @@ def test_a_store_that_is_not_there_yet_is_empty_and_reading_makes_nothing(store:
 def test_a_new_store_is_an_oci_image_layout(store: Store) -> None:
     store.prepare()
     assert json.loads((store.root / "oci-layout").read_bytes()) == {"imageLayoutVersion": "1.0.0"}
-    assert json.loads((store.root / "slmctl.json").read_bytes()) == {"schema": "slmctl.store/1", "version": 1}
+    assert json.loads((store.root / "slmctl.json").read_bytes()) == {"schema": "slmctl.store/1", "version": 2}
     index = json.loads((store.root / "index.json").read_bytes())
     assert index == {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": []}
 
 
 def test_a_newer_store_is_refused_with_a_sentence(store: Store) -> None:
     store.prepare()
-    store.layout.version.write_text('{"schema":"slmctl.store/2","version":2}')
+    store.layout.version.write_text('{"schema":"slmctl.store/2","version":3}')
     for use in (store.names, store.prepare):
         with pytest.raises(StoreUnusable, match="newer"):
             use()

@@ -1,0 +1,97 @@
+"""Checking what is stored: the user's own store, a model in it, or a bundle where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.digest import Digest
+from registry.errors import UsageError
+from registry.manifest import Descriptor
+from registry.names import Source, parse
+from registry.store.bundle import open_bundle
+from registry.store.findings import Report, Scope
+from registry.store.reader import StoreReader
+from registry.store.repair import repair
+from registry.store.store import Store
+from registry.store.verify import verify
+from slmctl.app.create import CREATED_HERE
+from slmctl.app.events import ByteCounter, Note, OnEvent, Progress, ignore
+from slmctl.app.listing import names_of
+from slmctl.app.load import usable_cpus
+from slmctl.app.repairing import sources_of
+from slmctl.app.shipped import SHIPPED_HERE
+
+MADE_HERE = frozenset({CREATED_HERE, SHIPPED_HERE})
+"""The sources of names whose models were whole once; only what was pulled can be sparse."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRequest:
+    """`target` is a model's name or the path of a bundle or a store; None is the user's whole store.
+
+    `repair` fetches what is damaged or missing from where it can be had.
+    """
+
+    target: str | None = None
+    digest: Digest | None = None
+    repair: bool = False
+
+
+def check(
+    store: Store, request: CheckRequest, on_event: OnEvent = ignore, *, further: Sequence[StoreReader] = ()
+) -> Report:
+    """Re-hash what is asked for; damaged blobs of the user's own store are put aside.
+
+    Raises NotFound, UsageError, DigestMismatch, StoreUnusable.
+    """
+    reader, names = _find(store, request, on_event)
+    scope = Scope(names=names, digest=request.digest, made_here=MADE_HERE, threads=usable_cpus())
+    item = request.target or "the store"
+
+    def progress(done: int, total: int) -> None:
+        on_event(Progress(stage="verify", item=item, done=done, total=total))
+
+    if request.repair and reader is not store:
+        raise UsageError(
+            f"Only your own store is repaired, and {reader.root} is none of yours.",
+            hint="Get a bundle again from where it came from.",
+        )
+    report = verify(reader, scope, keeper=store if reader is store else None, on_progress=progress)
+    if not request.repair or report.is_well:
+        return report
+
+    def fetching(wanted: Descriptor) -> Callable[[int], None]:
+        return ByteCounter(on_event, stage="copy", item=wanted.digest.short, total=wanted.size)
+
+    return repair(store, scope, report, sources_of(store, further, on_event), fetching)
+
+
+def _find(
+    store: Store, request: CheckRequest, on_event: OnEvent
+) -> tuple[StoreReader, tuple[str, ...] | None]:
+    """Where to look, and for which names; None is all."""
+    if request.target is None:
+        return store, None
+    ref = parse(request.target)
+    path = Path(request.target.removeprefix("file://"))
+    if ref.source is Source.FILE:
+        return _open(store, path, on_event), None
+    names = names_of(store, on_event)
+    if names.find(ref.full_name) is None and path.exists():
+        on_event(Note(text=f"There is no model {ref.short_name}; this is the file or folder of that name."))
+        return _open(store, path, on_event), None
+    return store, (store.resolve(ref, names).name,)
+
+
+def _open(store: Store, path: Path, on_event: OnEvent) -> StoreReader:
+    """What lies at a path, to be read; the user's own store is itself."""
+    if path.is_dir() and store.root.is_dir() and path.samefile(store.root):
+        return store
+    if path.is_dir() and (path / "slmctl.json").exists():
+        return StoreReader(path.absolute())
+    bundle = open_bundle(path)
+    if bundle.skipped:
+        on_event(Note(text=bundle.skipped))
+    return bundle

@@ -1,0 +1,189 @@
+"""Exporting models: what their names reach, written as a bundle that another machine imports."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.digest import Digest
+from registry.errors import InvalidReference, NotFound, StoreUnusable, UsageError
+from registry.manifest import Descriptor, Index, Manifest
+from registry.names import ModelRef, Source, parse
+from registry.store import bundle_target
+from registry.store.bundle_writer import Content, Named, unreached, write_archive, write_folder
+from registry.store.index import Entry
+from registry.store.reach import reach
+from registry.store.reader import StoreReader
+from registry.store.store import Store
+from slmctl.app.events import ByteCounter, Note, OnEvent, ignore
+from slmctl.app.finding import names_with
+from slmctl.app.package import Package
+from slmctl.app.packaging import index_of
+
+STDOUT = "-"
+_STDOUT_FD = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRequest:
+    """`target` is a file, a folder (it is one, or ends in a slash), or "-" for stdout.
+
+    `variants` are the builds that go along, of each model, by `Package.choose`; none are all.
+    """
+
+    names: Sequence[ModelRef]
+    target: str
+    variants: Sequence[str] = ()
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What was written: the models, and the bytes of the tar, or of a folder's files."""
+
+    models: tuple[Named, ...]
+    size: int
+    as_folder: bool
+
+
+def export(
+    store: Store, request: ExportRequest, *, reader: StoreReader | None = None, on_event: OnEvent = ignore
+) -> Exported:
+    """Write a bundle. The same models give the same bytes, whatever their order; a blob is hashed on its way.
+
+    Models are looked up in `reader`, which is the store unless there are more; the store keeps what it has of
+    them meanwhile. Whatever fails, there is nothing under the target's name that was not there before.
+
+    Raises NotFound, UsageError, BadContent for a damaged model, DoesNotFit and NoSpace for the target,
+    OperationFailed.
+    """
+    reader = reader or store
+    entries = [reader.resolve(ref, names_with(reader, ref, on_event)) for ref in request.names]
+    content = _content(reader, list({entry.name: entry for entry in entries}.values()), request.variants)
+    path, as_folder = _checked_target(store, request, content)
+    label = path.name if path is not None else "the bundle"
+    progress = ByteCounter(on_event, stage="export", item=label, total=sum(content.blobs.values()))
+    with bundle_target.writing_errors(request.target), _kept(store, content, request.names):
+        if path is None:
+            write_archive(_STDOUT_FD, content, reader.open_blob, progress)
+        elif as_folder:
+            with bundle_target.locked_folder(path):
+                write_folder(path, content, reader.open_blob, progress)
+                _tidy(path, content, on_event)
+        else:
+            with bundle_target.new_file(path, force=request.force) as fd:
+                write_archive(fd, content, reader.open_blob, progress)
+    size = sum(content.blobs.values()) if as_folder else content.archive_bytes
+    models = tuple(sorted(content.models, key=lambda model: model.name))
+    return Exported(models=models, size=size, as_folder=as_folder)
+
+
+def _checked_target(store: Store, request: ExportRequest, content: Content) -> tuple[Path | None, bool]:
+    """Where it goes, None for stdout, and whether that is a folder. Everything is asked before a byte."""
+    if request.target == STDOUT:
+        return None, False
+    if not request.target or "\0" in request.target:
+        raise UsageError("The target's path is empty or has a NUL in it.", hint="Write -o FILE.tar.")
+    with bundle_target.writing_errors(request.target):
+        as_folder = bundle_target.is_folder_target(request.target)
+        path = Path(request.target).resolve()
+        bundle_target.check_outside(path, store.root)
+        check = bundle_target.check_folder if as_folder else bundle_target.check_file
+        check(path, force=request.force)
+        bundle_target.check_room(path, content, as_folder=as_folder)
+    return path, as_folder
+
+
+@contextmanager
+def _kept(store: Store, content: Content, names: Sequence[ModelRef]) -> Iterator[None]:
+    """Keep what is exported from being collected. A store that cannot be written to loses nothing anyway."""
+    with ExitStack() as stack:
+        session = None
+        with suppress(StoreUnusable):
+            purpose = f"export {' '.join(ref.short_name for ref in names)}"[:200]
+            session = stack.enter_context(store.session(purpose))
+        if session is not None:
+            session.keep([digest for digest in content.blobs if store.has(digest)])
+        yield
+
+
+def _tidy(folder: Path, content: Content, on_event: OnEvent) -> None:
+    """Remove the blobs of the bundle that was replaced."""
+    for path in unreached(folder, content):
+        try:
+            path.unlink()
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            on_event(Note(text=f"{path} is not needed any more and could not be removed ({reason})."))
+
+
+def _content(reader: StoreReader, entries: Sequence[Entry], variants: Sequence[str]) -> Content:
+    made: dict[Digest, bytes] = {}
+    blobs: dict[Digest, int] = {}
+    documents: set[Digest] = set()
+    models = []
+    for entry in entries:
+        roots = [entry.descriptor]
+        descriptor = _described(reader.manifest(entry.descriptor))
+        if variants:
+            chosen = _chosen(reader, Package.of(reader, entry), variants)
+            roots = list(chosen.values())
+            descriptor = next(iter(chosen.values()))
+            if len(chosen) > 1:
+                index = index_of(chosen)
+                descriptor = _described(index)
+                made[index.digest] = index.raw
+                blobs[index.digest] = len(index.raw)
+                documents.add(index.digest)
+        reached = reach(reader, roots)
+        _check_complete(reader, entry, reached.blobs)
+        blobs.update(reached.blobs)
+        documents |= reached.documents
+        models.append(Named(name=entry.name, descriptor=descriptor, source=public_source(entry.source)))
+    return Content(models=models, blobs=blobs, documents=frozenset(documents), made=made)
+
+
+def _chosen(reader: StoreReader, package: Package, wanted: Sequence[str]) -> dict[str, Descriptor]:
+    """The manifests of the wanted variants by id, in the package's order."""
+    ids = {package.choose(each).id for each in wanted}
+    return {
+        variant.id: _described(reader.manifest_of(variant.digest))
+        for variant in package.variants
+        if variant.id in ids
+    }
+
+
+def _check_complete(reader: StoreReader, entry: Entry, blobs: Iterable[Digest]) -> None:
+    missing = [digest for digest in blobs if not reader.has(digest)]
+    if not missing:
+        return
+    package = Package.of(reader, entry)
+    whole = [variant.id for variant in package.variants if variant.local]
+    sparse = [variant.id for variant in package.variants if not variant.local]
+    hint = f"--variant {whole[0]} exports what is here." if whole and sparse else "Make or pull it again."
+    what = f"its variant {sparse[0]}" if sparse else f"its blob {missing[0]}"
+    raise NotFound(f"The model {package.name} is not whole: {what} is not in the store.", hint=hint)
+
+
+def _described(document: Manifest | Index) -> Descriptor:
+    """The descriptor of a manifest by nothing but its content: what tools wrote into a name's entry differs."""
+    return Descriptor(
+        media_type=document.media_type,
+        digest=document.digest,
+        size=len(document.raw),
+        artifact_type=document.artifact_type,
+    )
+
+
+def public_source(source: str | None) -> str | None:
+    """A name's source if it is a reference to some registry; what was made here says nothing elsewhere."""
+    if source is None:
+        return None
+    try:
+        ref = parse(source)
+    except InvalidReference:
+        return None
+    return source if ref.source not in {Source.FILE, Source.BARE} else None
