@@ -116,7 +116,7 @@ def take(layout: Layout, collection: Collection) -> None:
             with suppress(FileNotFoundError):
                 each.path.unlink()
     _drop_hints(layout)
-    for folder in {each.path.parent for each in collection.garbage}:
+    for folder in dict.fromkeys(each.path.parent for each in collection.garbage):
         flush_folder(folder)
 
 

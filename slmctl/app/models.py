@@ -26,6 +26,7 @@ def copy_model(
         source=entry.source,
         linked=now,
         replace_rule=Replace.ANYTHING if force else Replace.NOTHING,
+        still_named=True,
     )
 
 
