@@ -150,7 +150,7 @@ def locked_folder(target: Path) -> Iterator[None]:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
-        if made:
+        with suppress(PermissionError):  # made now, or by an export that died before it flushed it
             flush_folder(target.parent)
     except BlockingIOError:
         raise OperationFailed(
@@ -209,8 +209,11 @@ def _open_locked(partial: Path, target: Path) -> int:
         fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(fd), partial.lstat()):
-                return fd
+            status = os.fstat(fd)
+            if os.path.samestat(status, partial.lstat()):
+                if status.st_nlink == 1:
+                    return fd
+                partial.unlink()  # a killed export had given it its final name too: it is not ours to write to
         except BlockingIOError:
             os.close(fd)
             raise OperationFailed(

@@ -69,7 +69,7 @@ def free(layout: Layout, candidates: Iterable[Digest], names: NameTable) -> int:
                 unneeded -= lease.digests
     except (BadContent, OSError):
         return 0
-    freed = [delete(layout, digest) for digest in in_deletion_order(layout, unneeded)]
+    freed = [delete(layout, digest) for digest in deletion_order(layout, unneeded)]
     if any(each is not None for each in freed):
         flush_folder(layout.blobs)
     return sum(filter(None, freed))
@@ -106,7 +106,7 @@ def named_by_damaged(layout: Layout) -> set[Digest]:
     return found
 
 
-def in_deletion_order(layout: Layout, digests: Iterable[Digest]) -> list[Digest]:
+def deletion_order(layout: Layout, digests: Iterable[Digest]) -> list[Digest]:
     """Indexes, manifests, blobs: a manifest that is there has its blobs, wherever the deleting is cut short.
 
     `link` relies on it when the name that it copies is removed meanwhile.

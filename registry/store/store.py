@@ -26,7 +26,13 @@ from registry.errors import (
 from registry.manifest import Descriptor
 from registry.store import gc
 from registry.store.adoption import Taken, adopt_file
-from registry.store.durable import removed_on_failure, replace_file, store_errors, write_file
+from registry.store.durable import (
+    flush_folder,
+    removed_on_failure,
+    replace_file,
+    store_errors,
+    write_file,
+)
 from registry.store.index import Entry, NameTable
 from registry.store.ingest import Check, Ingest, Progress, SourceFile, hash_open_file
 from registry.store.leases import Lease
@@ -213,19 +219,36 @@ class Store(StoreReader):
         return lease
 
     def link(
-        self, name: str, descriptor: Descriptor, *, source: str | None, linked: str, replace_rule: Replace
+        self,
+        name: str,
+        descriptor: Descriptor,
+        *,
+        source: str | None,
+        linked: str,
+        replace_rule: Replace,
+        still_named: bool = False,
     ) -> Entry:
         """Point `name` at a manifest that is in the store; gives the entry as it now stands.
 
         A name that differs only in case is the same name and keeps its spelling. Raises NameTaken when the
         name exists, points elsewhere, and `replace_rule` does not allow it to move. What it pointed at and
-        nothing else needs is freed.
+        nothing else needs is freed. Whoever holds no lease on the manifest's blobs says `still_named`: then
+        NotFound is raised unless another name keeps them.
         """
         entry = Entry(name=name, descriptor=descriptor, source=source, linked=linked)
-        return self.link_all([entry], lambda old, new: check_replaceable(old, new, replace_rule))[0]
+        return self.link_all(
+            [entry],
+            lambda old, new: check_replaceable(old, new, replace_rule),
+            still_named=still_named,
+        )[0]
 
     def link_all(
-        self, entries: Sequence[Entry], check: Callable[[Entry, Entry], None], *, keep_equal: bool = False
+        self,
+        entries: Sequence[Entry],
+        check: Callable[[Entry, Entry], None],
+        *,
+        keep_equal: bool = False,
+        still_named: bool = False,
     ) -> list[Entry]:
         """As `link`, for several names at once: all of them or none. `check(old, new)` raises for a name that
         may not move. With `keep_equal`, a name that points at the same manifest already stays as it is.
@@ -245,12 +268,18 @@ class Store(StoreReader):
                     entry = replace(entry, name=old.name)
                     if old.descriptor.digest != entry.descriptor.digest:
                         replaced.append(old)
-                if not self.layout.blob(entry.descriptor.digest).exists():
+                digest = entry.descriptor.digest
+                named = not still_named or any(
+                    digest == one.descriptor.digest for one in before.entries.values()
+                )
+                if not named or not self.layout.blob(digest).exists():
                     raise NotFound(f"The manifest {entry.descriptor.digest} is not in the store any more.")
                 names = names.with_entry(entry)
                 linked.append(entry)
             if names is not before:
                 self._write_names(names)
+            else:  # whoever linked them may have died before flushing the table
+                flush_folder(self.root)
             if replaced:
                 self._free_entries(names, replaced)
         return linked

@@ -34,20 +34,21 @@ def copy_model(
     entry = reader.resolve(source, names_with(reader, source, on_event))
     store.prepare()
 
-    def link() -> Entry:
+    def link(*, still_named: bool) -> Entry:
         return store.link(
             target.full_name,
             entry.descriptor,
             source=entry.source,
             linked=now,
             replace_rule=Replace.ANYTHING if force else Replace.NOTHING,
+            still_named=still_named,
         )
 
     if reader.home_of(entry) is None:
-        return link()
+        return link(still_named=True)
     with store.session(f"cp {target.full_name}") as session:
         bring(session, store, reader, blobs_of(reader, entry.descriptor), on_event)
-        return link()
+        return link(still_named=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,12 @@ class Tally:
 
 
 def plan(prepared: Prepared, double: str | None = None) -> list[Event]:
-    """All points of a command, from a recorded run."""
+    """All points of a command, from a recorded run.
+
+    Of the threads beside the main one those that change something: strace counts calls per thread, but cannot be
+    told in which thread to strike, and there the main thread's start would be struck instead. What only reads
+    leaves the same store as the points around it.
+    """
     world = prepared.copy("warm", double)
     world.run(*prepared.row.run)  # so that all modules are compiled
     world.remove()
@@ -52,6 +57,7 @@ def plan(prepared: Prepared, double: str | None = None) -> list[Event]:
     recorded = world.trace(*prepared.row.run)
     assert recorded.code == 0, recorded.err
     points = recorded.touching(world.watched, world.exactly)
+    points = [point for point in points if point.thread == 0 or point.changes]
     world.remove()
     return points
 
