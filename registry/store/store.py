@@ -51,10 +51,12 @@ class Replace(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
-    """The outcome of `unlink`: the entries that are gone and the bytes that were freed with them."""
+    """The outcome of `unlink`: the entries that are gone, the bytes that were freed with them, and those that
+    stay as long as a command needs them."""
 
     entries: tuple[Entry, ...]
     freed_bytes: int
+    leased_bytes: int = 0
 
 
 class Session:
@@ -296,15 +298,15 @@ class Store(StoreReader):
             found = {entry.name: entry for name in wanted if (entry := names.find(name))}
             names = names.without(found)
             self._write_names(names)
-            freed = self._free_entries(names, found.values())
-        return Removed(entries=tuple(found.values()), freed_bytes=freed)
+            freed, leased = self._free_entries(names, found.values())
+        return Removed(entries=tuple(found.values()), freed_bytes=freed, leased_bytes=leased)
 
     def free(self, candidates: Iterable[Digest]) -> int:
         """Delete those of `candidates` that no name and no lease needs; gives the bytes freed."""
         with store_errors(self.root), self._locks.exclusive():
-            return gc.free(self.layout, candidates, self.names())
+            return gc.free(self.layout, candidates, self.names())[0]
 
-    def _free_entries(self, names: NameTable, entries: Iterable[Entry]) -> int:
+    def _free_entries(self, names: NameTable, entries: Iterable[Entry]) -> tuple[int, int]:
         candidates: set[Digest] = set()
         for entry in entries:
             with suppress(BadContent, OSError):

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from registry.digest import Digest
-from registry.errors import UsageError
+from registry.errors import SlmctlError, UsageError
 from registry.manifest import Descriptor
 from registry.names import Source, parse
 from registry.store.bundle import open_bundle
-from registry.store.findings import Report, Scope
+from registry.store.findings import Report, Scope, order
+from registry.store.index import Entry
 from registry.store.joined import JoinedReader
 from registry.store.keeper import Keeper
 from registry.store.reader import StoreReader
 from registry.store.repair import repair
 from registry.store.verify import verify
+from slmctl.app.contradictions import contradictions
 from slmctl.app.create import CREATED_HERE
 from slmctl.app.events import ByteCounter, Note, OnEvent, Progress, ignore
 from slmctl.app.listing import names_of
@@ -60,6 +63,11 @@ def check(
             hint="Get a bundle again from where it came from.",
         )
     report = verify(reader, scope, keeper=store if reader is store else None, on_progress=progress)
+    bad = {finding.digest for finding in report.findings if finding.is_bad and finding.digest}
+    table = _names(reader)
+    entries = [entry for name, entry in table.items() if names is None or name in names]
+    found = tuple(contradictions(reader, entries, bad))
+    report = replace(report, findings=tuple(sorted((*report.findings, *found), key=order)))
     if not request.repair or report.is_well:
         return report
 
@@ -67,6 +75,13 @@ def check(
         return ByteCounter(on_event, stage="copy", item=wanted.digest.short, total=wanted.size)
 
     return repair(store, scope, report, sources_of(store, further, on_event), fetching)
+
+
+def _names(reader: StoreReader) -> Mapping[str, Entry]:
+    """All entries, none where the table is lost."""
+    with suppress(SlmctlError, OSError):
+        return reader.names().entries
+    return {}
 
 
 def _find(

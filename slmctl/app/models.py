@@ -54,13 +54,14 @@ def copy_model(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemovedModels:
     """`missing` are the names that were not there, `elsewhere` those of a further store;
-    `freed_bytes` what the removal gave back.
+    `freed_bytes` what the removal gave back, `leased_bytes` what it will when the commands end that use it.
     """
 
     removed: tuple[str, ...]
     missing: tuple[str, ...]
     elsewhere: tuple[str, ...]
     freed_bytes: int
+    leased_bytes: int
 
 
 def remove_models(
@@ -85,4 +86,5 @@ def remove_models(
         missing=tuple(missing),
         elsewhere=tuple(elsewhere),
         freed_bytes=removed.freed_bytes,
+        leased_bytes=removed.leased_bytes,
     )

@@ -35,3 +35,6 @@ def command(context: Context, names: tuple[str, ...]) -> None:
     )
     if outcome.freed_bytes:
         context.output.note(f"freed {human_bytes(outcome.freed_bytes)}")
+    if outcome.leased_bytes:
+        size = human_bytes(outcome.leased_bytes)
+        context.output.note(f"{size} are in use, and go when that ends or with 'slmctl gc'")

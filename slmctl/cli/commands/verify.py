@@ -19,6 +19,7 @@ from slmctl.cli.exits import Exit
 from slmctl.cli.render import counted, human_bytes, table
 
 _WORDS = {
+    "contradiction": "facts in the manifest that the file's header contradicts; the header counts",
     "not_pulled": "not pulled",
     "temporary": "left by commands that were killed; 'slmctl gc' removes them",
     "unneeded": "needed by no model; 'slmctl gc' frees them",
@@ -134,7 +135,7 @@ def _others(findings: Sequence[Finding]) -> list[str]:
         if not same:
             continue
         size = sum(finding.size or 0 for finding in same)
-        if kind == "not_pulled":
+        if kind in {"contradiction", "not_pulled"}:
             shown = [f"{user.name} {user.variant}".strip() for each in same for user in each.users]
         else:
             shown = [str(each.path or each.digest) for each in same]

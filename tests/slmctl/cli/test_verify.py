@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from registry.manifest import Descriptor
+from registry.store.store import Replace, Store
 from tests.slmctl.cli.program import Program
 
 
@@ -274,3 +276,24 @@ def test_df(tiny: Program) -> None:
     assert outcome.out.startswith("NAME ")
     freed = tiny("rm", "hello", "--json").json["freed"]
     assert freed == costs["hello:latest"][0]
+
+
+def test_facts_that_contradict_the_header_are_named(tiny: Program) -> None:
+    """Another tool's manifest, say; the bytes are as they should be."""
+    store = Store(tiny.store)
+    entry = store.names().entries["tiny:latest"]
+    raw = store.read_blob(entry.descriptor)
+    lie = raw.replace(b'\\"layers\\":', b'\\"layers\\":9')
+    assert lie != raw
+    with store.session("test") as session:
+        descriptor = Descriptor(
+            media_type=entry.descriptor.media_type, digest=session.put(lie), size=len(lie)
+        )
+        store.link(
+            "lie:latest", descriptor, source=None, linked=entry.linked or "", replace_rule=Replace.NOTHING
+        )
+    outcome = tiny("verify", "--json")
+    assert outcome.code == 0
+    (finding,) = outcome.json["findings"]
+    assert (finding["kind"], finding["needed_by"][0]["name"]) == ("contradiction", "lie:latest")
+    assert "the header counts" in outcome.err
