@@ -85,8 +85,6 @@ class Archive:
         extended: dict[str, bytes] | None = None
         for number in range(MAX_MEMBERS + 1):
             block = self._read(tar.BLOCK_BYTES, "a header")
-            if number == 0:
-                self._check_signature(block)
             header = tar.read_header(block)
             if header is None:
                 if extended is not None:
@@ -171,20 +169,24 @@ class Archive:
     def _check_signature(self, block: bytes) -> None:
         for signature, what, hint in _SIGNATURES:
             if block.startswith(signature):
-                raise UsageError(f"{self._shown} is {what}; a bundle is a plain tar or a folder.", hint=hint)
+                raise UsageError(
+                    f"{self._shown} is {what}; a bundle is a plain tar or a folder.",
+                    hint=hint.replace("FILE", self._shown) if self.size is not None else hint,
+                )
 
     def _bad(self, what: str) -> MalformedFile:
         return MalformedFile(f"{self._shown} is not a bundle: it {what}.")
 
     def _read(self, count: int, what: str) -> bytes:
-        parts = []
-        while count:
-            data = self._read_some(count)
-            if not data:
-                raise self._bad(f"ends in the middle of {what}" if self._position else "is empty")
-            parts.append(data)
-            count -= len(data)
-        return b"".join(parts)
+        is_first = self._position == 0
+        data = b""
+        while len(data) < count and (more := self._read_some(count - len(data))):
+            data += more
+        if is_first:
+            self._check_signature(data)
+        if len(data) < count:
+            raise self._bad(f"ends in the middle of {what}" if self._position else "is empty")
+        return data
 
     def _read_some(self, count: int) -> bytes:
         """Up to `count` bytes; none at the end."""

@@ -43,8 +43,8 @@ _HINT = "Get the bundle again from where it came from."
 class Bundle(StoreReader):
     """A bundle, to be read. It holds what it has open until it is closed or forgotten; threads may share it.
 
-    `index_bytes` is its index.json, of at most MAX_MANIFEST_BYTES; `skipped` says, for a note, what an archive
-    has beside a bundle's files.
+    `index_bytes` is its index.json, of at most MAX_MANIFEST_BYTES; `skipped` says, for a note, what an
+    archive has beside a bundle's files.
     """
 
     def __init__(
@@ -52,12 +52,19 @@ class Bundle(StoreReader):
     ) -> None:
         super().__init__(path)
         self.skipped = skipped
+        status = os.fstat(fds[0])
+        self._origin = f"{status.st_dev}:{status.st_ino}:{status.st_mtime_ns}:{Digest.of(index_bytes)}"
         self.index_bytes = index_bytes
         self._finalizer = weakref.finalize(self, _close, tuple(fds))
 
     def close(self) -> None:
         """Close what is open; nothing can be read afterwards."""
         self._finalizer()
+
+    @property
+    def origin(self) -> str:
+        """A blob in a bundle need not be what its name says; only `verify` and `import` hash it."""
+        return self._origin
 
     def names(self) -> NameTable:
         """Its table of names. Raises MalformedFile."""
@@ -211,7 +218,9 @@ class TarBundle(Bundle):
         offset, size = self._places[descriptor.digest]
         return cast("BinaryIO", io.BufferedReader(_Window(self, self._fd, offset, size), 1 << 20))
 
-    def open_file(self, descriptor: Descriptor, progress: Progress = silent) -> BinaryIO:
+    def open_file(
+        self, descriptor: Descriptor, progress: Progress = silent, *, check_notes: bool = True
+    ) -> BinaryIO:
         """A copy of the blob that has no name, and is gone with the last who has it open.
 
         Raises NoSpace where no folder has room for it.
@@ -381,9 +390,10 @@ def _read_file(folder: int, name: str, limit: int, path: Path) -> bytes:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError as error:
         raise _missing(path, name, error) from None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise MalformedFile(f"{shown(path)} is not a bundle: its {name} is not a plain file.")
     with os.fdopen(fd, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise MalformedFile(f"{shown(path)} is not a bundle: its {name} is not a plain file.")
         data = stream.read(limit + 1)
     if len(data) > limit:
         raise MalformedFile(f"{shown(path)} is not a bundle: its {name} has more than {limit} bytes.")

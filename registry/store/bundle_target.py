@@ -74,7 +74,7 @@ def check_folder(target: Path, *, force: bool) -> None:
     if "slmctl.json" in names:
         raise UsageError(f"{shown(target)} is a store, not a bundle.", hint="Name a new folder.")
     if names - _OURS_IN_A_FOLDER:
-        other = sorted(names - _OURS_IN_A_FOLDER)[0]
+        other = min(names - _OURS_IN_A_FOLDER)
         raise UsageError(
             f"The folder {shown(target)} has something else in it ({other!r:.80}).",
             hint="Name a new or an empty folder.",
@@ -213,7 +213,7 @@ def _open_locked(partial: Path, target: Path) -> int:
             if os.path.samestat(status, partial.lstat()):
                 if status.st_nlink == 1:
                     return fd
-                partial.unlink()  # a killed export had given it its final name too: it is not ours to write to
+                partial.unlink()  # a killed export had given it its final name too: that file stays
         except BlockingIOError:
             os.close(fd)
             raise OperationFailed(

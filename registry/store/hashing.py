@@ -13,9 +13,10 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Any, BinaryIO
 
 from registry.digest import Digest
@@ -73,15 +74,21 @@ def check_blobs(
     """
     order = sorted(wanted, key=lambda descriptor: (-descriptor.size, descriptor.digest))
     counter = _Counter()
+    results: SimpleQueue[Future[Checked]] = SimpleQueue()
     pool = ThreadPoolExecutor(max_workers=max(1, min(threads, MAX_THREADS, len(order) or 1)))
     try:
-        running = {pool.submit(_check, reader, descriptor, counter) for descriptor in order}
-        while running:
-            done, running = wait(running, timeout=_REPORT_SECONDS, return_when=FIRST_COMPLETED)
+        for descriptor in order:
+            pool.submit(_check, reader, descriptor, counter).add_done_callback(results.put)
+        left = len(order)
+        while left:
+            done = None
+            with suppress(Empty):  # also so often: Ctrl-C is heard, and progress told
+                done = results.get(timeout=_REPORT_SECONDS)
             if count := counter.take():
                 on_bytes(count)
-            for future in done:
-                yield future.result()
+            if done is not None:
+                left -= 1
+                yield done.result()
     finally:
         counter.stopped = True
         pool.shutdown(cancel_futures=True)

@@ -50,6 +50,11 @@ class StoreReader:
         self._blobs = str(self.layout.blobs)  # a listing opens a thousand of them, and paths are slow to join
 
     @property
+    def origin(self) -> str | None:
+        """What tells this place from others whose blobs nobody has hashed; None for a store, which has."""
+        return None
+
+    @property
     def root(self) -> Path:
         return self.layout.root
 
@@ -80,6 +85,21 @@ class StoreReader:
             hint=f"Restore {self.layout.index} from a backup; the models' blobs are still there.",
         )
 
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """What was wrong with other stores that are read with this one, when its names were read last."""
+        return ()
+
+    def home_of(self, entry: Entry) -> Path | None:
+        """The further store that an entry of `names` comes from; None for this one."""
+        del entry
+        return None
+
+    def reader_of(self, entry: Entry) -> StoreReader:
+        """What an entry of `names` is read from."""
+        del entry
+        return self
+
     def index_digest(self) -> Digest | None:
         """The digest of the table of names as it lies there, which covers all that it names; None if none."""
         with suppress(OSError):
@@ -92,12 +112,20 @@ class StoreReader:
             document = json.loads(self.layout.oci_layout.read_bytes())
             is_one = document["imageLayoutVersion"].split(".")[0] == "1"
         except FileNotFoundError:
-            return "the file oci-layout is missing" if self.layout.root.exists() else None
+            return "the file oci-layout is missing" if self._holds_anything() else None
         except OSError as error:
             return f"the file oci-layout cannot be read ({os.strerror(error.errno or 0)})"
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             is_one = False
         return None if is_one else "the file oci-layout does not say what it should"
+
+    def _holds_anything(self) -> bool:
+        """Whether this was ever a store; the making of one may have been cut short."""
+        if self.layout.index.exists() or self.layout.previous_index.exists():
+            return True
+        with suppress(OSError):
+            return any(self.layout.blobs.iterdir())
+        return False
 
     def resolve(self, ref: ModelRef, names: NameTable | None = None) -> Entry:
         """The entry that `ref` names; raises NotFound with the nearest names."""
@@ -232,12 +260,14 @@ class StoreReader:
             raise
         return os.fdopen(fd, "rb")
 
-    def open_file(self, descriptor: Descriptor, progress: Progress = silent) -> BinaryIO:
+    def open_file(
+        self, descriptor: Descriptor, progress: Progress = silent, *, check_notes: bool = True
+    ) -> BinaryIO:
         """As `open_blob`, and always a file with a descriptor of its own, as an engine needs it.
 
         `progress` is told of the bytes that had to be copied or hashed for that.
         """
-        return self.open_blob(descriptor, progress)
+        return self.open_blob(descriptor, progress, check_notes=check_notes)
 
     def _open(self, descriptor: Descriptor) -> tuple[int, notes.Note | None]:
         """The open file, of the right type and size, and the note about it where it is another tool's."""

@@ -21,13 +21,11 @@ from registry.errors import (
     NameTaken,
     NoSpace,
     NotFound,
-    SlmctlError,
     StoreUnusable,
 )
 from registry.manifest import Descriptor
-from registry.store import collect, gc, quarantine
+from registry.store import gc
 from registry.store.adoption import Taken, adopt_file
-from registry.store.collect import Collection
 from registry.store.durable import (
     flush_folder,
     removed_on_failure,
@@ -35,15 +33,12 @@ from registry.store.durable import (
     store_errors,
     write_file,
 )
-from registry.store.hashing import Checked
 from registry.store.index import Entry, NameTable
 from registry.store.ingest import Check, Ingest, Progress, SourceFile, hash_open_file
-from registry.store.inventory import Temporary, temporaries
-from registry.store.leases import FoundLease, Lease, find_leases
+from registry.store.leases import Lease
 from registry.store.locks import Locks
 from registry.store.origins import note_origin
 from registry.store.reader import StoreReader
-from registry.store.salvage import whole_entries
 
 
 class Replace(enum.Enum):
@@ -56,10 +51,12 @@ class Replace(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
-    """The outcome of `unlink`: the entries that are gone and the bytes that were freed with them."""
+    """The outcome of `unlink`: the entries that are gone, the bytes that were freed with them, and those that
+    stay as long as a command needs them."""
 
     entries: tuple[Entry, ...]
     freed_bytes: int
+    leased_bytes: int = 0
 
 
 class Session:
@@ -206,6 +203,23 @@ class Store(StoreReader):
         finally:
             lease.end()
 
+    def try_lease(self, purpose: str, digests: Iterable[Digest]) -> Lease | None:
+        """A lease that lasts until a power cut at most, for who has the blobs open already.
+
+        None where the store cannot be written, and while somebody changes names: nothing is waited for.
+        """
+        lease = None
+        try:
+            with self._locks.shared_or_not() as held:
+                if held:
+                    lease = Lease(self.layout.leases, purpose=purpose, durable=False)
+                    lease.add(*digests)
+        except OSError:
+            if lease is not None:
+                lease.end()
+            return None
+        return lease
+
     def link(
         self,
         name: str,
@@ -284,81 +298,15 @@ class Store(StoreReader):
             found = {entry.name: entry for name in wanted if (entry := names.find(name))}
             names = names.without(found)
             self._write_names(names)
-            freed = self._free_entries(names, found.values())
-        return Removed(entries=tuple(found.values()), freed_bytes=freed)
+            freed, leased = self._free_entries(names, found.values())
+        return Removed(entries=tuple(found.values()), freed_bytes=freed, leased_bytes=leased)
 
     def free(self, candidates: Iterable[Digest]) -> int:
         """Delete those of `candidates` that no name and no lease needs; gives the bytes freed."""
         with store_errors(self.root), self._locks.exclusive():
-            return gc.free(self.layout, candidates, self.names())
+            return gc.free(self.layout, candidates, self.names())[0]
 
-    def leftovers(self) -> tuple[list[FoundLease], list[Temporary]]:
-        """All leases of this moment, held or not, and what killed commands left. Raises StoreUnusable."""
-        with store_errors(self.root), self._locks.exclusive():
-            leases = list(find_leases(self.layout.leases))
-            return leases, temporaries(self.layout, leases)
-
-    def collect(self, *, everything: bool = False, dry_run: bool = False) -> Collection:
-        """Delete what neither names nor leases need; `everything` includes what killed commands had put in.
-
-        Raises BadContent when it is not known what is needed (then nothing is deleted), StoreUnusable.
-        """
-        if not self.root.exists():
-            return Collection(garbage=(), crashed_bytes=0, damaged_bytes=0)
-        known: gc.Documents = {}
-        with suppress(SlmctlError, OSError):  # said under the lock, if it is still so then
-            collect.reached(self.layout, self.names(), known)
-        if dry_run and not self._is_writable:
-            with store_errors(self.root, doing="read"):
-                return collect.plan(self.layout, self.names(), known, everything=everything)
-        if not dry_run:
-            self.prepare()
-        with store_errors(self.root), self._locks.exclusive():
-            plan = collect.plan(self.layout, self.names(), known, everything=everything)
-            if not dry_run:
-                collect.take(self.layout, plan)
-        return plan
-
-    @property
-    def _is_writable(self) -> bool:
-        return os.access(self.layout.locks, os.W_OK)
-
-    def mend_names(self) -> str | None:
-        """Write a whole table of names where it is damaged; says what it was made from, None if it was whole.
-
-        An entry that only the older one has, and whose manifest is gone, had been removed. Raises
-        StoreUnusable.
-        """
-        with store_errors(self.root), self._locks.exclusive():
-            try:
-                names = self.names()
-            except StoreUnusable:
-                names = replace(NameTable.empty(), generation="previous")
-            if names.generation != "previous":
-                return None
-            old = names.entries
-            torn = [self.layout.index, *([] if old else [self.layout.previous_index])]
-            salvaged = [entry for path in reversed(torn) for entry in _salvaged(path)]
-            for entry in salvaged:  # what the newer one says comes last
-                names = names.with_entry(entry)
-            put_aside = quarantine.in_quarantine(self.layout)
-            removed = {
-                name
-                for name, entry in old.items()
-                if not self.has(entry.descriptor.digest) and entry.descriptor.digest not in put_aside
-            }
-            self._write_names(names.without(removed - {entry.name for entry in salvaged}))
-        return "the table before it and what can be read of the damaged one"
-
-    def put_aside(self, damaged: Checked) -> Path | None:
-        """Move a blob that was found damaged into the quarantine; where it is now.
-
-        None when another file is in its place by now, or none. Raises StoreUnusable.
-        """
-        with store_errors(self.root):
-            return quarantine.put_aside(self.layout, self._locks, damaged)
-
-    def _free_entries(self, names: NameTable, entries: Iterable[Entry]) -> int:
+    def _free_entries(self, names: NameTable, entries: Iterable[Entry]) -> tuple[int, int]:
         candidates: set[Digest] = set()
         for entry in entries:
             with suppress(BadContent, OSError):
@@ -385,12 +333,6 @@ class Store(StoreReader):
         elif layout.index.exists():
             layout.index.rename(layout.free_damaged_path())
         replace_file(layout.ingest / "index.json.new", layout.index, names.to_bytes())
-
-
-def _salvaged(path: Path) -> list[Entry]:
-    with suppress(FileNotFoundError):
-        return whole_entries(path.read_bytes())
-    return []
 
 
 def check_replaceable(old: Entry, new: Entry, rule: Replace) -> None:

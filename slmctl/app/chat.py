@@ -11,8 +11,9 @@ from types import TracebackType
 from typing import Self
 
 from modelfiles.spec import ModelSpec, ParameterValue
-from registry.errors import SlmctlError
+from registry.errors import SlmctlError, UsageError
 from registry.names import ModelRef, parse_name
+from registry.store.reader import StoreReader
 from registry.store.store import Store
 from runtimes import protocol
 from slmctl.app.create import Created, CreateRequest, create
@@ -47,7 +48,8 @@ class Chat:
     """Owns a loaded model and what was said so far. Leaving it stops the worker, unless that is to be kept.
     Not thread-safe.
 
-    A worker that is gone, or was loaded with other parameters than those set now, is replaced when the next
+    The model's files are in `reader`, which is the store unless a bundle is used where it lies. A worker that
+    is gone, or was loaded with other parameters than those set now, is replaced when the next
     question needs one.
     """
 
@@ -58,11 +60,13 @@ class Chat:
         package: Package,
         chosen: ChatSettings,
         *,
+        reader: StoreReader | None = None,
         variant: str | None = None,
         on_event: OnEvent = ignore,
     ) -> None:
         self.chosen = chosen
         self._store = store
+        self._reader = reader or store
         self._settings = settings
         self._package = package
         self._variant = variant
@@ -144,19 +148,24 @@ class Chat:
 
         The old one is unloaded first, for memory's sake. Raises as `load`.
         """
-        before = self._package, self._variant
+        before = self._package, self._variant, self._reader
         self._replace()
-        self._package, self._variant = package, None
+        self._package, self._variant, self._reader = package, None, self._store
         try:
             about = self.load()
         except BaseException:
-            self._package, self._variant = before
+            self._package, self._variant, self._reader = before
             raise
         self.forget()
         return about
 
     def save(self, name: ModelRef, *, now: str) -> Created:
         """Make a model of this one, its system message and its parameters. Raises as `create`."""
+        if self._reader is not self._store:
+            raise UsageError(
+                f"{self._package.name} is not in the store but in {self._reader.root}.",
+                hint=f"Import it first: slmctl import {self._reader.root}",
+            )
         spec = ModelSpec(parameters=self.chosen.parameters, system=self.chosen.system)
         base = parse_name(self._package.name)
         request = CreateRequest(name=name, bases=[base], folder=Path(), spec=spec)
@@ -184,7 +193,7 @@ class Chat:
             keep_seconds=self.chosen.keep_seconds,
         )
         self._loaded_with = self._wanted()
-        self._model = self._worker.enter_context(load(self._store, self._settings, wanted, self._on_event))
+        self._model = self._worker.enter_context(load(self._reader, self._settings, wanted, self._on_event))
         self._chat_template = self._model.chat_template
         if not self._model.has_chat_template and not self.chosen.raw:
             note = f"{self._package.name} has no chat template; each prompt is sent alone, as plain text."

@@ -169,7 +169,7 @@ def _check_complete(reader: StoreReader, entry: Entry, blobs: Iterable[Digest]) 
 
 
 def _described(document: Manifest | Index) -> Descriptor:
-    """The descriptor of a manifest by nothing but its content: what tools wrote into a name's entry differs."""
+    """The descriptor of a manifest by its content alone: what tools wrote into entries differs."""
     return Descriptor(
         media_type=document.media_type,
         digest=document.digest,

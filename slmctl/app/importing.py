@@ -23,6 +23,7 @@ from registry.errors import (
     MalformedFile,
     NameTaken,
     NoSpace,
+    NotFound,
     SizeMismatch,
     SlmctlError,
     UsageError,
@@ -41,7 +42,8 @@ from registry.store.bundle import (
 )
 from registry.store.index import Entry
 from registry.store.ingest import SourceFile
-from registry.store.reach import reach
+from registry.store.reach import Reach, reach
+from registry.store.reader import StoreReader
 from registry.store.room import free_bytes
 from registry.store.store import Replace, Session, Store, check_replaceable
 from slmctl.app.events import ByteCounter, Note, OnEvent, ignore
@@ -147,14 +149,13 @@ class _Importing:
         if bundle.root.is_dir() and bundle.root.samefile(self._store.root):
             raise UsageError("That is the store itself.", hint="Its models are there already: slmctl list")
         entries = self._read_index(bundle.index_bytes)
-        roots = [entry.descriptor for entry in entries]
-        reach_of_bundle = reach(bundle, roots)
+        reach_of_bundle = _reach(bundle, entries)
         reached = reach_of_bundle.blobs
         for digest, size in reached.items():
             self._check_size(digest, size, bundle.size_of(digest))
         self._check_room({digest: size for digest, size in reached.items() if not self._store.has(digest)})
         progress = self._progress(self._shown, sum(reached.values()))
-        parents = [*reach_of_bundle.documents, *(root.digest for root in roots)]
+        parents = [*reach_of_bundle.documents, *(entry.descriptor.digest for entry in entries)]
         rank = dict.fromkeys(reached, 0) | {digest: place for place, digest in enumerate(parents, 1)}
         for digest in sorted(reached, key=lambda digest: (rank[digest], reached[digest], digest)):
             size = reached[digest]  # blobs, then manifests, then what names will point at
@@ -170,7 +171,7 @@ class _Importing:
     def link(self) -> list[Imported]:
         """Verify what the names reach, in the store by now, and link them."""
         assert self._entries is not None
-        reached = reach(self._store, [entry.descriptor for entry in self._entries])
+        reached = _reach(self._store, self._entries)
         for digest, size in reached.blobs.items():
             self._check_size(digest, size, self._received.get(digest))
         packages = [Package.of(self._store, entry) for entry in self._entries]
@@ -231,6 +232,14 @@ class _Importing:
     def _tell_skipped(self, skipped: str | None) -> None:
         if skipped:
             self._on_event(Note(text=f"Passed over what is no part of a bundle: {skipped}."))
+
+
+def _reach(store: StoreReader, entries: Sequence[Entry]) -> Reach:
+    """What the entries reach. A manifest that is not there is the bundle's fault."""
+    try:
+        return reach(store, [entry.descriptor for entry in entries])
+    except NotFound as error:
+        raise MalformedFile(f"The bundle is not whole: {error.message}") from None
 
 
 def _take_file(session: Session, wanted: Descriptor, stream: BinaryIO, progress: ByteCounter) -> None:

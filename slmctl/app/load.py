@@ -231,7 +231,7 @@ def load(
     parameters = {**variant.spec.parameters, **request.parameters}
     started = time.monotonic()
     with ExitStack() as stack:
-        identity = _identity(variant, parameters, settings)
+        identity = _identity(store, variant, parameters, settings)
         kept = find_kept(settings.runtime_folders, identity)
         if kept is not None and request.verify:  # to verify is to load anew: what is in memory was read then
             if request.keep_seconds is not None:
@@ -241,7 +241,8 @@ def load(
         if kept is None:
             from slmctl.app.loading import start
 
-            worker, about = start(store, settings, request, variant, identity, on_event, big_bytes)
+            worker, about, held = start(store, settings, request, variant, identity, on_event, big_bytes)
+            stack.callback(held.release)
         else:
             worker, about = kept, LoadedFile.from_json(kept.about)
             if request.keep_seconds is not None:
@@ -293,9 +294,12 @@ def _last_words(worker: Worker | Kept, on_event: OnEvent) -> Iterator[None]:
         raise
 
 
-def _identity(variant: Variant, parameters: Mapping[str, ParameterValue], settings: Settings) -> str:
+def _identity(
+    store: StoreReader, variant: Variant, parameters: Mapping[str, ParameterValue], settings: Settings
+) -> str:
     """All that a worker is loaded with: a run may use a kept one only where this is equal."""
     identity = {
+        **({} if store.origin is None else {"origin": store.origin}),
         "slmctl": __version__,
         "format": variant.format,
         "files": [[file.role, str(file.digest)] for role in LOADED_ROLES for file in variant.of_role(role)],

@@ -46,7 +46,7 @@ def template_of(store: StoreReader, package: Package, variant: Variant) -> Templ
     text, syntax = template_text(store, package, variant)
     if syntax == "go":
         return Template(text=text, syntax=syntax)
-    with store.open_blob(variant.weights[0].descriptor) as stream:
+    with store.open_file(variant.weights[0].descriptor) as stream:
         metadata = read_header(stream).metadata
         bos, eos = (metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos"))
         texts = _token_texts(stream.fileno(), [number for number in (bos, eos) if isinstance(number, int)])

@@ -69,7 +69,13 @@ def _store() -> StoreReader:
     from registry.store.reader import StoreReader
     from slmctl.config import Settings
 
-    return StoreReader(Settings.load().store)
+    settings = Settings.load()
+    own = StoreReader(settings.store)
+    if not settings.stores:
+        return own
+    from registry.store.joined import JoinedReader
+
+    return JoinedReader(own, [StoreReader(path) for path in settings.stores])
 
 
 def _is_name(text: str) -> bool:

@@ -8,8 +8,8 @@ import click
 
 from modelfiles.template.syntax import Syntax
 from registry.errors import UsageError
-from registry.names import parse_name
-from slmctl.app.finding import find_package
+from registry.names import parse
+from slmctl.app.finding import locate
 from slmctl.app.rendering import (
     as_run_would,
     messages_from_json,
@@ -28,10 +28,10 @@ _MISSING = "Name a file, or - for standard input."
 
 @make_command(
     "render",
-    about="Print the exact prompt that the model NAME, or a template in a file, makes of a conversation."
-    " Nothing is added behind it.",
+    about="Print the exact prompt that the model NAME, that in the bundle at PATH, or a template in a file"
+    " makes of a conversation. Nothing is added behind it.",
 )
-@click.argument("name", required=False, shell_complete=candidates.models)
+@click.argument("name", required=False, metavar="[NAME|PATH]", shell_complete=candidates.models_and_files)
 @click.option("--template", "file", metavar="FILE", help="A template in Go's language or in Jinja.")
 @click.option("--messages", required=True, metavar="FILE", help="The conversation: a JSON list; - is stdin.")
 @click.option("--tools", metavar="FILE", help="Tools that the model may call: a JSON list.")
@@ -65,9 +65,9 @@ def command(
             said.insert(0, {"role": "system", "content": system})
     else:
         assert name is not None
-        package = find_package(context.reader, parse_name(name), context.output.on_event)
+        reader, package = locate(context.reader, parse(name), context.output.on_event)
         chosen = package.choose(variant)
-        template = template_of(context.reader, package, chosen)
+        template = template_of(reader, package, chosen)
         said = [*as_run_would(chosen, said, system)]
     prompt = render(template, said, tools=known, think=think, environment=context.settings.environment)
     if context.output.as_json:

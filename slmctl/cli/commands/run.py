@@ -15,10 +15,10 @@ import click
 
 from modelfiles.spec import ParameterValue, parse_parameter
 from registry.errors import OperationFailed, UsageError
-from registry.names import Source, parse
+from registry.names import parse
 from runtimes.protocol import Finished, TextDelta, Think, ThinkingDelta
 from slmctl.app.durations import parse_duration
-from slmctl.app.finding import find_package
+from slmctl.app.finding import locate
 from slmctl.app.generate import GenerateEvent, GenerateRequest, generate
 from slmctl.app.load import Loaded
 from slmctl.cli import candidates
@@ -69,9 +69,10 @@ class _ThinkValue(click.Option):
 @make_command(
     "run",
     cls=_Run,
-    about="Ask the model NAME. Text piped in stands before PROMPT; without either a terminal gets a prompt.",
+    about="Ask the model NAME, or that in the bundle at PATH (PATH:NAME where it has several). Text piped in"
+    " stands before PROMPT; without either a terminal gets a prompt.",
 )
-@click.argument("name", shell_complete=candidates.models)
+@click.argument("name", metavar="NAME|PATH", shell_complete=candidates.models_and_files)
 @click.argument("prompt", nargs=-1)
 @click.option("--system", metavar="TEXT", help="The system message, in place of the package's.")
 @click.option("--temperature", metavar="NUMBER", help="0 takes the likeliest token always.")
@@ -143,17 +144,12 @@ def command(
 ) -> None:
     context.output.verbose = verbose
     named = {"temperature": temperature, "seed": seed, "num_predict": max_tokens, "num_ctx": ctx}
-    ref = parse(name)
-    if ref.source is Source.FILE:
-        raise UsageError(
-            f"{name!r} is a file; a model is run by its name.",
-            hint=f"First make a model of it: slmctl create NAME --from {name}",
-        )
     parameters = _parameters(named, options)
     schema = schema_of(format_) if format_ is not None else None
     keep_seconds = parse_duration(keep, what="--keep") if keep is not None else None
     thinking = think if think_value is None else _THINK[think_value]
-    package = find_package(context.reader, ref, context.output.on_event)  # before anybody waits for stdin
+    # before anybody waits for stdin
+    reader, package = locate(context.reader, parse(name), context.output.on_event)
     if not prompt and sys.stdin.isatty() and sys.stdout.isatty() and not context.output.as_json:
         from slmctl.app.chat import Chat, ChatSettings  # a pipe has no use for these
         from slmctl.cli.terminal.session import converse
@@ -170,7 +166,13 @@ def command(
         )
         on_event = context.output.on_event
         with Chat(
-            context.store, context.settings, package, chosen, variant=variant, on_event=on_event
+            context.store,
+            context.settings,
+            package,
+            chosen,
+            reader=None if reader is context.reader else reader,
+            variant=variant,
+            on_event=on_event,
         ) as chat:
             converse(context, chat, hide_thinking=hide_thinking, wraps=not nowordwrap)
         return
@@ -194,7 +196,7 @@ def command(
         styled = wants_style(context.settings.environment)
         writer = AnswerWriter(sys.stdout, wrap=not nowordwrap, styled=styled, hide_thinking=hide_thinking)
     answer = _Answer(context.output, writer)
-    events = generate(context.reader, context.settings, request, context.output.on_event)
+    events = generate(reader, context.settings, request, context.output.on_event)
     with closing(events), answer:
         for event in events:
             answer.take(event)

@@ -8,8 +8,9 @@ import click
 
 from modelfiles.format import format_spec, lines_of
 from modelfiles.spec import ModelSpec
-from registry.names import parse_name
-from slmctl.app.finding import find_package
+from registry.names import parse
+from registry.store.reader import StoreReader
+from slmctl.app.finding import locate
 from slmctl.app.package import Package, Variant
 from slmctl.cli import candidates
 from slmctl.cli.command import Context
@@ -17,8 +18,10 @@ from slmctl.cli.command import command as make_command
 from slmctl.cli.describe import describe, runtime_of
 
 
-@make_command("show", about="Show what the model NAME is and what its author set.")
-@click.argument("name", shell_complete=candidates.models)
+@make_command(
+    "show", about="Show what the model NAME, or that in the bundle at PATH, is and what its author set."
+)
+@click.argument("name", metavar="NAME|PATH", shell_complete=candidates.models_and_files)
 @click.option(
     "--variant",
     metavar="ID",
@@ -31,19 +34,19 @@ from slmctl.cli.describe import describe, runtime_of
 @click.option("--system", "view", flag_value="system", help="The system message alone.")
 @click.option("--license", "view", flag_value="license", help="The licences alone.")
 def command(context: Context, name: str, variant: str | None, view: str | None) -> None:
-    package = find_package(context.reader, parse_name(name), context.output.on_event)
+    reader, package = locate(context.reader, parse(name), context.output.on_event)
     chosen = package.choose(variant)
     if view == "template":
-        context.output.result(_fields(package), lambda: _template(context, package, chosen))
+        context.output.result(_fields(package), lambda: _template(reader, package, chosen))
         return
     shown = _VIEWS[view] if view is not None else describe
     context.output.result(_fields(package), lambda: shown(package, chosen))
 
 
-def _template(context: Context, package: Package, variant: Variant) -> str:
+def _template(reader: StoreReader, package: Package, variant: Variant) -> str:
     from slmctl.app.rendering import template_text  # reads the model's file
 
-    return template_text(context.reader, package, variant)[0]
+    return template_text(reader, package, variant)[0]
 
 
 def _modelfile(package: Package, variant: Variant) -> str:

@@ -40,7 +40,7 @@ _WORDS = {
 )
 def command(context: Context, target: str | None, digest: str | None, repair: bool) -> None:
     request = CheckRequest(target=target, digest=_digest(digest), repair=repair)
-    report = check(context.store, request, context.output.on_event)
+    report = check(context.keeper, request, context.output.on_event, further=context.further)
     context.output.result(_fields(report), lambda: _text(report))
     for line in _others(report.findings):
         context.output.note(line)
@@ -51,7 +51,7 @@ def command(context: Context, target: str | None, digest: str | None, repair: bo
         return
     if context.output.as_json:  # the document is written
         click.get_current_context().exit(Exit.BAD_CONTENT)
-    can_repair = not repair and report.root == context.store.root
+    can_repair = not repair and report.root == context.keeper.root
     raise BadContent(_sentence(report), hint=_hint(report, can_repair=can_repair))
 
 

@@ -254,3 +254,23 @@ def test_gc_says_what_it_frees(tiny: Program) -> None:
     assert not blob.exists()
     assert tiny("gc").out == "nothing to free\n"
     assert kinds(tiny) == []
+
+
+def test_df(tiny: Program) -> None:
+    assert tiny("cp", "tiny", "two").code == 0
+    assert tiny("show", "hello").code == 0
+    document = tiny("df", "--json").json
+    costs = {row["name"]: (row["alone"], row["shared"]) for row in document["models"]}
+    assert costs["tiny:latest"] == costs["two:latest"]
+    assert costs["tiny:latest"][0] == 0
+    assert costs["hello:latest"][1] == 0
+    totals = document["totals"]
+    assert totals["models"] == costs["hello:latest"][0] + costs["two:latest"][1]
+    assert totals["shared"] == costs["two:latest"][1]
+    assert totals["total"] == sum(path.stat().st_size for path in tiny.store.rglob("*") if path.is_file())
+    assert [row["name"] for row in tiny("df", "hello", "--json").json["models"]] == ["hello:latest"]
+    assert tiny("df", "nosuch").code == 3
+    outcome = tiny("df")
+    assert outcome.out.startswith("NAME ")
+    freed = tiny("rm", "hello", "--json").json["freed"]
+    assert freed == costs["hello:latest"][0]
