@@ -213,7 +213,7 @@ def _open_locked(partial: Path, target: Path) -> int:
             if os.path.samestat(status, partial.lstat()):
                 if status.st_nlink == 1:
                     return fd
-                partial.unlink()  # a killed export had given it its final name too: it is not ours
+                partial.unlink()  # a killed export had given it its final name too: that file stays
         except BlockingIOError:
             os.close(fd)
             raise OperationFailed(

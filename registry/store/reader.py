@@ -120,12 +120,20 @@ class StoreReader:
             document = json.loads(self.layout.oci_layout.read_bytes())
             is_one = document["imageLayoutVersion"].split(".")[0] == "1"
         except FileNotFoundError:
-            return "the file oci-layout is missing" if self.layout.root.exists() else None
+            return "the file oci-layout is missing" if self._holds_anything() else None
         except OSError as error:
             return f"the file oci-layout cannot be read ({os.strerror(error.errno or 0)})"
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             is_one = False
         return None if is_one else "the file oci-layout does not say what it should"
+
+    def _holds_anything(self) -> bool:
+        """Whether this was ever a store; the making of one may have been cut short."""
+        if self.layout.index.exists() or self.layout.previous_index.exists():
+            return True
+        with suppress(OSError):
+            return any(self.layout.blobs.iterdir())
+        return False
 
     def resolve(self, ref: ModelRef, names: NameTable | None = None) -> Entry:
         """The entry that `ref` names; raises NotFound with the nearest names."""

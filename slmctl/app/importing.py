@@ -149,14 +149,13 @@ class _Importing:
         if bundle.root.is_dir() and bundle.root.samefile(self._store.root):
             raise UsageError("That is the store itself.", hint="Its models are there already: slmctl list")
         entries = self._read_index(bundle.index_bytes)
-        roots = [entry.descriptor for entry in entries]
         reach_of_bundle = _reach(bundle, entries)
         reached = reach_of_bundle.blobs
         for digest, size in reached.items():
             self._check_size(digest, size, bundle.size_of(digest))
         self._check_room({digest: size for digest, size in reached.items() if not self._store.has(digest)})
         progress = self._progress(self._shown, sum(reached.values()))
-        parents = [*reach_of_bundle.documents, *(root.digest for root in roots)]
+        parents = [*reach_of_bundle.documents, *(entry.descriptor.digest for entry in entries)]
         rank = dict.fromkeys(reached, 0) | {digest: place for place, digest in enumerate(parents, 1)}
         for digest in sorted(reached, key=lambda digest: (rank[digest], reached[digest], digest)):
             size = reached[digest]  # blobs, then manifests, then what names will point at
