@@ -48,6 +48,7 @@ class StoreReader:
     def __init__(self, root: Path) -> None:
         self.layout = Layout(root)
         self._blobs = str(self.layout.blobs)  # a listing opens a thousand of them, and paths are slow to join
+        self._last_table: tuple[bytes, NameTable] | None = None
 
     @property
     def origin(self) -> str | None:
@@ -73,7 +74,7 @@ class StoreReader:
             ):
                 try:
                     with path.open("rb") as stream:
-                        return NameTable.parse(stream.read(MAX_INDEX_BYTES), generation)
+                        return self._parse_names(stream.read(MAX_INDEX_BYTES), generation)
                 except FileNotFoundError:
                     continue
                 except MalformedFile as error:
@@ -84,6 +85,15 @@ class StoreReader:
             f"The table of names in {self.root} is damaged and has no previous generation.",
             hint=f"Restore {self.layout.index} from a backup; the models' blobs are still there.",
         )
+
+    def _parse_names(self, raw: bytes, generation: str) -> NameTable:
+        """The table in `raw`; the one before it where its bytes are the same, because parsing takes long."""
+        last = self._last_table
+        if last is not None and last[0] == raw and last[1].generation == generation:
+            return last[1]
+        table = NameTable.parse(raw, generation)
+        self._last_table = (raw, table)
+        return table
 
     def index_digest(self) -> Digest | None:
         """The digest of the table of names as it lies there, which covers all that it names; None if none."""
