@@ -54,6 +54,7 @@ class StoreReader:
     def __init__(self, root: Path) -> None:
         self.layout = Layout(root)
         self._blobs = str(self.layout.blobs)  # a listing opens a thousand of them, and paths are slow to join
+        self._last_table: tuple[bytes, NameTable] | None = None
 
     @property
     def origin(self) -> str | None:
@@ -81,7 +82,7 @@ class StoreReader:
                     with path.open("rb") as stream:
                         # what read() may read at most it allocates at once
                         size = min(os.fstat(stream.fileno()).st_size, MAX_INDEX_BYTES)
-                        return NameTable.parse(stream.read(size), generation)
+                        return self._parse_names(stream.read(size), generation)
                 except FileNotFoundError:
                     continue
                 except MalformedFile as error:
@@ -107,6 +108,15 @@ class StoreReader:
         """What an entry of `names` is read from."""
         del entry
         return self
+
+    def _parse_names(self, raw: bytes, generation: str) -> NameTable:
+        """The table in `raw`; the one before it where its bytes are the same, because parsing takes long."""
+        last = self._last_table
+        if last is not None and last[0] == raw and last[1].generation == generation:
+            return last[1]
+        table = NameTable.parse(raw, generation)
+        self._last_table = (raw, table)
+        return table
 
     def index_digest(self) -> Digest | None:
         """The digest of the table of names as it lies there, which covers all that it names; None if none."""

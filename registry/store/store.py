@@ -257,11 +257,15 @@ class Store(StoreReader):
         """
         replaced = []
         linked = []
+        changed: dict[str, Entry] = {}
+        spellings: dict[str, str] = {}  # of the names that are new here
         with store_errors(self.root), self._locks.exclusive():
-            names = before = self.names()
+            names = self.names()
             for each in entries:
                 entry = each
                 old = names.find(entry.name)
+                spelled = old.name if old is not None else spellings.get(entry.name.casefold(), "")
+                old = changed.get(spelled, old)
                 if old is not None:
                     if keep_equal and old.descriptor.digest == entry.descriptor.digest:
                         linked.append(old)
@@ -276,9 +280,11 @@ class Store(StoreReader):
                 )
                 if not named or not self.layout.blob(digest).exists():
                     raise NotFound(f"The manifest {entry.descriptor.digest} is not in the store any more.")
-                names = names.with_entry(entry)
+                changed[entry.name] = entry
+                spellings[entry.name.casefold()] = entry.name
                 linked.append(entry)
-            if names is not before:
+            if changed:
+                names = names.with_entries(list(changed.values()))
                 self._write_names(names)
             else:  # whoever linked them may have died before flushing the table
                 flush_folder(self.root)
