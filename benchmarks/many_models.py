@@ -49,7 +49,7 @@ def _fill(store: Store, count: int) -> None:
         entries = []
         for number in range(count):
             kinds = ("f32", "f16") if number % WITH_TWO_BUILDS == 0 else ("f32",)
-            builds = []
+            builds: list[Build] = []
             for kind in kinds:
                 weights = data[:-8] + struct.pack("<II", number, len(kind) + len(builds))
                 digest = session.put(weights)

@@ -97,7 +97,7 @@ class NameTable:
         return self.with_entries([entry])
 
     def with_entries(self, entries: Sequence[Entry]) -> NameTable:
-        """As `with_entry` for each of `entries`, in time that grows with the table and not with their product."""
+        """As `with_entry` for each of `entries`, in time linear in the table."""
         left = {entry.name: entry for entry in entries}
         named = frozenset(left)
         rows = []
@@ -132,7 +132,7 @@ class NameTable:
 
 
 def _lines(rows: list[object]) -> str:
-    """The list as JSON, a row a line. The encoder is called once: for each row alone it takes three times as long."""
+    """The list as JSON, a row a line. The encoder is called once: once a row takes three times as long."""
     if not rows:
         return "[]"
     between = f"row {secrets.token_hex(16)}"  # nobody's text

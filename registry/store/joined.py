@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,7 +37,7 @@ class JoinedReader(StoreReader):
         return self._complaints
 
     def names(self) -> NameTable:
-        """The names of all stores; `document` and `generation` are the own store's."""
+        """The names of all stores, to be read and never written; `generation` is the own store's."""
         table = self.own.names()
         entries: dict[str, Entry] = {}
         homes: dict[str, Path] = {}
@@ -57,7 +56,7 @@ class JoinedReader(StoreReader):
             entries |= new
             homes |= dict.fromkeys(new, reader.root)
         self._complaints, self._homes = tuple(complaints), homes
-        return replace(table, entries={**entries, **table.entries})
+        return table.with_entries(list(entries.values()))
 
     def home_of(self, entry: Entry) -> Path | None:
         return self._homes.get(entry.name)

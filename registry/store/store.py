@@ -275,9 +275,7 @@ class Store(StoreReader):
                     if old.descriptor.digest != entry.descriptor.digest:
                         replaced.append(old)
                 digest = entry.descriptor.digest
-                named = not still_named or any(
-                    digest == one.descriptor.digest for one in before.entries.values()
-                )
+                named = not still_named or any(digest == root.digest for root in names.roots())
                 if not named or not self.layout.blob(digest).exists():
                     raise NotFound(f"The manifest {entry.descriptor.digest} is not in the store any more.")
                 changed[entry.name] = entry
