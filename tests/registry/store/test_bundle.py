@@ -116,6 +116,7 @@ def test_without_help_from_the_kernel_it_is_copied_too(
 
 
 def test_nothing_stays_open(path: Path) -> None:
+    gc.collect()
     before = open_files()
     bundle = open_bundle(path)
     stream = bundle.open_blob(weights())
