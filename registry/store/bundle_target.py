@@ -125,8 +125,6 @@ def new_file(target: Path, *, force: bool) -> Iterator[int]:
         os.ftruncate(fd, 0)
         yield fd
         flush_file(fd)
-        with suppress(OSError):  # FAT has no modes
-            os.fchmod(fd, 0o644)
         _give_name(partial, target, force=force)
         flush_folder(target.parent)
     finally:
@@ -206,7 +204,7 @@ def _has_size(folder: Path, name: str, size: int) -> bool:
 def _open_locked(partial: Path, target: Path) -> int:
     """The temporary, which is this process's alone: locked, and still under its name."""
     while True:
-        fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)  # less the umask
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             status = os.fstat(fd)

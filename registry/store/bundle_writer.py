@@ -147,15 +147,13 @@ class _partial:  # noqa: N801 - a context manager, used like a function
     def __enter__(self) -> int:
         self._partial.unlink(missing_ok=True)  # not truncated: see `registry.store.durable.write_file`
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._fd = os.open(self._partial, flags, 0o644)
+        self._fd = os.open(self._partial, flags, 0o666)
         return self._fd
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
                 flush_file(self._fd)
-                with suppress(OSError):  # FAT has no modes
-                    os.fchmod(self._fd, 0o644)
                 self._partial.rename(self._path)
         finally:
             os.close(self._fd)

@@ -86,7 +86,7 @@ def test_the_same_models_give_the_same_bytes(both: Program, tmp_path: Path, way:
             second = exported(both, "tiny", "both", target=tmp_path / "c.tar")
         finally:
             os.umask(old)
-        assert stat.S_IMODE((tmp_path / "c.tar").stat().st_mode) == 0o644
+        assert stat.S_IMODE((tmp_path / "c.tar").stat().st_mode) == 0o600, "it is the user's"
     elif way == "order":
         second = exported(both, "both", "tiny", "both:latest", target=tmp_path / "c.tar")
     elif way == "case":
