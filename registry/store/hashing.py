@@ -13,7 +13,6 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -71,6 +70,12 @@ def check_blobs(
     A size in `wanted` that the file has not is no damage by itself: the bytes are what they are, and the
     digest tells. Where the blob lies in no file of its own, the size that is wanted counts.
     """
+    from concurrent.futures import (  # few commands hash, all load this
+        FIRST_COMPLETED,
+        ThreadPoolExecutor,
+        wait,
+    )
+
     order = sorted(wanted, key=lambda descriptor: (-descriptor.size, descriptor.digest))
     counter = _Counter()
     pool = ThreadPoolExecutor(max_workers=max(1, min(threads, MAX_THREADS, len(order) or 1)))

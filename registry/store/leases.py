@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ class Lease:
     """A held lease. Begin it under the store's shared lock; end it with `end()`. One thread uses it."""
 
     def __init__(self, folder: Path, *, purpose: str) -> None:
-        self.id = secrets.token_hex(8)
+        self.id = os.urandom(8).hex()
         self.path = folder / self.id
         self.digests: set[Digest] = set()
         self._temporaries = 0

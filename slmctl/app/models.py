@@ -10,8 +10,7 @@ from registry.names import ModelRef, parse_name
 from registry.store.index import Entry
 from registry.store.store import Replace, Store
 from slmctl.app.events import OnEvent, ignore
-from slmctl.app.finding import names_with
-from slmctl.app.listing import names_of
+from slmctl.app.listing import names_of, names_with
 
 
 def copy_model(
