@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo check lint types imports test compat crash fuzz fuzz-import format clean
+.PHONY: demo check lint types imports test compat crash load fuzz fuzz-import format clean
 
 demo: $(VENV)/.demo
 	@tools/demo.sh $(BIN)
@@ -36,6 +36,10 @@ compat: $(VENV)-compat/.done $(VENV)/.check
 # every command killed, refused and left without power at every call that touches the store; `make test` has a sample
 crash: $(VENV)/.check
 	$(BIN)/python -m tests.crash
+
+# sixteen processes on one store for a minute: nothing lost, nothing left; `make test` has a sample
+load: $(VENV)/.check
+	$(BIN)/python -m tests.load
 
 # bytes that atheris invents, against the reading of Modelfiles
 FUZZ_SECONDS ?= 60

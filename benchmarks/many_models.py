@@ -53,16 +53,10 @@ def _fill(store: Store, count: int) -> None:
             for kind in kinds:
                 weights = data[:-8] + struct.pack("<II", number, len(kind) + len(builds))
                 digest = session.put(weights)
-                builds.append(
-                    Build(
-                        files=(
-                            PackageFile(path="model.gguf", role="weights", digest=digest, size=len(weights)),
-                        ),
-                        facts=replace(facts, quantization=kind),
-                        licenses=("mit",),
-                        spec=ModelSpec(system=f"You are model {number % 100}."),
-                    )
-                )
+                file = PackageFile(path="model.gguf", role="weights", digest=digest, size=len(weights))
+                spec = ModelSpec(system=f"You are model {number % 100}.")
+                described = replace(facts, quantization=kind)
+                builds.append(Build(files=(file,), facts=described, licenses=("mit",), spec=spec))
             descriptor = write_model(session, builds)
             entries.append(Entry(name=name_of(number), descriptor=descriptor, source="create", linked=NOW))
         store.link_all(entries, lambda _old, _new: None)

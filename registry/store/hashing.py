@@ -13,16 +13,18 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from registry.digest import Digest
 from registry.errors import BadContent, NotFound, OperationFailed
 from registry.manifest import Descriptor
 from registry.store.reader import StoreReader
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 MAX_THREADS = 64
 
@@ -72,6 +74,8 @@ def check_blobs(
     A size in `wanted` that the file has not is no damage by itself: the bytes are what they are, and the
     digest tells. Where the blob lies in no file of its own, the size that is wanted counts.
     """
+    from concurrent.futures import ThreadPoolExecutor  # few commands hash, all load this
+
     order = sorted(wanted, key=lambda descriptor: (-descriptor.size, descriptor.digest))
     counter = _Counter()
     results: SimpleQueue[Future[Checked]] = SimpleQueue()

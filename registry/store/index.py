@@ -8,7 +8,7 @@ else in any case, as Ollama compares them.
 from __future__ import annotations
 
 import json
-import secrets
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -97,7 +97,7 @@ class NameTable:
         return self.with_entries([entry])
 
     def with_entries(self, entries: Sequence[Entry]) -> NameTable:
-        """As `with_entry` for each of `entries`, in time linear in the table."""
+        """As `with_entry` for each of `entries`, in one pass over the table."""
         left = {entry.name: entry for entry in entries}
         named = frozenset(left)
         rows = []
@@ -132,10 +132,10 @@ class NameTable:
 
 
 def _lines(rows: list[object]) -> str:
-    """The list as JSON, a row a line. The encoder is called once: once a row takes three times as long."""
+    """The list as JSON, a row a line. One call of the encoder: one for each row takes three times as long."""
     if not rows:
         return "[]"
-    between = f"row {secrets.token_hex(16)}"  # nobody's text
+    between = f"row {os.urandom(16).hex()}"  # nobody's text
     parted = [part for row in rows for part in (between, row)][1:]
     text = json.dumps(parted, sort_keys=True, ensure_ascii=False)
     return "[\n" + text[1:-1].replace(f', "{between}", ', ",\n") + "\n]"

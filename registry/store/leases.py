@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ class Lease:
 
     def __init__(self, folder: Path, *, purpose: str, durable: bool = True) -> None:
         self._durable = durable
-        self.id = secrets.token_hex(8)
+        self.id = os.urandom(8).hex()
         self.path = folder / self.id
         self.digests: set[Digest] = set()
         self._temporaries = 0

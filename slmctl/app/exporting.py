@@ -19,7 +19,7 @@ from registry.store.reach import reach
 from registry.store.reader import StoreReader
 from registry.store.store import Store
 from slmctl.app.events import ByteCounter, Note, OnEvent, ignore
-from slmctl.app.finding import names_with
+from slmctl.app.listing import names_with
 from slmctl.app.package import Package
 from slmctl.app.packaging import index_of
 

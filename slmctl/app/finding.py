@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from registry.names import ModelRef, Source
-from registry.store.index import NameTable
 from registry.store.reader import StoreReader
 from slmctl.app.events import OnEvent, ignore
-from slmctl.app.listing import names_of
+from slmctl.app.listing import names_with
 from slmctl.app.package import Package
 
 
@@ -30,13 +29,3 @@ def locate(store: StoreReader, ref: ModelRef, on_event: OnEvent = ignore) -> tup
     from slmctl.app.bundles import open_in_bundle  # few runs name a path
 
     return open_in_bundle(ref, store.layout.cache)
-
-
-def names_with(store: StoreReader, ref: ModelRef, on_event: OnEvent) -> NameTable:
-    """The table of names, with `ref` in it where slmctl itself brings that model."""
-    names = names_of(store, on_event)
-    if names.find(ref.full_name) is not None:
-        return names
-    from slmctl.app.shipped import package_shipped  # it makes models, and so needs this module
-
-    return store.names() if package_shipped(store, ref, on_event) else names

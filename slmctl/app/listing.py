@@ -7,6 +7,7 @@ from pathlib import Path
 
 from registry.digest import Digest
 from registry.errors import BadContent, NotFound, StoreUnusable
+from registry.names import ModelRef
 from registry.store.index import Entry, NameTable
 from registry.store.reader import StoreReader
 from slmctl.app.events import Note, OnEvent, ignore
@@ -36,6 +37,16 @@ def names_of(store: StoreReader, on_event: OnEvent = ignore) -> NameTable:
     if names.generation == "previous":
         on_event(Note(text=f"{store.layout.index} is damaged; this is from the generation before it."))
     return names
+
+
+def names_with(store: StoreReader, ref: ModelRef, on_event: OnEvent) -> NameTable:
+    """The table of names, with `ref` in it where slmctl itself brings that model."""
+    names = names_of(store, on_event)
+    if names.find(ref.full_name) is not None:
+        return names
+    from slmctl.app.shipped import package_shipped  # it makes models, and so needs this module
+
+    return store.names() if package_shipped(store, ref, on_event) else names
 
 
 def list_models(store: StoreReader, prefix: str = "", on_event: OnEvent = ignore) -> list[Listed]:

@@ -12,8 +12,7 @@ from registry.store.reader import StoreReader
 from registry.store.store import Replace, Store
 from slmctl.app.bringing import blobs_of, bring
 from slmctl.app.events import OnEvent, ignore
-from slmctl.app.finding import names_with
-from slmctl.app.listing import names_of
+from slmctl.app.listing import names_of, names_with
 
 
 def copy_model(
