@@ -243,3 +243,5 @@ def test_requires_is_kept_and_a_later_ollama_is_said(slmctl: Program, tmp_path: 
     assert "requires" in slmctl("show", "made").out
     made = create(slmctl, tmp_path, "FROM hello\nREQUIRES 0.14.0\n", "older")
     assert "asks for" not in made.err
+    made = create(slmctl, tmp_path, f"FROM hello\nREQUIRES 0.33.{'9' * 5000}\n", "longest")
+    assert (made.code, "asks for Ollama 0.33.999" in made.err) == (0, True)
