@@ -66,6 +66,14 @@ def test_the_order_of_from_lines_says_which_runs_without_a_wish(slmctl: Program,
     assert slmctl("run", "made", "hi", "--json").json["variant"] == "gguf-q8_0"
 
 
+def test_a_file_before_a_model_runs_without_a_wish_too(slmctl: Program, files: Path) -> None:
+    create(slmctl, files, "FROM f32.gguf\nSYSTEM hi\n", "base")
+    create(slmctl, files, "FROM q8.gguf\nFROM base\n")
+    made = slmctl("show", "made", "--json").json["variants"]
+    assert [each["id"] for each in made] == ["gguf-q8_0", "gguf-f32"]
+    assert [each["spec"]["system"] for each in made] == ["hi", "hi"]
+
+
 def test_its_modelfile_makes_the_same_model(slmctl: Program, files: Path) -> None:
     text = "FROM f32.gguf\nFROM q8.gguf\nADAPTER lora.gguf\nREQUIRES v0.14.0\nRENDERER chatml\nPARSER qwen3\n"
     create(slmctl, files, f"{text}LICENSE MIT\nMESSAGE user hi\nMESSAGE assistant ho\n")
