@@ -80,7 +80,9 @@ def find_sources(
     for base in bases:
         files = [] if isinstance(base, ModelRef) else _files(base, folder)
         if not files:
-            found.append(base if isinstance(base, ModelRef) else parse(base))
+            name = base if isinstance(base, ModelRef) else parse(base)
+            if name not in found:
+                found.append(name)
         for paths in files:
             real = paths[0].resolve()
             if real in seen:  # of a sharded set, several parts may be named
@@ -168,10 +170,14 @@ def _named(text: str, keyword: Literal["ADAPTER", "DRAFT"], folder: Path, move: 
 def _files(text: str, folder: Path) -> list[list[Path]]:
     """The sets of files that FROM means; none when it names a model. An empty text is the folder itself."""
     path, status = _look_at(text or ".", folder)
-    if status is not None and (not stat.S_ISDIR(status.st_mode) or _looks_like_a_path(text or ".")):
+    if status is not None and (not stat.S_ISDIR(status.st_mode) or _has_gguf(path)):
         return _sets_at(path, status)
-    if not _looks_like_a_path(text):
+    if not _looks_like_a_path(text or "."):
         return []
+    if status is not None:
+        return _sets_at(path, status)
+    if "://" in text and not text.startswith("file://"):
+        raise UsageError(f"FROM takes no address of a file: {text!r:.120}.", hint="Download the file first.")
     raise NotFound(f"There is no file {text!r:.120} to make a model from.", hint=f"Looked for {path}.")
 
 
@@ -210,6 +216,13 @@ def _sets_at(path: Path, status: os.stat_result) -> list[list[Path]]:
         hint = "Convert them to a GGUF file first." if _has_safetensors(inside) else "Name a GGUF file."
         raise UsageError(f"The folder {path.name!r:.120} holds {what}.", hint=hint)
     return list(found.values())
+
+
+def _has_gguf(path: Path) -> bool:
+    try:
+        return any(each.suffix.lower() == _GGUF for each in path.iterdir())
+    except OSError:
+        return False
 
 
 def _has_safetensors(paths: Sequence[Path]) -> bool:

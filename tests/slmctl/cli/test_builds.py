@@ -120,6 +120,22 @@ def test_a_model_of_the_store_and_a_file_are_two_variants(slmctl: Program, files
         }
 
 
+def test_a_folder_goes_before_a_name_and_a_name_said_twice_is_one(slmctl: Program, files: Path) -> None:
+    create(slmctl, files, "FROM f32.gguf\n", "sub")
+    (files / "sub").mkdir()
+    assert create(slmctl, files, "FROM sub\nFROM sub\n").code == 0  # an empty folder is no model
+    assert list(shown(slmctl)) == ["gguf-f32"]
+    shutil.move(files / "q8.gguf", files / "sub")
+    assert create(slmctl, files, "FROM sub\n").code == 0
+    assert list(shown(slmctl)) == ["gguf-q8_0"]
+
+
+def test_the_home_folder_is_expanded(slmctl: Program, files: Path) -> None:
+    shutil.copy(files / "f32.gguf", slmctl.home.parent / "mine.gguf")
+    assert create(slmctl, files, "FROM ~/mine.gguf\n").code == 0
+    assert shown(slmctl) == {"gguf-f32": ["model.gguf"]}
+
+
 def test_a_folder_is_all_its_gguf_files(slmctl: Program, files: Path) -> None:
     (files / "other.gguf").unlink()
     for shard in files.glob("*-of-00003.gguf"):
@@ -153,6 +169,7 @@ def test_a_folder_is_all_its_gguf_files(slmctl: Program, files: Path) -> None:
         ("FROM f32.gguf\nDRAFT .", 2, "holds"),
         ("FROM f32.gguf\nFROM nomodel", 3, "nomodel"),
         ("FROM empty/", 2, "holds no GGUF file"),
+        ("FROM https://example.com/a.gguf", 2, "FROM takes no address of a file"),
         ("FROM f32.gguf\nFROM matrix.gguf", 2, "It holds no model but 'imatrix'"),
         ("FROM f32.gguf\nRENDERER chatml\nREQUIRES soon", 2, "Modelfile has 1 problem"),
     ],
