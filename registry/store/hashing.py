@@ -12,9 +12,12 @@ import io
 import os
 import stat
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Any, BinaryIO
 
 from registry.digest import Digest
@@ -70,26 +73,49 @@ def check_blobs(
     A size in `wanted` that the file has not is no damage by itself: the bytes are what they are, and the
     digest tells. Where the blob lies in no file of its own, the size that is wanted counts.
     """
-    from concurrent.futures import (  # few commands hash, all load this
-        FIRST_COMPLETED,
-        ThreadPoolExecutor,
-        wait,
-    )
-
-    order = sorted(wanted, key=lambda descriptor: (-descriptor.size, descriptor.digest))
+    left = deque(sorted(wanted, key=lambda descriptor: (-descriptor.size, descriptor.digest)))
+    count = len(left)
     counter = _Counter()
-    pool = ThreadPoolExecutor(max_workers=max(1, min(threads, MAX_THREADS, len(order) or 1)))
+    done: SimpleQueue[Checked | BaseException] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            while left and not counter.stopped:
+                with suppress(IndexError):  # another thread took the last one
+                    done.put(_check(reader, left.popleft(), counter))
+        except BaseException as error:  # noqa: BLE001 - raised again by who waits for it
+            done.put(error)
+
+    workers = [threading.Thread(target=work) for _ in range(min(max(1, threads), MAX_THREADS, count))]
     try:
-        running = {pool.submit(_check, reader, descriptor, counter) for descriptor in order}
-        while running:
-            done, running = wait(running, timeout=_REPORT_SECONDS, return_when=FIRST_COMPLETED)
-            if count := counter.take():
-                on_bytes(count)
-            for future in done:
-                yield future.result()
+        for worker in workers:
+            worker.start()
+        yield from _results(done, count, counter, on_bytes)
     finally:
         counter.stopped = True
-        pool.shutdown(cancel_futures=True)
+        for worker in workers:
+            if worker.ident is not None:
+                worker.join()
+
+
+def _results(
+    done: SimpleQueue[Checked | BaseException], count: int, counter: _Counter, on_bytes: OnBytes
+) -> Iterator[Checked]:
+    """What the threads find, `count` of it, telling of their bytes meanwhile."""
+    told = time.monotonic()
+    while count:
+        found: Checked | BaseException | None = None
+        with suppress(Empty):
+            found = done.get(timeout=_REPORT_SECONDS)
+            count -= 1
+        if isinstance(found, BaseException):
+            raise found
+        if not count or time.monotonic() - told >= _REPORT_SECONDS:
+            told = time.monotonic()
+            if size := counter.take():
+                on_bytes(size)
+        if found is not None:
+            yield found
 
 
 class _Counter:
