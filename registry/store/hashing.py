@@ -12,11 +12,17 @@ import io
 import os
 import stat
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+<<<<<<< HEAD
 from typing import TYPE_CHECKING, Any, BinaryIO
+=======
+from typing import Any, BinaryIO
+>>>>>>> 3bf76ecb87249263bc30ccf64b5eea5e06dfc608
 
 from registry.digest import Digest
 from registry.errors import BadContent, NotFound, OperationFailed
@@ -74,6 +80,7 @@ def check_blobs(
     A size in `wanted` that the file has not is no damage by itself: the bytes are what they are, and the
     digest tells. Where the blob lies in no file of its own, the size that is wanted counts.
     """
+<<<<<<< HEAD
     from concurrent.futures import ThreadPoolExecutor  # few commands hash, all load this
 
     order = sorted(wanted, key=lambda descriptor: (-descriptor.size, descriptor.digest))
@@ -93,9 +100,51 @@ def check_blobs(
             if done is not None:
                 left -= 1
                 yield done.result()
+=======
+    left = deque(sorted(wanted, key=lambda descriptor: (-descriptor.size, descriptor.digest)))
+    count = len(left)
+    counter = _Counter()
+    done: SimpleQueue[Checked | BaseException] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            while left and not counter.stopped:
+                with suppress(IndexError):  # another thread took the last one
+                    done.put(_check(reader, left.popleft(), counter))
+        except BaseException as error:  # noqa: BLE001 - raised again by who waits for it
+            done.put(error)
+
+    workers = [threading.Thread(target=work) for _ in range(min(max(1, threads), MAX_THREADS, count))]
+    try:
+        for worker in workers:
+            worker.start()
+        yield from _results(done, count, counter, on_bytes)
+>>>>>>> 3bf76ecb87249263bc30ccf64b5eea5e06dfc608
     finally:
         counter.stopped = True
-        pool.shutdown(cancel_futures=True)
+        for worker in workers:
+            if worker.ident is not None:
+                worker.join()
+
+
+def _results(
+    done: SimpleQueue[Checked | BaseException], count: int, counter: _Counter, on_bytes: OnBytes
+) -> Iterator[Checked]:
+    """What the threads find, `count` of it, telling of their bytes meanwhile."""
+    told = time.monotonic()
+    while count:
+        found: Checked | BaseException | None = None
+        with suppress(Empty):
+            found = done.get(timeout=_REPORT_SECONDS)
+            count -= 1
+        if isinstance(found, BaseException):
+            raise found
+        if not count or time.monotonic() - told >= _REPORT_SECONDS:
+            told = time.monotonic()
+            if size := counter.take():
+                on_bytes(size)
+        if found is not None:
+            yield found
 
 
 class _Counter:

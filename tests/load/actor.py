@@ -23,6 +23,7 @@ from modelfiles.spec import ModelSpec
 from registry.errors import NameTaken, NotFound
 from registry.names import parse, parse_new_name
 from registry.store.findings import Scope
+from registry.store.keeper import Keeper
 from registry.store.verify import verify
 from slmctl.app import clock
 from slmctl.app.checking import MADE_HERE
@@ -41,7 +42,7 @@ PROGRAM_SHARE = 0.08
 class Actor:
     def __init__(self, world: World, mine: str) -> None:
         self._world = world
-        self._store = world.store
+        self._store = Keeper(world.store.root)
         self._program = world.program
         self._mine = mine
         self._out = world.root / "out" / mine
