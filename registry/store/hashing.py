@@ -18,19 +18,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-<<<<<<< HEAD
-from typing import TYPE_CHECKING, Any, BinaryIO
-=======
 from typing import Any, BinaryIO
->>>>>>> 3bf76ecb87249263bc30ccf64b5eea5e06dfc608
 
 from registry.digest import Digest
 from registry.errors import BadContent, NotFound, OperationFailed
 from registry.manifest import Descriptor
 from registry.store.reader import StoreReader
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 MAX_THREADS = 64
 
@@ -80,27 +73,6 @@ def check_blobs(
     A size in `wanted` that the file has not is no damage by itself: the bytes are what they are, and the
     digest tells. Where the blob lies in no file of its own, the size that is wanted counts.
     """
-<<<<<<< HEAD
-    from concurrent.futures import ThreadPoolExecutor  # few commands hash, all load this
-
-    order = sorted(wanted, key=lambda descriptor: (-descriptor.size, descriptor.digest))
-    counter = _Counter()
-    results: SimpleQueue[Future[Checked]] = SimpleQueue()
-    pool = ThreadPoolExecutor(max_workers=max(1, min(threads, MAX_THREADS, len(order) or 1)))
-    try:
-        for descriptor in order:
-            pool.submit(_check, reader, descriptor, counter).add_done_callback(results.put)
-        left = len(order)
-        while left:
-            done = None
-            with suppress(Empty):  # also so often: Ctrl-C is heard, and progress told
-                done = results.get(timeout=_REPORT_SECONDS)
-            if count := counter.take():
-                on_bytes(count)
-            if done is not None:
-                left -= 1
-                yield done.result()
-=======
     left = deque(sorted(wanted, key=lambda descriptor: (-descriptor.size, descriptor.digest)))
     count = len(left)
     counter = _Counter()
@@ -119,7 +91,6 @@ def check_blobs(
         for worker in workers:
             worker.start()
         yield from _results(done, count, counter, on_bytes)
->>>>>>> 3bf76ecb87249263bc30ccf64b5eea5e06dfc608
     finally:
         counter.stopped = True
         for worker in workers:
