@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from modelfiles.spec import ModelSpec
 from registry.errors import NameTaken, NotFound
@@ -208,7 +209,7 @@ class Actor:
         self.counts["programs"] += by_program
         return by_program
 
-    def _ok(self, *arguments: str) -> dict[str, object]:
+    def _ok(self, *arguments: str) -> dict[str, Any]:
         done = self._program(*arguments, "--json")
         assert done.code == 0, (arguments, done.out, done.err)
         return done.json
