@@ -60,7 +60,10 @@ def check(
             hint="Get a bundle again from where it came from.",
         )
     report = verify(reader, scope, keeper=store if reader is store else None, on_progress=progress)
-    if not request.repair or report.is_well:
+    if not request.repair:
+        return report
+    if report.is_well:
+        store.settle()
         return report
 
     def fetching(wanted: Descriptor) -> Callable[[int], None]:
