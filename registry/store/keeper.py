@@ -53,7 +53,7 @@ class Keeper(Store):
         return plan
 
     def settle(self) -> None:
-        """Make the blobs' names durable: a repair that was killed may not have come to it. Raises StoreUnusable."""
+        """Make the blobs' names durable: a killed repair may not have come to it. Raises StoreUnusable."""
         if self.layout.blobs.is_dir():
             with store_errors(self.root):
                 flush_folder(self.layout.blobs)
