@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo check lint types imports test compat crash load fuzz format clean
+.PHONY: demo check lint types imports test compat crash load fuzz fuzz-import format clean
 
 demo: $(VENV)/.demo
 	@tools/demo.sh $(BIN)
@@ -45,6 +45,10 @@ load: $(VENV)/.check
 FUZZ_SECONDS ?= 60
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python -m tools.fuzz_modelfiles --seconds $(FUZZ_SECONDS)
+
+# bundles that hypothesis makes of a good one, against import
+fuzz-import: $(VENV)/.check
+	$(BIN)/python -m tools.fuzz_import --seconds $(FUZZ_SECONDS)
 
 format: $(VENV)/.check
 	$(BIN)/ruff check --fix .

@@ -68,6 +68,7 @@ class Holder:
         self._is_ready = False
         self._is_announced = False
         self._unkept: str | None = None
+        self._lease = order["lease"]
         self._folder = RuntimeFolder.create([Path(str(each)) for each in _list(order["folders"])])
         self._link = self._folder.path.parent / f"{LINK_PREFIX}{keep_key(str(self._identity))}"
 
@@ -84,6 +85,9 @@ class Holder:
             self._take_link_away()
             with contextlib.suppress(SlmctlError):
                 self._worker.stop()
+            if isinstance(self._lease, str):
+                with contextlib.suppress(OSError):
+                    Path(self._lease).unlink()
             self._folder.remove()
 
     def _serve(self, listener: socket.socket) -> None:

@@ -98,6 +98,7 @@ def _order(launch: Launch, engine: str, identity: str, about: Mapping[str, objec
         "fds": list(launch.pass_fds),
         "links": dict(launch.links),
         "timeout": launch.start_timeout_seconds,
+        "lease": launch.lease,
         "log": str(launch.log) if launch.log is not None else None,
     }
 

@@ -27,8 +27,9 @@ class Launch:
     are given to the child under the same numbers, and may be closed once `Worker.start` is back. `links`
     become symbolic links in the worker's folder, file name to descriptor, for engines that want files by
     their names (a relative "model" in the document lies in that folder). `folder_candidates` are tried in
-    order for the runtime folder. `log` is a file that is there and gets the worker's output; once there may
-    be prompts, only what `loggable` (`Engine.loggable`) leaves of a line. `is_at_template` is
+    order for the runtime folder. `lease` is a file that a holder removes when its worker is gone. `log` is a
+    file that is there and gets the worker's output; once there may be prompts, only what `loggable`
+    (`Engine.loggable`) leaves of a line. `is_at_template` is
     `Engine.is_at_template`. Raises ValueError for a link whose name is no plain file name.
     """
 
@@ -40,6 +41,7 @@ class Launch:
     pass_fds: tuple[int, ...] = ()
     links: Mapping[str, int] = dataclasses.field(default_factory=dict)
     start_timeout_seconds: float = 300.0
+    lease: str | None = None
     log: Path | None = None
     loggable: Loggable = _nothing
     is_at_template: Callable[[str], bool] = _never

@@ -43,12 +43,14 @@ class Resolved:
 class Settings:
     """All settings of one run of slmctl.
 
-    `context_length` is in tokens, None where nobody asked for one; `start_timeout_seconds` bounds the loading
-    of a model; `environment` is what a worker's environment is chosen from.
+    `stores` are further ones, which are only read; `context_length` is in tokens, None where nobody asked for
+    one; `start_timeout_seconds` bounds the loading of a model; `environment` is what a worker's environment
+    is chosen from.
     """
 
     home: Path
     store: Path
+    stores: tuple[Path, ...]
     context_length: int | None
     start_timeout_seconds: float
     runtime_folders: tuple[Path, ...]
@@ -70,6 +72,7 @@ class Settings:
         defaults: dict[str, Value] = {
             "home": home.value,
             "store": str(Path(str(home.value)) / "store"),
+            "stores": "",
             "context_length": None,
             "start_timeout": 600.0,
         }
@@ -87,6 +90,7 @@ class Settings:
         return cls(
             home=Path(str(home.value)),
             store=Path(str(resolved["store"].value)),
+            stores=tuple(Path(text) for text in str(resolved["stores"].value).split(":") if text),
             context_length=context,
             start_timeout_seconds=timeout,
             runtime_folders=runtime_folders(environment),
@@ -131,6 +135,10 @@ def _path(text: str) -> str:
         raise ValueError(f"{error}") from None
 
 
+def _paths(text: str) -> str:
+    return ":".join(dict.fromkeys(_path(each) for each in text.split(":") if each.strip()))
+
+
 def _tokens(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:12]) <= 2**31 - 1:
         raise ValueError("it takes a number of tokens")
@@ -149,6 +157,12 @@ _HOME = Setting(key="home", variables=("SLMCTL_HOME",), read=_path, about="where
 SETTINGS: tuple[Setting, ...] = (
     _HOME,
     Setting(key="store", variables=("SLMCTL_STORE",), read=_path, about="the store's folder"),
+    Setting(
+        key="stores",
+        variables=("SLMCTL_STORES",),
+        read=_paths,
+        about="further stores that are read and never written, with colons between them",
+    ),
     Setting(
         key="context_length",
         variables=("SLMCTL_CONTEXT_LENGTH", "OLLAMA_CONTEXT_LENGTH"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -16,6 +19,8 @@ from registry.manifest import (
     modelpack_layer,
     modelpack_manifest,
 )
+from registry.store.store import Store
+from slmctl.app.importing import Imported, ImportRequest, import_bundle
 
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 WEIGHTS = b"weights " * 1000
@@ -123,6 +128,30 @@ class Parts:
 
     def with_blob(self, data: bytes) -> Parts:
         return replace(self, blobs={**self.blobs, sha256(data).hexdigest(): data})
+
+
+def read_in(store: Store, path: Path) -> list[Imported]:
+    """Import a file or a folder."""
+    return import_bundle(store, ImportRequest(path=path), now=NOW)
+
+
+def read_piped(store: Store, data: bytes) -> list[Imported]:
+    """Import from a pipe, written to by a thread."""
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        with contextlib.suppress(BrokenPipeError), os.fdopen(writing, "wb", buffering=0) as stream:
+            view = memoryview(data)
+            while view:
+                view = view[stream.write(view) :]
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        return import_bundle(store, ImportRequest(path=None, stdin=reading), now=NOW)
+    finally:
+        os.close(reading)
+        thread.join()
 
 
 def small(name: str = "small:latest", weights: bytes = WEIGHTS) -> Parts:

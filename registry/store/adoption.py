@@ -111,11 +111,16 @@ def _borrow(
     owner: str,
     hashed: bool,
 ) -> None:
-    """Note where the file is. A note that is there stays, while its file does: one that no longer fits must
-    not be made to fit by looking at the file alone. Bytes that were hashed make it fit."""
+    """Note where the file is, unless there is a note whose file is still there.
+
+    A note that no longer fits must not be made to fit by looking at the file alone, only by bytes that were
+    hashed; of two files with the same bytes the first stays while it is as it was.
+    """
     old = notes.borrowed(layout, digest)
-    if old is not None and notes.is_there(old) and not (hashed and old.path == str(source.path)):
-        return
+    if old is not None and notes.is_there(old):
+        elsewhere = old.path != str(source.path)
+        if not hashed or (elsewhere and old.fits(os.lstat(old.path))):
+            return
     _check_same(source, source.path)
     note = Note.about(source.path, source.status, owner=owner, borrowed=True)
     with locks.shared():

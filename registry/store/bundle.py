@@ -14,7 +14,7 @@ import tempfile
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from registry import mediatypes
 from registry.digest import Digest
@@ -35,6 +35,9 @@ from registry.store.index import NameTable
 from registry.store.reader import Progress, StoreReader, silent
 from registry.store.room import free_bytes
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 MAX_OCI_LAYOUT_BYTES = 4 << 10
 _COPY_BYTES = 4 << 20
 _HINT = "Get the bundle again from where it came from."
@@ -46,6 +49,8 @@ class Bundle(StoreReader):
     `index_bytes` is its index.json, of at most MAX_MANIFEST_BYTES; `skipped` says, for a note, what an
     archive has beside a bundle's files.
     """
+
+    follows_notes = False
 
     def __init__(
         self, path: Path, index_bytes: bytes, fds: Sequence[int], skipped: str | None = None
@@ -316,9 +321,10 @@ class _Window(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        count = max(0, min(len(buffer), self._size - self._at))
-        done = os.preadv(self._fd, [buffer[:count]], self._offset + self._at) if count else 0
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer)  # a slice of a bytearray would be a copy
+        count = max(0, min(len(view), self._size - self._at))
+        done = os.preadv(self._fd, [view[:count]], self._offset + self._at) if count else 0
         self._at += done
         return done
 

@@ -125,8 +125,6 @@ def new_file(target: Path, *, force: bool) -> Iterator[int]:
         os.ftruncate(fd, 0)
         yield fd
         flush_file(fd)
-        with suppress(OSError):  # FAT has no modes
-            os.fchmod(fd, 0o644)
         _give_name(partial, target, force=force)
         flush_folder(target.parent)
     finally:
@@ -150,7 +148,7 @@ def locked_folder(target: Path) -> Iterator[None]:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
-        if made:
+        with suppress(PermissionError):  # made now, or by an export that died before it flushed it
             flush_folder(target.parent)
     except BlockingIOError:
         raise OperationFailed(
@@ -206,11 +204,14 @@ def _has_size(folder: Path, name: str, size: int) -> bool:
 def _open_locked(partial: Path, target: Path) -> int:
     """The temporary, which is this process's alone: locked, and still under its name."""
     while True:
-        fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)  # less the umask
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(fd), partial.lstat()):
-                return fd
+            status = os.fstat(fd)
+            if os.path.samestat(status, partial.lstat()):
+                if status.st_nlink == 1:
+                    return fd
+                partial.unlink()  # a killed export had given it its final name too: that file stays
         except BlockingIOError:
             os.close(fd)
             raise OperationFailed(

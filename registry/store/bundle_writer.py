@@ -113,8 +113,10 @@ def write_folder(folder: Path, content: Content, open_blob: Open, progress: Prog
         if not (folder / OCI_LAYOUT).exists():
             added.append(folder / OCI_LAYOUT)
         replace_file(folder / f"{OCI_LAYOUT}{_PARTIAL}", folder / OCI_LAYOUT, OCI_LAYOUT_BYTES)
-        for each in made:
-            flush_folder(each.parent)
+        for each in (folder, blobs.parent):  # made now, or by an export that died before it flushed them
+            flush_folder(each)
+        with suppress(PermissionError):
+            flush_folder(folder.parent)
     except BaseException:
         for path in added:
             with suppress(OSError):
@@ -143,16 +145,15 @@ class _partial:  # noqa: N801 - a context manager, used like a function
         self._partial = path.with_name(f"{path.name}{_PARTIAL}")
 
     def __enter__(self) -> int:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._fd = os.open(self._partial, flags, 0o644)
+        self._partial.unlink(missing_ok=True)  # not truncated: see `registry.store.durable.write_file`
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._fd = os.open(self._partial, flags, 0o666)
         return self._fd
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
                 flush_file(self._fd)
-                with suppress(OSError):  # FAT has no modes
-                    os.fchmod(self._fd, 0o644)
                 self._partial.rename(self._path)
         finally:
             os.close(self._fd)

@@ -68,7 +68,7 @@ def plan(layout: Layout, names: NameTable, known: gc.Documents, *, everything: b
     left = set() if everything else unneeded & crashed
     garbage = [
         Garbage(kind="blob", path=layout.blob(digest), size=sizes[digest], digest=digest)
-        for digest in gc.in_deletion_order(layout, unneeded - left)
+        for digest in gc.deletion_order(layout, unneeded - left)
     ]
     garbage += [
         Garbage(kind="note", path=layout.borrowed / digest.hex, size=0, digest=digest)
@@ -116,7 +116,7 @@ def take(layout: Layout, collection: Collection) -> None:
             with suppress(FileNotFoundError):
                 each.path.unlink()
     _drop_hints(layout)
-    for folder in {each.path.parent for each in collection.garbage}:
+    for folder in dict.fromkeys(each.path.parent for each in collection.garbage):
         flush_folder(folder)
 
 

@@ -22,6 +22,7 @@ class Finding:
     missing      a name needs it, and it is not here
     unreadable   the system refuses to read it
     malformed    a manifest whose bytes are right and make no sense, or contradict what it names
+    contradiction  facts in a manifest that the file's own header contradicts; the header counts
     not_pulled   a variant of a sparse model
     temporary    left by a command that was killed
     unneeded     a whole blob that no name reaches
@@ -105,7 +106,10 @@ def users_of(need: Need | None) -> tuple[User, ...]:
     return tuple(sorted(need.users)) if need is not None else ()
 
 
-_KINDS = ("damaged", "missing", "unreadable", "malformed", "not_pulled", "temporary", "unneeded", "foreign")
+_KINDS = (
+    *("damaged", "missing", "unreadable", "malformed"),
+    *("contradiction", "not_pulled", "temporary", "unneeded", "foreign"),
+)
 
 
 def order(finding: Finding) -> tuple[int, str, str]:

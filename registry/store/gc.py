@@ -53,26 +53,34 @@ def reached_from(layout: Layout, roots: Iterable[Digest], known: Documents | Non
     raise BadContent(f"An image index is nested deeper than {MAX_INDEX_DEPTH} levels.")
 
 
-def free(layout: Layout, candidates: Iterable[Digest], names: NameTable) -> int:
-    """Delete those blobs of `candidates` that no name and no lease needs; gives the bytes freed.
+def free(layout: Layout, candidates: Iterable[Digest], names: NameTable) -> tuple[int, int]:
+    """Delete those blobs of `candidates` that no name and no lease needs; gives the bytes freed, and the
+    bytes that only a lease still keeps.
 
     Call it with the store's lock held exclusively.
     """
     if names.generation == "previous":
-        return 0  # what the damaged table named is unknown, not unneeded
+        return 0, 0  # what the damaged table named is unknown, not unneeded
     unneeded = set(candidates)
+    leased: set[Digest] = set()
     try:
         unneeded -= reached_from(layout, {root.digest for root in names.roots()})
         unneeded -= named_by_damaged(layout)
         for lease in find_leases(layout.leases):
             if lease.keeps:
-                unneeded -= lease.digests
+                leased |= lease.digests
     except (BadContent, OSError):
-        return 0
-    freed = [delete(layout, digest) for digest in in_deletion_order(layout, unneeded)]
+        return 0, 0
+    freed = [delete(layout, digest) for digest in deletion_order(layout, unneeded - leased)]
     if any(each is not None for each in freed):
         flush_folder(layout.blobs)
-    return sum(filter(None, freed))
+    return sum(filter(None, freed)), sum(_size(layout, digest) for digest in unneeded & leased)
+
+
+def _size(layout: Layout, digest: Digest) -> int:
+    with suppress(OSError):
+        return layout.blob(digest).lstat().st_size
+    return 0
 
 
 def delete(layout: Layout, digest: Digest) -> int | None:
@@ -106,7 +114,7 @@ def named_by_damaged(layout: Layout) -> set[Digest]:
     return found
 
 
-def in_deletion_order(layout: Layout, digests: Iterable[Digest]) -> list[Digest]:
+def deletion_order(layout: Layout, digests: Iterable[Digest]) -> list[Digest]:
     """Indexes, manifests, blobs: a manifest that is there has its blobs, wherever the deleting is cut short.
 
     `link` relies on it when the name that it copies is removed meanwhile.

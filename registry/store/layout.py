@@ -125,10 +125,11 @@ class Layout:
 
         What is there already is flushed too: whoever made it may have died before doing so.
         """
-        for folder in (self.root, *self._folders):
+        folders = (self.root, *self._folders)
+        for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
-        for folder in (self.root, self.blobs.parent):
-            flush_folder(folder)
+        for parent in dict.fromkeys(folder.parent for folder in folders[1:]):
+            flush_folder(parent)
         for above in self.root.absolute().parents:
             with suppress(PermissionError):  # not ours to open, and so not made by us
                 flush_folder(above)

@@ -27,9 +27,13 @@ RUNS = "run "
 
 
 class Lease:
-    """A held lease. Begin it under the store's shared lock; end it with `end()`. One thread uses it."""
+    """A held lease. Begin it under the store's shared lock; end it with `end()`. One thread uses it.
 
-    def __init__(self, folder: Path, *, purpose: str) -> None:
+    One that is not `durable` is gone after a power cut, as its owner is.
+    """
+
+    def __init__(self, folder: Path, *, purpose: str, durable: bool = True) -> None:
+        self._durable = durable
         self.id = os.urandom(8).hex()
         self.path = folder / self.id
         self.digests: set[Digest] = set()
@@ -39,7 +43,8 @@ class Lease:
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             header = {"schema": _SCHEMA, "purpose": purpose, "pid": os.getpid()}
             self._append(json.dumps(header))
-            flush_folder(folder)
+            if durable:
+                flush_folder(folder)
         except BaseException:
             self.end()
             raise
@@ -56,17 +61,27 @@ class Lease:
         self._temporaries += 1
         return f"{self.id}.{self._temporaries}"
 
+    def fileno(self) -> int:
+        """The descriptor that holds the lease, and goes on holding it in a process that inherits it."""
+        return self._fd
+
+    def leave(self) -> None:
+        """Close our descriptor: the lease stays as long as somebody else has inherited it."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
     def end(self) -> None:
         """Give the lease back; what no name lists may now be collected."""
         if self._fd >= 0:
             with suppress(FileNotFoundError):
                 self.path.unlink()
-            os.close(self._fd)
-            self._fd = -1
+            self.leave()
 
     def _append(self, text: str) -> None:
         write_all(self._fd, f"{text}\n".encode())
-        flush_file(self._fd)
+        if self._durable:
+            flush_file(self._fd)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,15 @@ class Locks:
             yield
 
     @contextmanager
+    def shared_or_not(self) -> Iterator[bool]:
+        """As `shared`, for who would rather go without than wait; whether it is held."""
+        try:
+            with _locked(self._store, fcntl.LOCK_SH | fcntl.LOCK_NB):
+                yield True
+        except BlockingIOError:
+            yield False
+
+    @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Held for a moment while names change or garbage is decided on and deleted."""
         with _locked(self._store, fcntl.LOCK_EX):

@@ -43,7 +43,13 @@ def silent(_: int) -> None:
 
 
 class StoreReader:
-    """One store, to be read. It is cheap, holds no open file and may be shared between threads."""
+    """One store, to be read. It is cheap, holds no open file and may be shared between threads.
+
+    `follows_notes` is whether files outside of the store may stand in for blobs, where a note of its says so:
+    never where a stranger may have written the notes (a bundle).
+    """
+
+    follows_notes = True
 
     def __init__(self, root: Path) -> None:
         self.layout = Layout(root)
@@ -74,7 +80,9 @@ class StoreReader:
             ):
                 try:
                     with path.open("rb") as stream:
-                        return self._parse_names(stream.read(MAX_INDEX_BYTES), generation)
+                        # what read() may read at most it allocates at once
+                        size = min(os.fstat(stream.fileno()).st_size, MAX_INDEX_BYTES)
+                        return self._parse_names(stream.read(size), generation)
                 except FileNotFoundError:
                     continue
                 except MalformedFile as error:
@@ -85,6 +93,21 @@ class StoreReader:
             f"The table of names in {self.root} is damaged and has no previous generation.",
             hint=f"Restore {self.layout.index} from a backup; the models' blobs are still there.",
         )
+
+    @property
+    def complaints(self) -> tuple[str, ...]:
+        """What was wrong with other stores that are read with this one, when its names were read last."""
+        return ()
+
+    def home_of(self, entry: Entry) -> Path | None:
+        """The further store that an entry of `names` comes from; None for this one."""
+        del entry
+        return None
+
+    def reader_of(self, entry: Entry) -> StoreReader:
+        """What an entry of `names` is read from."""
+        del entry
+        return self
 
     def _parse_names(self, raw: bytes, generation: str) -> NameTable:
         """The table in `raw`; the one before it where its bytes are the same, because parsing takes long."""
@@ -107,12 +130,20 @@ class StoreReader:
             document = json.loads(self.layout.oci_layout.read_bytes())
             is_one = document["imageLayoutVersion"].split(".")[0] == "1"
         except FileNotFoundError:
-            return "the file oci-layout is missing" if self.layout.root.exists() else None
+            return "the file oci-layout is missing" if self._holds_anything() else None
         except OSError as error:
             return f"the file oci-layout cannot be read ({os.strerror(error.errno or 0)})"
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             is_one = False
         return None if is_one else "the file oci-layout does not say what it should"
+
+    def _holds_anything(self) -> bool:
+        """Whether this was ever a store; the making of one may have been cut short."""
+        if self.layout.index.exists() or self.layout.previous_index.exists():
+            return True
+        with suppress(OSError):
+            return any(self.layout.blobs.iterdir())
+        return False
 
     def resolve(self, ref: ModelRef, names: NameTable | None = None) -> Entry:
         """The entry that `ref` names; raises NotFound with the nearest names."""
@@ -139,14 +170,14 @@ class StoreReader:
         """Whether a blob, or a borrowed file that stands in for it, is here, whole or not."""
         if self.layout.blob(digest).exists():
             return True
-        note = notes.borrowed(self.layout, digest)
+        note = self._borrowed(digest)
         return note is not None and notes.is_there(note)
 
     def note_about(self, digest: Digest) -> notes.Note | None:
         """Whose file a blob is, where another tool has it too or alone; None for one of our own."""
         if self.layout.blob(digest).exists():
             return notes.linked(self.layout, digest)
-        return notes.borrowed(self.layout, digest)
+        return self._borrowed(digest)
 
     def blob_status(self, digest: Digest) -> os.stat_result | None:
         """The status of a blob's own file, not followed if it is a link; None where it has none.
@@ -256,6 +287,9 @@ class StoreReader:
         """
         return self.open_blob(descriptor, progress, check_notes=check_notes)
 
+    def _borrowed(self, digest: Digest) -> notes.Note | None:
+        return notes.borrowed(self.layout, digest) if self.follows_notes else None
+
     def _open(self, descriptor: Descriptor) -> tuple[int, notes.Note | None]:
         """The open file, of the right type and size, and the note about it where it is another tool's."""
         digest = descriptor.digest
@@ -267,7 +301,7 @@ class StoreReader:
                     os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC,
                 )
             except FileNotFoundError:
-                note = notes.borrowed(self.layout, digest)
+                note = self._borrowed(digest)
                 if note is None:
                     raise NotFound(
                         f"The blob {digest} is missing from the store.", hint="Make or pull the model again."

@@ -16,8 +16,9 @@ from registry.digest import Digest
 from registry.errors import BadContent, SlmctlError
 from registry.manifest import Descriptor
 from registry.store.findings import Finding, Report, Scope, order, users_of
+from registry.store.keeper import Keeper
 from registry.store.needs import Needs
-from registry.store.store import Session, Store
+from registry.store.store import Session
 from registry.store.verify import needed
 
 _CHUNK_BYTES = 1 << 20
@@ -45,7 +46,7 @@ class RepairSource(Protocol):
 
 
 def repair(
-    store: Store, scope: Scope, report: Report, sources: Sequence[RepairSource], on_blob: OnBlob
+    store: Keeper, scope: Scope, report: Report, sources: Sequence[RepairSource], on_blob: OnBlob
 ) -> Report:
     """Fetch what `report` says is lost, and mend the table of names; gives the report as it is now.
 
@@ -84,7 +85,7 @@ def repair(
     return replace(report, findings=tuple(sorted(findings, key=order)))
 
 
-def _lost(store: Store, needs: Needs) -> Iterator[Digest]:
+def _lost(store: Keeper, needs: Needs) -> Iterator[Digest]:
     for need in needs.blobs.values():
         if not need.optional and need.named and not store.has(need.digest):
             yield need.digest

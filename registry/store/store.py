@@ -21,23 +21,24 @@ from registry.errors import (
     NameTaken,
     NoSpace,
     NotFound,
-    SlmctlError,
     StoreUnusable,
 )
 from registry.manifest import Descriptor
-from registry.store import collect, gc, quarantine
+from registry.store import gc
 from registry.store.adoption import Taken, adopt_file
-from registry.store.collect import Collection
-from registry.store.durable import removed_on_failure, replace_file, store_errors, write_file
-from registry.store.hashing import Checked
+from registry.store.durable import (
+    flush_folder,
+    removed_on_failure,
+    replace_file,
+    store_errors,
+    write_file,
+)
 from registry.store.index import Entry, NameTable
 from registry.store.ingest import Check, Ingest, Progress, SourceFile, hash_open_file
-from registry.store.inventory import Temporary, temporaries
-from registry.store.leases import FoundLease, Lease, find_leases
+from registry.store.leases import Lease
 from registry.store.locks import Locks
 from registry.store.origins import note_origin
 from registry.store.reader import StoreReader
-from registry.store.salvage import whole_entries
 
 
 class Replace(enum.Enum):
@@ -50,10 +51,12 @@ class Replace(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
-    """The outcome of `unlink`: the entries that are gone and the bytes that were freed with them."""
+    """The outcome of `unlink`: the entries that are gone, the bytes that were freed with them, and those that
+    stay as long as a command needs them."""
 
     entries: tuple[Entry, ...]
     freed_bytes: int
+    leased_bytes: int = 0
 
 
 class Session:
@@ -200,20 +203,54 @@ class Store(StoreReader):
         finally:
             lease.end()
 
+    def try_lease(self, purpose: str, digests: Iterable[Digest]) -> Lease | None:
+        """A lease that lasts until a power cut at most, for who has the blobs open already.
+
+        None where the store cannot be written, and while somebody changes names: nothing is waited for.
+        """
+        lease = None
+        try:
+            with self._locks.shared_or_not() as held:
+                if held:
+                    lease = Lease(self.layout.leases, purpose=purpose, durable=False)
+                    lease.add(*digests)
+        except OSError:
+            if lease is not None:
+                lease.end()
+            return None
+        return lease
+
     def link(
-        self, name: str, descriptor: Descriptor, *, source: str | None, linked: str, replace_rule: Replace
+        self,
+        name: str,
+        descriptor: Descriptor,
+        *,
+        source: str | None,
+        linked: str,
+        replace_rule: Replace,
+        still_named: bool = False,
     ) -> Entry:
         """Point `name` at a manifest that is in the store; gives the entry as it now stands.
 
         A name that differs only in case is the same name and keeps its spelling. Raises NameTaken when the
         name exists, points elsewhere, and `replace_rule` does not allow it to move. What it pointed at and
-        nothing else needs is freed.
+        nothing else needs is freed. Whoever holds no lease on the manifest's blobs says `still_named`: then
+        NotFound is raised unless another name keeps them.
         """
         entry = Entry(name=name, descriptor=descriptor, source=source, linked=linked)
-        return self.link_all([entry], lambda old, new: check_replaceable(old, new, replace_rule))[0]
+        return self.link_all(
+            [entry],
+            lambda old, new: check_replaceable(old, new, replace_rule),
+            still_named=still_named,
+        )[0]
 
     def link_all(
-        self, entries: Sequence[Entry], check: Callable[[Entry, Entry], None], *, keep_equal: bool = False
+        self,
+        entries: Sequence[Entry],
+        check: Callable[[Entry, Entry], None],
+        *,
+        keep_equal: bool = False,
+        still_named: bool = False,
     ) -> list[Entry]:
         """As `link`, for several names at once: all of them or none. `check(old, new)` raises for a name that
         may not move. With `keep_equal`, a name that points at the same manifest already stays as it is.
@@ -237,7 +274,9 @@ class Store(StoreReader):
                     entry = replace(entry, name=old.name)
                     if old.descriptor.digest != entry.descriptor.digest:
                         replaced.append(old)
-                if not self.layout.blob(entry.descriptor.digest).exists():
+                digest = entry.descriptor.digest
+                named = not still_named or any(digest == root.digest for root in names.roots())
+                if not named or not self.layout.blob(digest).exists():
                     raise NotFound(f"The manifest {entry.descriptor.digest} is not in the store any more.")
                 changed[entry.name] = entry
                 spellings[entry.name.casefold()] = entry.name
@@ -245,6 +284,8 @@ class Store(StoreReader):
             if changed:
                 names = names.with_entries(list(changed.values()))
                 self._write_names(names)
+            else:  # whoever linked them may have died before flushing the table
+                flush_folder(self.root)
             if replaced:
                 self._free_entries(names, replaced)
         return linked
@@ -261,81 +302,15 @@ class Store(StoreReader):
             found = {entry.name: entry for name in wanted if (entry := names.find(name))}
             names = names.without(found)
             self._write_names(names)
-            freed = self._free_entries(names, found.values())
-        return Removed(entries=tuple(found.values()), freed_bytes=freed)
+            freed, leased = self._free_entries(names, found.values())
+        return Removed(entries=tuple(found.values()), freed_bytes=freed, leased_bytes=leased)
 
     def free(self, candidates: Iterable[Digest]) -> int:
         """Delete those of `candidates` that no name and no lease needs; gives the bytes freed."""
         with store_errors(self.root), self._locks.exclusive():
-            return gc.free(self.layout, candidates, self.names())
+            return gc.free(self.layout, candidates, self.names())[0]
 
-    def leftovers(self) -> tuple[list[FoundLease], list[Temporary]]:
-        """All leases of this moment, held or not, and what killed commands left. Raises StoreUnusable."""
-        with store_errors(self.root), self._locks.exclusive():
-            leases = list(find_leases(self.layout.leases))
-            return leases, temporaries(self.layout, leases)
-
-    def collect(self, *, everything: bool = False, dry_run: bool = False) -> Collection:
-        """Delete what neither names nor leases need; `everything` includes what killed commands had put in.
-
-        Raises BadContent when it is not known what is needed (then nothing is deleted), StoreUnusable.
-        """
-        if not self.root.exists():
-            return Collection(garbage=(), crashed_bytes=0, damaged_bytes=0)
-        known: gc.Documents = {}
-        with suppress(SlmctlError, OSError):  # said under the lock, if it is still so then
-            collect.reached(self.layout, self.names(), known)
-        if dry_run and not self._is_writable:
-            with store_errors(self.root, doing="read"):
-                return collect.plan(self.layout, self.names(), known, everything=everything)
-        if not dry_run:
-            self.prepare()
-        with store_errors(self.root), self._locks.exclusive():
-            plan = collect.plan(self.layout, self.names(), known, everything=everything)
-            if not dry_run:
-                collect.take(self.layout, plan)
-        return plan
-
-    @property
-    def _is_writable(self) -> bool:
-        return os.access(self.layout.locks, os.W_OK)
-
-    def mend_names(self) -> str | None:
-        """Write a whole table of names where it is damaged; says what it was made from, None if it was whole.
-
-        An entry that only the older one has, and whose manifest is gone, had been removed. Raises
-        StoreUnusable.
-        """
-        with store_errors(self.root), self._locks.exclusive():
-            try:
-                names = self.names()
-            except StoreUnusable:
-                names = replace(NameTable.empty(), generation="previous")
-            if names.generation != "previous":
-                return None
-            old = names.entries
-            torn = [self.layout.index, *([] if old else [self.layout.previous_index])]
-            salvaged = [entry for path in reversed(torn) for entry in _salvaged(path)]
-            for entry in salvaged:  # what the newer one says comes last
-                names = names.with_entry(entry)
-            put_aside = quarantine.in_quarantine(self.layout)
-            removed = {
-                name
-                for name, entry in old.items()
-                if not self.has(entry.descriptor.digest) and entry.descriptor.digest not in put_aside
-            }
-            self._write_names(names.without(removed - {entry.name for entry in salvaged}))
-        return "the table before it and what can be read of the damaged one"
-
-    def put_aside(self, damaged: Checked) -> Path | None:
-        """Move a blob that was found damaged into the quarantine; where it is now.
-
-        None when another file is in its place by now, or none. Raises StoreUnusable.
-        """
-        with store_errors(self.root):
-            return quarantine.put_aside(self.layout, self._locks, damaged)
-
-    def _free_entries(self, names: NameTable, entries: Iterable[Entry]) -> int:
+    def _free_entries(self, names: NameTable, entries: Iterable[Entry]) -> tuple[int, int]:
         candidates: set[Digest] = set()
         for entry in entries:
             with suppress(BadContent, OSError):
@@ -362,12 +337,6 @@ class Store(StoreReader):
         elif layout.index.exists():
             layout.index.rename(layout.free_damaged_path())
         replace_file(layout.ingest / "index.json.new", layout.index, names.to_bytes())
-
-
-def _salvaged(path: Path) -> list[Entry]:
-    with suppress(FileNotFoundError):
-        return whole_entries(path.read_bytes())
-    return []
 
 
 def check_replaceable(old: Entry, new: Entry, rule: Replace) -> None:

@@ -20,11 +20,11 @@ from registry.store import inventory
 from registry.store.findings import Finding, Report, Scope, absent_findings, order, users_of
 from registry.store.hashing import Checked, FileId, check_blobs
 from registry.store.index import Entry, NameTable
+from registry.store.keeper import Keeper
 from registry.store.leases import FoundLease, find_leases
 from registry.store.needs import Need, Needs, Root, Walker
 from registry.store.quarantine import in_quarantine
 from registry.store.reader import StoreReader
-from registry.store.store import Store
 
 OnProgress = Callable[[int, int], None]
 """Told how many bytes are hashed, and of how many."""
@@ -35,7 +35,7 @@ def silent(_done: int, _total: int) -> None:
 
 
 def verify(
-    reader: StoreReader, scope: Scope, *, keeper: Store | None = None, on_progress: OnProgress = silent
+    reader: StoreReader, scope: Scope, *, keeper: Keeper | None = None, on_progress: OnProgress = silent
 ) -> Report:
     """Re-hash what `scope` says. `keeper` is the store itself where it may be written to: then what is
     damaged is put aside. Where it turns out that it cannot be written, nothing is moved and nothing fails.
@@ -65,7 +65,7 @@ class _Snapshot:
 
 class _Verification:
     def __init__(
-        self, reader: StoreReader, scope: Scope, keeper: Store | None, on_progress: OnProgress
+        self, reader: StoreReader, scope: Scope, keeper: Keeper | None, on_progress: OnProgress
     ) -> None:
         self._reader = reader
         self._scope = scope

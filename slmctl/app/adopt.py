@@ -114,8 +114,12 @@ class _Adopting:
         if present or self._dry_run:
             self._given[found.name.casefold()] = found.place.source
             taken = _in_words(looked.how_in(self._store))
+            if manifest is None:
+                outcome = replace(outcome, notes=(*found.notes, _without_digest(found, "will be")))
             return replace(outcome, digest=manifest, taken=taken, present=present)
-        looked = looked.hashed(self._on_event)
+        if manifest is None:
+            outcome = replace(outcome, notes=(*found.notes, _without_digest(found, "was")))
+            looked = looked.hashed(self._on_event)
         self._check_name(found, old, looked.manifest_digest)
         with self._store.session(f"adopt {found.name}") as session:
             kinds = looked.take(session)
@@ -141,6 +145,12 @@ class _Adopting:
             return
         stand_in = Entry(name=old.name, descriptor=old.descriptor, source=found.place.source, linked=None)
         check_replaceable(old, stand_in, Replace.SAME_SOURCE)
+
+
+def _without_digest(found: FoundModel, when: str) -> str:
+    return (
+        f"{found.place.tool.shown} keeps no digest of it, so it {when} hashed, which takes reading all of it."
+    )
 
 
 def _why_not(model_format: str, facts: ModelFacts | None) -> str | None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from registry.digest import Digest
-from registry.errors import UsageError
+from registry.errors import SlmctlError, UsageError
 from registry.manifest import Descriptor
 from registry.names import Source, parse
 from registry.store.bundle import open_bundle
-from registry.store.findings import Report, Scope
+from registry.store.findings import Report, Scope, order
+from registry.store.index import Entry
+from registry.store.joined import JoinedReader
+from registry.store.keeper import Keeper
 from registry.store.reader import StoreReader
 from registry.store.repair import repair
-from registry.store.store import Store
 from registry.store.verify import verify
+from slmctl.app.contradictions import contradictions
 from slmctl.app.create import CREATED_HERE
 from slmctl.app.events import ByteCounter, Note, OnEvent, Progress, ignore
 from slmctl.app.listing import names_of
@@ -40,13 +44,13 @@ class CheckRequest:
 
 
 def check(
-    store: Store, request: CheckRequest, on_event: OnEvent = ignore, *, further: Sequence[StoreReader] = ()
+    store: Keeper, request: CheckRequest, on_event: OnEvent = ignore, *, further: Sequence[StoreReader] = ()
 ) -> Report:
     """Re-hash what is asked for; damaged blobs of the user's own store are put aside.
 
     Raises NotFound, UsageError, DigestMismatch, StoreUnusable.
     """
-    reader, names = _find(store, request, on_event)
+    reader, names = _find(store, further, request, on_event)
     scope = Scope(names=names, digest=request.digest, made_here=MADE_HERE, threads=usable_cpus())
     item = request.target or "the store"
 
@@ -59,6 +63,11 @@ def check(
             hint="Get a bundle again from where it came from.",
         )
     report = verify(reader, scope, keeper=store if reader is store else None, on_progress=progress)
+    bad = {finding.digest for finding in report.findings if finding.is_bad and finding.digest}
+    table = _names(reader)
+    entries = [entry for name, entry in table.items() if names is None or name in names]
+    found = tuple(contradictions(reader, entries, bad))
+    report = replace(report, findings=tuple(sorted((*report.findings, *found), key=order)))
     if not request.repair or report.is_well:
         return report
 
@@ -68,24 +77,36 @@ def check(
     return repair(store, scope, report, sources_of(store, further, on_event), fetching)
 
 
+def _names(reader: StoreReader) -> Mapping[str, Entry]:
+    """All entries, none where the table is lost."""
+    with suppress(SlmctlError, OSError):
+        return reader.names().entries
+    return {}
+
+
 def _find(
-    store: Store, request: CheckRequest, on_event: OnEvent
+    store: Keeper, further: Sequence[StoreReader], request: CheckRequest, on_event: OnEvent
 ) -> tuple[StoreReader, tuple[str, ...] | None]:
     """Where to look, and for which names; None is all."""
     if request.target is None:
+        for reader in further:
+            on_event(Note(text=f"The further store {reader.root} is not looked at; 'verify PATH' does."))
         return store, None
     ref = parse(request.target)
     path = Path(request.target.removeprefix("file://"))
     if ref.source is Source.FILE:
         return _open(store, path, on_event), None
-    names = names_of(store, on_event)
+    joined = JoinedReader(store, further) if further else store
+    names = names_of(joined, on_event)
     if names.find(ref.full_name) is None and path.exists():
         on_event(Note(text=f"There is no model {ref.short_name}; this is the file or folder of that name."))
         return _open(store, path, on_event), None
-    return store, (store.resolve(ref, names).name,)
+    entry = joined.resolve(ref, names)
+    home = joined.home_of(entry)
+    return next((reader for reader in further if reader.root == home), store), (entry.name,)
 
 
-def _open(store: Store, path: Path, on_event: OnEvent) -> StoreReader:
+def _open(store: Keeper, path: Path, on_event: OnEvent) -> StoreReader:
     """What lies at a path, to be read; the user's own store is itself."""
     if path.is_dir() and store.root.is_dir() and path.samefile(store.root):
         return store

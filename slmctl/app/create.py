@@ -20,7 +20,9 @@ from registry.formats.gguf_facts import facts_from_gguf
 from registry.names import ModelRef
 from registry.store.index import Entry
 from registry.store.ingest import SourceFile
+from registry.store.reader import StoreReader
 from registry.store.store import Replace, Session, Store, check_replaceable
+from slmctl.app.bringing import bring
 from slmctl.app.completing import check_adapter, check_draft
 from slmctl.app.events import ByteCounter, Note, OnEvent, ignore
 from slmctl.app.finding import find_package
@@ -61,11 +63,19 @@ class Created:
     variants: tuple[str, ...]
 
 
-def create(store: Store, request: CreateRequest, *, now: str, on_event: OnEvent = ignore) -> Created:
+def create(
+    store: Store,
+    request: CreateRequest,
+    *,
+    now: str,
+    on_event: OnEvent = ignore,
+    reader: StoreReader | None = None,
+) -> Created:
     """Make a model and link its name last. The same input gives the same digest on any machine.
 
     Each set of weights is a variant of its own, completed by the projector, the adapter and the draft that
     are named; a model in the store brings its variants and its author's spec, over which the request's goes.
+    `reader` is where models are looked for, if that is more than the store: what lies elsewhere is copied.
 
     Raises UsageError, NotFound, MalformedFile for the sources, NameTaken, StoreUnusable, NoSpace.
     """
@@ -76,11 +86,15 @@ def create(store: Store, request: CreateRequest, *, now: str, on_event: OnEvent 
         folder=request.folder,
         move=request.move,
     )
-    inherited = [find_package(store, name, on_event) for name in sources.names]
+    reader = reader or store
+    inherited = [find_package(reader, name, on_event) for name in sources.names]
     _check_builds(sources, inherited)  # before a byte is copied
-    _check_extras(store, sources, inherited)
+    _check_extras(reader, sources, inherited)
     _check_name_is_free(store, request)
     with ExitStack() as opened, store.session(f"create {request.name.full_name}") as session:
+        if reader is not store:
+            files = (file for package in inherited for variant in package.variants for file in variant.files)
+            bring(session, store, reader, (file.descriptor for file in files), on_event)
         take = _Taking(session, opened, sources.sets, request.move, on_event)
         extras = tuple(file for files in sources.extras.values() for file in take.files(files))
         builds = [
@@ -155,7 +169,7 @@ def _check_builds(sources: Sources, inherited: Sequence[Package]) -> None:
         )
 
 
-def _check_extras(store: Store, sources: Sources, inherited: Sequence[Package]) -> None:
+def _check_extras(store: StoreReader, sources: Sources, inherited: Sequence[Package]) -> None:
     """That what completes the builds fits each of them. Raises UsageError."""
     adapter, draft = sources.extras.get("adapter"), sources.extras.get("draft")
     if adapter is None and draft is None:
@@ -173,7 +187,7 @@ def _check_extras(store: Store, sources: Sources, inherited: Sequence[Package]) 
             check_draft(draft.shown, draft.headers, headers)
 
 
-def _stored_header(store: Store, file: PackageFile) -> GgufHeader:
+def _stored_header(store: StoreReader, file: PackageFile) -> GgufHeader:
     with store.open_blob(file.descriptor) as stream:
         return read_gguf(stream.fileno(), file.path)
 

@@ -18,12 +18,14 @@ def find_package(store: StoreReader, ref: ModelRef, on_event: OnEvent = ignore) 
 
 
 def locate(store: StoreReader, ref: ModelRef, on_event: OnEvent = ignore) -> tuple[StoreReader, Package]:
-    """The package that `ref` names, and where its files are: the store, or the bundle at a path.
+    """The package that `ref` names, and where its files are: the store, a further one, or the bundle
+    at a path.
 
     Raises as `find_package` and `open_in_bundle` do.
     """
     if ref.source is not Source.FILE:
-        return store, find_package(store, ref, on_event)
+        names = names_with(store, ref, on_event)
+        return store.reader_of(store.resolve(ref, names)), Package.open(store, ref, names)
     from slmctl.app.bundles import open_in_bundle  # few runs name a path
 
     return open_in_bundle(ref, store.layout.cache)

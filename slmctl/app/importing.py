@@ -53,17 +53,17 @@ from slmctl.app.package import Package
 IMPORTED_HERE = "import"
 """The source of a name that came in a bundle which names no registry for it."""
 
-_STDIN_FD = 0
 _CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportRequest:
-    """`path` is a file or a folder, None for stdin; `rename` names the bundle's one model anew."""
+    """`path` is a file or a folder, None for what is open as `stdin`; `rename` names the one model anew."""
 
     path: Path | None
     rename: ModelRef | None = None
     force: bool = False
+    stdin: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +86,9 @@ def import_bundle(
     """
     shown_path = "stdin" if request.path is None else shown(request.path)
     importing = _Importing(store, request, now, on_event, shown_path)
-    with _opened(request.path) as bundle, store.session(f"import {shown_path}"[:200]) as session:
+    with _opened(request) as bundle, store.session(f"import {shown_path}"[:200]) as session:
         if bundle is None:
-            importing.take_pipe(session, _STDIN_FD)
+            importing.take_pipe(session, request.stdin)
         else:
             importing.take_bundle(session, bundle)
         imported = importing.link()
@@ -97,12 +97,12 @@ def import_bundle(
 
 
 @contextmanager
-def _opened(path: Path | None) -> Iterator[Bundle | None]:
+def _opened(request: ImportRequest) -> Iterator[Bundle | None]:
     """The bundle; None for a pipe on stdin, which can be read but once."""
-    if path is not None:
-        bundle = open_bundle(path)
-    elif stat.S_ISREG(os.fstat(_STDIN_FD).st_mode):
-        bundle = TarBundle(Path("stdin"), os.dup(_STDIN_FD))
+    if request.path is not None:
+        bundle = open_bundle(request.path)
+    elif stat.S_ISREG(os.fstat(request.stdin).st_mode):
+        bundle = TarBundle(Path("stdin"), os.dup(request.stdin))
     else:
         yield None
         return
@@ -149,12 +149,16 @@ class _Importing:
         if bundle.root.is_dir() and bundle.root.samefile(self._store.root):
             raise UsageError("That is the store itself.", hint="Its models are there already: slmctl list")
         entries = self._read_index(bundle.index_bytes)
-        reached = _reach(bundle, entries).blobs
+        reach_of_bundle = _reach(bundle, entries)
+        reached = reach_of_bundle.blobs
         for digest, size in reached.items():
             self._check_size(digest, size, bundle.size_of(digest))
         self._check_room({digest: size for digest, size in reached.items() if not self._store.has(digest)})
         progress = self._progress(self._shown, sum(reached.values()))
-        for digest, size in sorted(reached.items(), key=lambda blob: (blob[1], blob[0])):
+        parents = [*reach_of_bundle.documents, *(entry.descriptor.digest for entry in entries)]
+        rank = dict.fromkeys(reached, 0) | {digest: place for place, digest in enumerate(parents, 1)}
+        for digest in sorted(reached, key=lambda digest: (rank[digest], reached[digest], digest)):
+            size = reached[digest]  # blobs, then manifests, then what names will point at
             descriptor = Descriptor(media_type="", digest=digest, size=size)
             with bundle.open_blob(descriptor) as stream:
                 if isinstance(bundle, FolderBundle):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from registry.digest import Digest
 from registry.errors import BadContent, NotFound, StoreUnusable
@@ -15,7 +16,8 @@ from slmctl.app.summaries import Summaries
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """A row of `list`. `size` is in bytes; `problem` says why size and variants are unknown."""
+    """A row of `list`. `size` is in bytes; `problem` says why size and variants are unknown,
+    `store` which further store it is in; None is the own one."""
 
     name: str
     digest: Digest
@@ -24,11 +26,14 @@ class Listed:
     source: str | None
     modified: str | None
     problem: str | None = None
+    store: Path | None = None
 
 
 def names_of(store: StoreReader, on_event: OnEvent = ignore) -> NameTable:
     """The table of names, with a note when it had to be answered from the previous generation."""
     names = store.names()
+    for text in store.complaints:
+        on_event(Note(text=text))
     if names.generation == "previous":
         on_event(Note(text=f"{store.layout.index} is damaged; this is from the generation before it."))
     return names
@@ -53,12 +58,15 @@ def list_models(store: StoreReader, prefix: str = "", on_event: OnEvent = ignore
     wanted = prefix.casefold()
     entries = [entry for name, entry in names.entries.items() if name.casefold().startswith(wanted)]
     summaries = Summaries(store)
-    models = [_listed(summaries, entry) for entry in sorted(entries, key=lambda entry: entry.name)]
+    models = [
+        _listed(summaries, entry, store.home_of(entry))
+        for entry in sorted(entries, key=lambda entry: entry.name)
+    ]
     summaries.save(names)
     return models
 
 
-def _listed(summaries: Summaries, entry: Entry) -> Listed:
+def _listed(summaries: Summaries, entry: Entry, home: Path | None) -> Listed:
     problem = None
     variants: tuple[str, ...] = ()
     size: int | None = None
@@ -74,4 +82,5 @@ def _listed(summaries: Summaries, entry: Entry) -> Listed:
         source=entry.source,
         modified=entry.linked,
         problem=problem,
+        store=home,
     )

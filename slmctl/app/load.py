@@ -249,7 +249,8 @@ def load(
         if kept is None:
             from slmctl.app.loading import start
 
-            worker, about = start(store, settings, request, variant, identity, on_event, big_bytes)
+            worker, about, held = start(store, settings, request, variant, identity, on_event, big_bytes)
+            stack.callback(held.release)
         else:
             worker, about = kept, LoadedFile.from_json(kept.about)
             if request.keep_seconds is not None:

@@ -28,6 +28,7 @@ from runtimes.kept import Kept
 from runtimes.process import Launch, Worker, fd_path, worker_argv
 from slmctl.app.events import ByteCounter, EngineLog, Note, OnEvent, ReadsFromDisk
 from slmctl.app.formats import engine_template, jinja_format
+from slmctl.app.holds import Hold, hold
 from slmctl.app.load import LOADED_ROLES, LoadedFile, LoadRequest, finite, usable_cpus
 from slmctl.app.logs import begin_log, has_log
 from slmctl.app.package import Package, Variant, file_path
@@ -47,8 +48,30 @@ def start(
     identity: str,
     on_event: OnEvent,
     big_bytes: int,
+) -> tuple[Worker | Kept, LoadedFile, Hold]:
+    """Start a worker of our own, or have a holder start one that stays. Raises as `load` does.
+
+    What is held for the worker is to be released when it is gone.
+    """
+    held = hold(store, settings, request.package, variant)
+    try:
+        worker, about = _start(store, settings, request, variant, identity, on_event, big_bytes, held)
+    except BaseException:
+        held.release()
+        raise
+    return worker, about, held
+
+
+def _start(
+    store: StoreReader,
+    settings: Settings,
+    request: LoadRequest,
+    variant: Variant,
+    identity: str,
+    on_event: OnEvent,
+    big_bytes: int,
+    held: Hold,
 ) -> tuple[Worker | Kept, LoadedFile]:
-    """Start a worker of our own, or have a holder start one that stays. Raises as `load` does."""
     engine = engine_for(variant.format, variant.facts.architecture if variant.facts else None)
     parameters = {**variant.spec.parameters, **request.parameters}
     with _open_model(store, variant, request.verify, on_event) as model:
@@ -78,13 +101,14 @@ def start(
             worker.start()  # while the files are open
             return worker, about
         kept = start_kept(
-            launch,
+            dataclasses.replace(launch, pass_fds=(*launch.pass_fds, *held.fds), lease=held.path),
             engine=engine.name,
             identity=identity,
             about={"name": request.package.name, "variant": variant.id, **dataclasses.asdict(about)},
             keep_seconds=finite(request.keep_seconds),
             on_log=lambda text: on_event(EngineLog(text=text)),
         )
+        held.hand_over()
         if kept.unkept is not None:
             on_event(Note(text=f"The model does not stay loaded: {kept.unkept}."))
         return kept, about
@@ -115,8 +139,8 @@ def _open_model(
         for role, streams in opened.items():
             for file in variant.of_role(role):
                 stage = "verify" if store.origin is None else "unpack"
-                reading = ByteCounter(on_event, stage=stage, item=file.path, total=file.size)
-                opened_file = store.open_file(file.descriptor, reading, check_notes=not verify)
+                progress = ByteCounter(on_event, stage=stage, item=file.path, total=file.size)
+                opened_file = store.open_file(file.descriptor, progress, check_notes=not verify)
                 stream = stack.enter_context(opened_file)
                 if role == "weights":
                     in_memory.append(is_in_memory(stream.fileno()))

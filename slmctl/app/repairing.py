@@ -33,12 +33,12 @@ from slmctl.app.variants import manifests_of
 
 
 def sources_of(store: Store, further: Iterable[StoreReader], on_event: OnEvent) -> list[RepairSource]:
-    """All sources, those first whose bytes are most likely right and cheap to get."""
+    """All sources in the order in which they are asked."""
     return [
-        Rebuilt(store),
-        FlippedBack(store),
         *(OtherStore(reader) for reader in further),
         FileItCameFrom(store, on_event),
+        Rebuilt(store),
+        FlippedBack(store),
         Shipped(),
     ]
 

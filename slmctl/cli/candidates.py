@@ -38,6 +38,15 @@ def models_and_files(
     return [*models(context, parameter, incomplete), *files(context, parameter, incomplete)]
 
 
+def models_and_paths(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem[str]]:
+    """Models; and files where a path is begun, as `slmctl run ./bundle.tar` needs it."""
+    if incomplete.startswith(("/", "./", "../", "~")):
+        return files(context, parameter, incomplete)
+    return models(context, parameter, incomplete)
+
+
 def files(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Tells the shell to complete a file's name, which it does best."""
     from click.shell_completion import CompletionItem
@@ -69,7 +78,13 @@ def _store() -> StoreReader:
     from registry.store.reader import StoreReader
     from slmctl.config import Settings
 
-    return StoreReader(Settings.load().store)
+    settings = Settings.load()
+    own = StoreReader(settings.store)
+    if not settings.stores:
+        return own
+    from registry.store.joined import JoinedReader
+
+    return JoinedReader(own, [StoreReader(path) for path in settings.stores])
 
 
 def _is_name(text: str) -> bool:

@@ -14,6 +14,7 @@ import click
 from slmctl.cli.render import Output
 
 if TYPE_CHECKING:
+    from registry.store.keeper import Keeper
     from registry.store.reader import StoreReader
     from registry.store.store import Store
     from slmctl.config import Settings
@@ -35,16 +36,35 @@ class Context:
 
     @functools.cached_property
     def reader(self) -> StoreReader:
-        """The store for commands that change nothing in it."""
+        """The store, and further ones behind it, for commands that change nothing in them."""
         from registry.store.reader import StoreReader
 
-        return StoreReader(self.settings.store)
+        own = StoreReader(self.settings.store)
+        if not self.settings.stores:
+            return own
+        from registry.store.joined import JoinedReader  # few have further stores
+
+        return JoinedReader(own, self.further)
+
+    @functools.cached_property
+    def further(self) -> tuple[StoreReader, ...]:
+        """The further stores, without the own one."""
+        from registry.store.reader import StoreReader
+
+        return tuple(StoreReader(path) for path in self.settings.stores if path != self.settings.store)
 
     @functools.cached_property
     def store(self) -> Store:
         from registry.store.store import Store
 
         return Store(self.settings.store)
+
+    @functools.cached_property
+    def keeper(self) -> Keeper:
+        """The store for commands that look after it."""
+        from registry.store.keeper import Keeper
+
+        return Keeper(self.settings.store)
 
     def now(self) -> str:
         """This moment as RFC 3339 text, to the second."""

@@ -24,7 +24,7 @@ from tests.crash.killing import Tally
 from tests.crash.tracing import FAMILIES, why_not
 
 T = TypeVar("T")
-RERUNS = 40
+RERUNS = 25
 _CHUNK = 8
 
 

@@ -22,7 +22,7 @@ from tests.crash.tracing import DEADLINE_SECONDS, Injection, Run
 from tests.crash.tracing import run as traced
 from tests.gguf_bytes import F32, STRING, U32, Builder, tiny
 
-NOT_FOUND = 3
+FAILED, NOT_FOUND, BAD_CONTENT = 1, 3, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +108,8 @@ class Row:
     """One command. `before` are slmctl's command lines that make its world after `make` has made its files.
 
     `points` is a lower bound of the calls that touch the store: should the recording miss them, it is noticed.
-    `again` are the codes that a second run may end with when the first was complete, beside 0. `sweeps` when
-    nothing is left over after it.
+    `again` are the codes that a second run may end with when the first was complete, beside 0. `codes` are those
+    that it may fail with beside 1. `sweeps` when nothing is left over after it.
     """
 
     name: str
@@ -119,6 +119,7 @@ class Row:
     make: Callable[[World], None] | None = None
     ready: Callable[[World], None] | None = None
     again: tuple[int, ...] = ()
+    codes: tuple[int, ...] = ()
     sweeps: bool = False
 
     @property
@@ -251,8 +252,15 @@ def _damage_blob(world: World) -> None:
     path.chmod(0o444)
 
 
+def _leave_partial_export(world: World) -> None:
+    """What an export leaves that was killed between linking its file's name and removing its temporary one."""
+    token = hashlib.sha256(b"m.tar").hexdigest()[:16]
+    (world.root / "out" / f".slmctl-export-{token}.partial").hardlink_to(world.root / "out" / "m.tar")
+
+
 _M = ("create", "m", "--from", "{files}/a.gguf")
 _N = ("create", "n", "--from", "{files}/b.gguf")
+_EXPORT = ("export", "m", "-o", "{out}/m.tar")
 _BASED = ("create", "based", "-f", "{files}/Modelfile")
 
 ROWS: tuple[Row, ...] = (
@@ -273,24 +281,44 @@ ROWS: tuple[Row, ...] = (
     Row(name="cp-force", points=24, before=(_M, _N), run=("cp", "m", "n", "--force")),
     Row(name="rm", points=26, before=(_M, _N), run=("rm", "m"), again=(NOT_FOUND,)),
     Row(name="rm-several", points=30, before=(_M, _N, _BASED), run=("rm", "m", "n"), again=(NOT_FOUND,)),
-    Row(name="gc", points=10, before=(_M,), ready=_leave_garbage, run=("gc",)),
-    Row(name="gc-all", points=10, before=(_M,), ready=_leave_garbage, run=("gc", "--all"), sweeps=True),
-    Row(name="verify-repair", points=10, before=(_M,), ready=_damage_blob, run=("verify", "--repair")),
-    Row(name="export-tar", points=10, before=(_M,), run=("export", "m", "-o", "{out}/m.tar")),
-    Row(name="export-folder", points=10, before=(_M, _BASED), run=("export", "m", "based", "-o", "{out}/m/")),
+    Row(name="gc", points=20, before=(_M,), ready=_leave_garbage, run=("gc",)),
+    Row(name="gc-all", points=30, before=(_M,), ready=_leave_garbage, run=("gc", "--all"), sweeps=True),
+    Row(
+        name="verify-repair",
+        points=40,
+        before=(_M,),
+        ready=_damage_blob,
+        run=("verify", "--repair"),
+        codes=(BAD_CONTENT,),
+    ),
+    Row(name="export-tar", points=30, before=(_M,), run=_EXPORT, again=(FAILED,)),
+    Row(
+        name="export-tar-force",
+        points=30,
+        before=(_M, _N, _EXPORT),
+        ready=_leave_partial_export,
+        run=("export", "n", "-o", "{out}/m.tar", "--force"),
+    ),
+    Row(
+        name="export-folder",
+        points=80,
+        before=(_M, _BASED),
+        run=("export", "m", "based", "-o", "{out}/m/"),
+        again=(FAILED,),
+    ),
     Row(
         name="import-tar",
-        points=10,
+        points=70,
         before=(_M, ("export", "m", "-o", "{files}/m.tar"), ("rm", "m"), _N),
         run=("import", "{files}/m.tar"),
     ),
     Row(
         name="import-folder",
-        points=10,
+        points=90,
         before=(_M, ("export", "m", "-o", "{files}/m/"), ("rm", "m"), _N),
         run=("import", "{files}/m/", "--as", "other"),
     ),
-    Row(name="adopt", points=10, make=_make_ollama_store, before=(_M,), run=("adopt",)),
+    Row(name="adopt", points=20, make=_make_ollama_store, before=(_M,), run=("adopt",)),
 )
 
 

@@ -127,8 +127,8 @@ def blobs_removed_before_the_name() -> None:
 
 def blobs_removed_before_their_manifest() -> None:
     """What is no longer named is deleted in a wrong order: a manifest outlives its blobs, and may be named anew."""
-    order = gc.in_deletion_order
-    gc.in_deletion_order = lambda layout, digests: order(layout, digests)[::-1]
+    order = gc.deletion_order
+    gc.deletion_order = lambda layout, digests: order(layout, digests)[::-1]
 
 
 def failed_flush_tried_again() -> None:

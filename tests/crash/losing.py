@@ -7,7 +7,6 @@ From some of these states the command is run again, for real and recorded too: i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,9 +72,7 @@ def _changes(event: Event, root: Path) -> bool:
     """Whether a call made the disk another one, or made something durable."""
     if event.call not in FAMILY_OF or event.result is None or event.result < 0:
         return False
-    if event.family == "openat" and not {"O_CREAT", "O_TRUNC"} & {*re.split(r"[|, ]+", event.rest)}:
-        return False
-    return any(Path(path).is_relative_to(root) for path in event.paths)
+    return event.changes and any(Path(path).is_relative_to(root) for path in event.paths)
 
 
 def _spread(states: Sequence[State], count: int) -> list[State]:

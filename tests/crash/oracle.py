@@ -36,6 +36,7 @@ class Findings:
 
     `problems` are sentences about what must never be; `sweepable` are paths of what a crash may leave;
     `unneeded` are whole blobs that no name reaches, `bereft` those of them that are manifests whose blobs are gone.
+    `damaged` are blobs with other bytes at their final path.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -44,6 +45,7 @@ class Findings:
     sweepable: tuple[str, ...] = ()
     unneeded: tuple[str, ...] = ()
     bereft: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
 
 
 def read_tree(root: Path) -> dict[str, bytes | None]:
@@ -69,6 +71,7 @@ def inspect(tree: Tree, root: Path) -> Findings:
         path.removeprefix(f"{STORE}/"): data for path, data in tree.items() if path.startswith(f"{STORE}/")
     }
     problems: list[str] = []
+    damaged: list[str] = []
     rows, table = _table(store, problems)
     blobs = {
         path[len("blobs/sha256/") :]: data for path, data in store.items() if path.startswith("blobs/sha256/")
@@ -77,6 +80,7 @@ def inspect(tree: Tree, root: Path) -> Findings:
         if _HEX.match(name) is None or data is None:
             problems.append(f"{name} in blobs/sha256 is no blob")
         elif _sha256(data) != name:
+            damaged.append(name)
             problems.append(f"the blob {name[:12]} at its final path has other bytes ({len(data)})")
     reached: set[str] = set()
     for row in rows:
@@ -99,6 +103,7 @@ def inspect(tree: Tree, root: Path) -> Findings:
         problems=tuple(problems),
         sweepable=tuple(path for path in store if path.startswith(("ingest/", "leases/"))),
         unneeded=unneeded,
+        damaged=tuple(damaged),
         bereft=tuple(name for name in unneeded if not {*_needs(blobs[name])} <= blobs.keys()),
     )
 
@@ -109,7 +114,10 @@ def judge(tree: Tree, before: Tree, after: Tree, root: Path, *, finished: bool =
     `finished`: the command has said that it is done, so that everything must be as in `after`.
     """
     now, old, new = inspect(tree, root), inspect(before, root), inspect(after, root)
-    problems = [problem for problem in now.problems if problem not in old.problems]
+    hurt = (
+        [] if finished else [digest[:12] for digest in old.damaged]
+    )  # it may be put aside before it is mended
+    problems = [problem for problem in now.problems if not any(digest in problem for digest in hurt)]
     if now.table not in {old.table, new.table}:
         problems.append(f"the table of names is {now.table}")
     for name in sorted({*now.names, *old.names, *new.names}):
@@ -121,15 +129,17 @@ def judge(tree: Tree, before: Tree, after: Tree, root: Path, *, finished: bool =
 
 
 def is_new(tree: Tree, after: Tree, root: Path) -> bool:
-    """Whether the names are what they are when the command is done."""
-    return inspect(tree, root).names == inspect(after, root).names
+    """Whether the names are what they are when the command is done, and what it writes elsewhere is there."""
+    outside = [path for path in {*tree, *after} if path.startswith(("out/", "files/", "other/"))]
+    made = all(tree.get(path, b"absent") == after[path] for path in outside if path in after)
+    return made and inspect(tree, root).names == inspect(after, root).names
 
 
 def _judge_outside(tree: Tree, before: Tree, after: Tree, *, is_new: bool, finished: bool) -> list[str]:
     """A user's files: none lost before its model is named, none changed; what is made is whole or not there."""
     problems = []
     for path in sorted({*tree, *before, *after}):
-        if path.startswith(("home/", "run/")) or path in {"home", "run"}:
+        if path.startswith(("home/", "run/")) or path in {"home", "run"} or path.endswith(".partial"):
             continue
         now, old, new = (where.get(path, b"absent") for where in (tree, before, after))
         if now == new or (now == old and not finished):

@@ -91,7 +91,7 @@ def _judge(prepared: Prepared, world: World, run: Run, point: Event, error: str)
         problems.append(f"it leaves {sorted(left)}")
     if "Traceback" in run.err or "inside slmctl failed" in run.err:
         problems.append(f"it ends with a traceback or a bug: {run.err.strip()[-400:]}")
-    if run.code not in {0, 1}:
+    if run.code not in {0, 1, *prepared.row.codes}:
         problems.append(f"it ends with {run.code}: {run.err.strip()}")
     lines = run.err.splitlines()
     if run.code != 0 and not (

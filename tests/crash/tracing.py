@@ -79,6 +79,11 @@ class Event:
         return FAMILY_OF[self.call]
 
     @property
+    def changes(self) -> bool:
+        """Whether it is there to change something: every call but the opening of what is only read."""
+        return self.family != "openat" or bool({"O_CREAT", "O_TRUNC"} & {*re.split(r"[|, ]+", self.rest)})
+
+    @property
     def numbers(self) -> list[int]:
         """The plain integer arguments behind descriptors and strings, in order."""
         return [int(text) for text in re.findall(r"(?<![\w.])-?\d+(?![\w.])", self.rest)]

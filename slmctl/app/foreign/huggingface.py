@@ -5,7 +5,8 @@ models--ORG--NAME/
   snapshots/COMMIT/   the repository's files: links to blobs, or the files themselves where there are no links
   blobs/ETAG          the content: named by its sha256 (large files) or by its sha1 as a git blob
 
-A finished blob is never written to again, so it may be linked. Of the refs, main counts, else the first.
+A finished blob is never written to again, so it may be linked. Of the refs main counts, else the first by
+name, else the only snapshot.
 Source: huggingface_hub's documentation, "Understand caching", and its file_download.py.
 """
 

@@ -26,20 +26,22 @@ _MAX_TEXT_BYTES = 1 << 20
 def usual_places(environment: Mapping[str, str], system_ollama: Path = SYSTEM_OLLAMA) -> list[Place]:
     """The stores that are there, each once; one that a variable names is listed with its problem, too."""
     home = _home(environment)
-    found: dict[str, Place] = {}
+    found: dict[Path, Place] = {}
     for tool, path, asked in _candidates(environment, home, system_ollama):
-        root = path.absolute()
+        root = _real(path)
         problem = _problem(root)
-        real = os.path.realpath(root)
-        if real in found or (problem is not None and not asked and not _exists(root)):
+        if root in found or (problem is not None and not asked and not _exists(root)):
             continue
-        found[real] = Place(tool=tool, root=root, problem=problem)
+        found[root] = Place(tool=tool, root=root, problem=problem)
     return list(found.values())
 
 
 def place_at(path: Path) -> Place:
     """What kind of store a folder that was named is. Raises NotFound, UsageError, OperationFailed."""
-    root = path.expanduser().absolute()
+    try:
+        root = _real(path.expanduser())
+    except (RuntimeError, ValueError):
+        raise NotFound(f"There is no folder {shown(path)!r}.", hint="Check the path.") from None
     if not _exists(root):
         raise NotFound(f"There is no folder {shown(path)!r}.", hint="Check the path.")
     problem = _problem(root)
@@ -49,19 +51,24 @@ def place_at(path: Path) -> Place:
         raise OperationFailed(f"The folder {shown(path)!r} cannot be read: {problem}")
     for below in (root, root / "models", root / ".ollama" / "models"):
         if (below / "manifests").is_dir() and (below / "blobs").is_dir():
-            return Place(tool=Tool.OLLAMA, root=below)
+            return Place(tool=Tool.OLLAMA, root=_real(below))
     for below in (root, root / "hub"):
         if _problem(below) is None and any(
             entry.name.startswith(_HUB_REPOSITORY) for entry in entries_of(below)
         ):
-            return Place(tool=Tool.HUGGINGFACE, root=below)
+            return Place(tool=Tool.HUGGINGFACE, root=_real(below))
     folder = root / "models" if root.name in {".lmstudio", "lm-studio"} else root
     if _problem(folder) is None and any(entry.is_dir() for entry in entries_of(folder)):
-        return Place(tool=Tool.LMSTUDIO, root=folder)
+        return Place(tool=Tool.LMSTUDIO, root=_real(folder))
     raise UsageError(
         f"{shown(path)!r} looks like no store of Ollama, Hugging Face or LM Studio.",
         hint="One has manifests/ and blobs/, models--ORG--NAME/ or PUBLISHER/MODEL/ in it.",
     )
+
+
+def _real(path: Path) -> Path:
+    """The folder behind a path: it says where a name came from, whichever way it was reached."""
+    return Path(os.path.realpath(path))
 
 
 def _candidates(

@@ -18,7 +18,13 @@ from slmctl.cli.command import command as make_command
 def command(context: Context, source: str, target: str, force: bool) -> None:
     old, new = parse_name(source), parse_new_name(target)
     entry = copy_model(
-        context.store, old, new, force=force, now=context.now(), on_event=context.output.on_event
+        context.store,
+        old,
+        new,
+        force=force,
+        now=context.now(),
+        on_event=context.output.on_event,
+        reader=context.reader,
     )
     context.output.result(
         {"name": entry.name, "digest": str(entry.descriptor.digest), "source": entry.source},

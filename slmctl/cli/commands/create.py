@@ -63,7 +63,13 @@ def command(
         move=move,
         force=force,
     )
-    created = create(context.store, request, now=context.now(), on_event=context.output.on_event)
+    created = create(
+        context.store,
+        request,
+        now=context.now(),
+        on_event=context.output.on_event,
+        reader=context.reader if context.further else None,
+    )
     entry = created.entry
     variants = ", ".join(created.variants)
     context.output.result(

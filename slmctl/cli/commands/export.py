@@ -51,7 +51,7 @@ def command(
                 "A bundle is nothing for a terminal.", hint="Name a file with -o, or use a pipe."
             )
     request = ExportRequest(names=refs, target=target, variants=variants, force=force)
-    exported = export(context.store, request, on_event=context.output.on_event)
+    exported = export(context.store, request, reader=context.reader, on_event=context.output.on_event)
     text = _text(target, exported)
     if target == STDOUT:
         context.output.note(text)

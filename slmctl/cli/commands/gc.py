@@ -29,7 +29,7 @@ _WORDS = {
 @click.option("--all", "everything", is_flag=True, help="Also free what killed commands had put in.")
 def command(context: Context, dry_run: bool, everything: bool) -> None:
     try:
-        collection = context.store.collect(everything=everything, dry_run=dry_run)
+        collection = context.keeper.collect(everything=everything, dry_run=dry_run)
     except BadContent as error:
         raise BadContent(
             f"Nothing was freed. {error.message}", hint="'slmctl verify' says what is wrong."
@@ -44,7 +44,7 @@ def command(context: Context, dry_run: bool, everything: bool) -> None:
         size = human_bytes(collection.damaged_bytes)
         context.output.note(
             f"{size} stay because a damaged table of names mentions them: index.json.damaged in"
-            f" {context.store.root}. Delete it when you miss no model."
+            f" {context.keeper.root}. Delete it when you miss no model."
         )
 
 

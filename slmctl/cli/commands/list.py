@@ -31,6 +31,7 @@ def _fields(model: Listed) -> dict[str, object]:
         "variant": ",".join(model.variants) or None,
         "source": model.source,
         "modified": model.modified,
+        **({"store": str(model.store)} if model.store else {}),
     }
 
 
@@ -43,7 +44,10 @@ def _table(models: list[Listed]) -> str:
             human_bytes(model.size),
             ", ".join(model.variants) or "-",
             human_age(model.modified, now),
+            str(model.store or ""),
         )
         for model in models
     ]
-    return table(("NAME", "ID", "SIZE", "VARIANT", "MODIFIED"), rows)
+    header = ("NAME", "ID", "SIZE", "VARIANT", "MODIFIED", "STORE")
+    used = len(header) if any(model.store for model in models) else len(header) - 1
+    return table(header[:used], [row[:used] for row in rows])

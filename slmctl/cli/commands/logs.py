@@ -51,14 +51,14 @@ def _log(context: Context, name: str) -> Log:
     """The log under the name that the store has; that of a model which is gone from there is found too."""
     ref = parse_name(name)
     try:
-        names = context.store.names()
+        names = context.reader.names()
     except SlmctlError:  # a damaged store is where a log is needed
         return newest_log(context.settings.home, ref.full_name)
     entry = names.find(ref.full_name)
     try:
         return newest_log(context.settings.home, ref.full_name if entry is None else entry.name)
     except NotFound:
-        context.store.resolve(ref, names)  # raises, with the names that are near
+        context.reader.resolve(ref, names)  # raises, with the names that are near
         raise
 
 

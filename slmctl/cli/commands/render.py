@@ -31,7 +31,7 @@ _MISSING = "Name a file, or - for standard input."
     about="Print the exact prompt that the model NAME, that in the bundle at PATH, or a template in a file"
     " makes of a conversation. Nothing is added behind it.",
 )
-@click.argument("name", required=False, metavar="[NAME|PATH]", shell_complete=candidates.models_and_files)
+@click.argument("name", required=False, metavar="[NAME|PATH]", shell_complete=candidates.models_and_paths)
 @click.option("--template", "file", metavar="FILE", help="A template in Go's language or in Jinja.")
 @click.option("--messages", required=True, metavar="FILE", help="The conversation: a JSON list; - is stdin.")
 @click.option("--tools", metavar="FILE", help="Tools that the model may call: a JSON list.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from registry.errors import NotFound
+from registry.errors import NotFound, OperationFailed
 from slmctl.app.models import remove_models
 from slmctl.cli import candidates
 from slmctl.cli.command import Context
@@ -15,7 +15,13 @@ from slmctl.cli.render import human_bytes
 @make_command("rm", about="Remove models by NAME, and the files that no other model needs.")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=candidates.models)
 def command(context: Context, names: tuple[str, ...]) -> None:
-    outcome = remove_models(context.store, names, context.output.on_event)
+    outcome = remove_models(context.store, names, context.output.on_event, reader=context.reader)
+    if outcome.elsewhere:
+        removed = f" The others are removed: {', '.join(outcome.removed)}." if outcome.removed else ""
+        raise OperationFailed(
+            f"{', '.join(outcome.elsewhere)} lies in a further store, which slmctl only reads.",
+            hint=f"Remove it there, or take the store out of SLMCTL_STORES.{removed}",
+        )
     if outcome.missing:
         missing = ", ".join(outcome.missing)
         removed = f" The others are removed: {', '.join(outcome.removed)}." if outcome.removed else ""
@@ -29,3 +35,6 @@ def command(context: Context, names: tuple[str, ...]) -> None:
     )
     if outcome.freed_bytes:
         context.output.note(f"freed {human_bytes(outcome.freed_bytes)}")
+    if outcome.leased_bytes:
+        size = human_bytes(outcome.leased_bytes)
+        context.output.note(f"{size} are in use, and go when that ends or with 'slmctl gc'")

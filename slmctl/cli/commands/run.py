@@ -72,7 +72,7 @@ class _ThinkValue(click.Option):
     about="Ask the model NAME, or that in the bundle at PATH (PATH:NAME where it has several). Text piped in"
     " stands before PROMPT; without either a terminal gets a prompt.",
 )
-@click.argument("name", metavar="NAME|PATH", shell_complete=candidates.models_and_files)
+@click.argument("name", metavar="NAME|PATH", shell_complete=candidates.models_and_paths)
 @click.argument("prompt", nargs=-1)
 @click.option("--system", metavar="TEXT", help="The system message, in place of the package's.")
 @click.option("--temperature", metavar="NUMBER", help="0 takes the likeliest token always.")

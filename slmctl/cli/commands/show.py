@@ -22,7 +22,7 @@ from slmctl.cli.describe import describe, runtime_of
 @make_command(
     "show", about="Show what the model NAME, or that in the bundle at PATH, is and what its author set."
 )
-@click.argument("name", metavar="NAME|PATH", shell_complete=candidates.models_and_files)
+@click.argument("name", metavar="NAME|PATH", shell_complete=candidates.models_and_paths)
 @click.option(
     "--variant",
     metavar="ID",

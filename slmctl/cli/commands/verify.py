@@ -19,6 +19,7 @@ from slmctl.cli.exits import Exit
 from slmctl.cli.render import counted, human_bytes, table
 
 _WORDS = {
+    "contradiction": "facts in the manifest that the file's header contradicts; the header counts",
     "not_pulled": "not pulled",
     "temporary": "left by commands that were killed; 'slmctl gc' removes them",
     "unneeded": "needed by no model; 'slmctl gc' frees them",
@@ -40,7 +41,7 @@ _WORDS = {
 )
 def command(context: Context, target: str | None, digest: str | None, repair: bool) -> None:
     request = CheckRequest(target=target, digest=_digest(digest), repair=repair)
-    report = check(context.store, request, context.output.on_event)
+    report = check(context.keeper, request, context.output.on_event, further=context.further)
     context.output.result(_fields(report), lambda: _text(report))
     for line in _others(report.findings):
         context.output.note(line)
@@ -51,7 +52,7 @@ def command(context: Context, target: str | None, digest: str | None, repair: bo
         return
     if context.output.as_json:  # the document is written
         click.get_current_context().exit(Exit.BAD_CONTENT)
-    can_repair = not repair and report.root == context.store.root
+    can_repair = not repair and report.root == context.keeper.root
     raise BadContent(_sentence(report), hint=_hint(report, can_repair=can_repair))
 
 
@@ -134,7 +135,7 @@ def _others(findings: Sequence[Finding]) -> list[str]:
         if not same:
             continue
         size = sum(finding.size or 0 for finding in same)
-        if kind == "not_pulled":
+        if kind in {"contradiction", "not_pulled"}:
             shown = [f"{user.name} {user.variant}".strip() for each in same for user in each.users]
         else:
             shown = [str(each.path or each.digest) for each in same]

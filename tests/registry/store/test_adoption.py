@@ -325,3 +325,15 @@ def test_taking_the_same_bytes_in_makes_the_blob_ours(store: Store, theirs: Path
         )
     theirs.unlink()
     assert content(store) == CONTENT
+
+
+def test_a_strangers_notes_lead_nowhere(store: Store, theirs: Path) -> None:
+    class Bundle(StoreReader):
+        follows_notes = False
+
+    adopt(store, theirs, link=False)
+    bundle = Bundle(store.root)
+    assert not bundle.has(DIGEST)
+    assert bundle.note_about(DIGEST) is None
+    with pytest.raises(NotFound, match="missing from the store"):
+        bundle.open_blob(BLOB)

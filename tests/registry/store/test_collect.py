@@ -15,9 +15,9 @@ from registry.errors import BadContent
 from registry.manifest import Index, Manifest
 from registry.store import gc
 from registry.store.findings import Scope
+from registry.store.keeper import Keeper
 from registry.store.layout import Layout
 from registry.store.leases import RUNS
-from registry.store.store import Store
 from registry.store.verify import verify
 from tests.registry.store.models import add, add_several
 
@@ -25,26 +25,26 @@ DEAD = "0123456789abcdef"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = Store(tmp_path / "store")
+def store(tmp_path: Path) -> Keeper:
+    store = Keeper(tmp_path / "store")
     add(store, "a:latest", b"one")
     return store
 
 
-def put(store: Store, content: bytes) -> Digest:
+def put(store: Keeper, content: bytes) -> Digest:
     """A blob that nothing needs."""
     with store.session("test") as session:
         return session.put(content)
 
 
-def dead_lease(store: Store, *contents: bytes, purpose: str = "create x") -> Path:
+def dead_lease(store: Keeper, *contents: bytes, purpose: str = "create x") -> Path:
     path = store.layout.leases / DEAD
     lines = [json.dumps({"purpose": purpose}), *(str(Digest.of(content)) for content in contents)]
     path.write_text("\n".join(lines) + "\n")
     return path
 
 
-def test_what_no_name_needs_goes_and_all_else_stays(store: Store) -> None:
+def test_what_no_name_needs_goes_and_all_else_stays(store: Keeper) -> None:
     add_several(store, "b:latest", [b"two", b"three"], source="ollama://library/b")
     store.layout.blob(Digest.of(b"three")).unlink()  # a sparse model
     before = store.stored()
@@ -59,12 +59,12 @@ def test_what_no_name_needs_goes_and_all_else_stays(store: Store) -> None:
 
 
 def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    store = Store(tmp_path / "none")
+    store = Keeper(tmp_path / "none")
     assert store.collect().garbage == ()
     assert not store.root.exists()
 
 
-def test_what_a_held_lease_lists_stays_with_all(store: Store) -> None:
+def test_what_a_held_lease_lists_stays_with_all(store: Keeper) -> None:
     with store.session("test") as session:
         digest = session.put(b"mine")
         (store.layout.ingest / f"{session._lease.id}.7").write_bytes(b"half")
@@ -74,7 +74,7 @@ def test_what_a_held_lease_lists_stays_with_all(store: Store) -> None:
     assert kinds == ["blob", "temporary"]
 
 
-def test_what_a_killed_command_had_put_in_stays_until_all(store: Store) -> None:
+def test_what_a_killed_command_had_put_in_stays_until_all(store: Keeper) -> None:
     digest = put(store, b"put in")
     lease = dead_lease(store, b"put in", b"not yet")
     temporary = store.layout.ingest / f"{DEAD}.1"
@@ -90,21 +90,21 @@ def test_what_a_killed_command_had_put_in_stays_until_all(store: Store) -> None:
     assert not lease.exists()
 
 
-def test_a_dead_lease_that_keeps_nothing_goes(store: Store) -> None:
+def test_a_dead_lease_that_keeps_nothing_goes(store: Keeper) -> None:
     lease = dead_lease(store, b"one")
     assert [each.kind for each in store.collect().garbage] == ["lease"]
     assert not lease.exists()
     assert Digest.of(b"one") in store.stored()
 
 
-def test_a_dead_run_keeps_nothing(store: Store) -> None:
+def test_a_dead_run_keeps_nothing(store: Keeper) -> None:
     dead_lease(store, b"put in", purpose=f"{RUNS}a:latest")
     digest = put(store, b"put in")
     assert [each.kind for each in store.collect().garbage] == ["blob", "lease"]
     assert digest not in store.stored()
 
 
-def test_foreign_files_and_damage_stay(store: Store) -> None:
+def test_foreign_files_and_damage_stay(store: Keeper) -> None:
     for name in ("blobs/sha256/notes.txt", "ingest/download.part", "README"):
         (store.root / name).write_text("somebody's")
     (store.layout.blobs / Digest.of(b"a folder").hex).mkdir()
@@ -113,15 +113,15 @@ def test_foreign_files_and_damage_stay(store: Store) -> None:
     assert store.collect(everything=True).garbage == ()
 
 
-def damaged_table(store: Store) -> None:
+def damaged_table(store: Keeper) -> None:
     store.layout.index.write_bytes(b"{")
 
 
-def missing_manifest(store: Store) -> None:
+def missing_manifest(store: Keeper) -> None:
     store.layout.blob(store.names().entries["a:latest"].descriptor.digest).unlink()
 
 
-def flipped_digest(store: Store) -> None:
+def flipped_digest(store: Keeper) -> None:
     """The manifest still parses, and names another blob: what it really needs must not go."""
     path = store.layout.blob(store.names().entries["a:latest"].descriptor.digest)
     raw = path.read_bytes()
@@ -133,7 +133,7 @@ def flipped_digest(store: Store) -> None:
 
 
 @pytest.mark.parametrize("damage", [damaged_table, missing_manifest, flipped_digest])
-def test_where_it_is_not_known_what_is_needed_nothing_goes(store: Store, damage: object) -> None:
+def test_where_it_is_not_known_what_is_needed_nothing_goes(store: Keeper, damage: object) -> None:
     put(store, b"nobody's")
     damage(store)  # type: ignore[operator]
     before = store.stored()
@@ -144,7 +144,7 @@ def test_where_it_is_not_known_what_is_needed_nothing_goes(store: Store, damage:
     assert store.stored() == before
 
 
-def test_what_a_table_put_aside_names_stays_and_is_told(store: Store) -> None:
+def test_what_a_table_put_aside_names_stays_and_is_told(store: Keeper) -> None:
     add(store, "b:latest", b"two")
     torn = store.layout.index.read_bytes()[:-8]
     store.layout.index.write_bytes(torn)
@@ -157,7 +157,7 @@ def test_what_a_table_put_aside_names_stays_and_is_told(store: Store) -> None:
     assert Digest.of(b"two") in {each.digest for each in store.collect().garbage}
 
 
-def test_a_manifest_is_read_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manifest_is_read_once(store: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under the lock only what came meanwhile is read."""
     reads: list[Digest] = []
     real = gc._read
@@ -176,12 +176,12 @@ def test_a_manifest_is_read_once(store: Store, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare")
-def test_a_dry_run_on_a_read_only_mount(store: Store) -> None:
+def test_a_dry_run_on_a_read_only_mount(store: Keeper) -> None:
     put(store, b"nobody's")
     script = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" || exit 77; shift; exec "$@"'
     program = (
-        "import sys; from pathlib import Path; from registry.store.store import Store\n"
-        "print(Store(Path(sys.argv[1])).collect(dry_run=True).freed_bytes)"
+        "import sys; from pathlib import Path; from registry.store.keeper import Keeper\n"
+        "print(Keeper(Path(sys.argv[1])).collect(dry_run=True).freed_bytes)"
     )
     done = subprocess.run(
         [
@@ -206,7 +206,7 @@ def test_a_dry_run_on_a_read_only_mount(store: Store) -> None:
     assert (done.returncode, done.stdout) == (0, b"8\n"), done.stderr
 
 
-def test_beside_commands_that_make_and_remove(store: Store) -> None:
+def test_beside_commands_that_make_and_remove(store: Keeper) -> None:
     """Nothing that was named is lost, and in the end nothing is left."""
     rounds = 40
 

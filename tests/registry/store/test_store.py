@@ -25,6 +25,7 @@ from registry.errors import (
 )
 from registry.manifest import Descriptor, modelpack_config, modelpack_layer, modelpack_manifest
 from registry.names import parse
+from registry.store import gc
 from registry.store.durable import replace_file
 from registry.store.index import Entry, NameTable
 from registry.store.ingest import Check, SourceFile
@@ -678,3 +679,30 @@ def test_what_cannot_be_put_in_its_place_is_removed(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         replace_file(tmp_path / "temporary", tmp_path / "final", b"data")
     assert [path.name for path in tmp_path.iterdir()] == ["final"]
+
+
+def test_a_copy_names_only_what_is_named_still(store: Store) -> None:
+    """A removal that was killed between blobs may leave the manifest: it is there, and nothing keeps what it needs."""
+    entry = add(store, "a:latest", b"one")
+    with store.session("keeps the manifest") as session:
+        session.keep([entry.descriptor.digest])
+        store.unlink(["a:latest"])
+        assert store.has(entry.descriptor.digest)
+        with pytest.raises(NotFound):
+            store.link(
+                "b:latest",
+                entry.descriptor,
+                source="create",
+                linked=NOW,
+                replace_rule=Replace.NOTHING,
+                still_named=True,
+            )
+    assert store.names().entries == {}
+
+
+def test_of_what_is_removed_the_manifest_goes_first(store: Store) -> None:
+    content = [b"%d" % number for number in range(8)]  # some digests are smaller than the manifest's
+    for data in content:
+        entry = add(store, "a:latest", data)
+        needed = gc.reached_from(store.layout, [entry.descriptor.digest])
+        assert gc.deletion_order(store.layout, needed)[0] == entry.descriptor.digest

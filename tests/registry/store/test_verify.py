@@ -20,9 +20,9 @@ from registry.manifest import Descriptor
 from registry.store import hashing
 from registry.store.findings import Finding, Report, Scope
 from registry.store.hashing import check_blobs
+from registry.store.keeper import Keeper
 from registry.store.leases import Lease
 from registry.store.reader import StoreReader
-from registry.store.store import Store
 from registry.store.verify import verify
 from tests.registry.store.models import add, add_several, link, write_manifest
 
@@ -31,14 +31,14 @@ EVERYTHING = Scope(threads=2)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path: Path) -> Keeper:
     """One model, `a:latest`, of a megabyte."""
-    store = Store(tmp_path / "store")
+    store = Keeper(tmp_path / "store")
     add(store, "a:latest", WEIGHTS)
     return store
 
 
-def look(store: Store, scope: Scope = EVERYTHING) -> Report:
+def look(store: Keeper, scope: Scope = EVERYTHING) -> Report:
     return verify(store, scope, keeper=store)
 
 
@@ -48,7 +48,7 @@ def only(report: Report) -> Finding:
     return report.findings[0]
 
 
-def blob_of(store: Store, content: bytes = WEIGHTS) -> Path:
+def blob_of(store: Keeper, content: bytes = WEIGHTS) -> Path:
     return store.layout.blob(Digest.of(content))
 
 
@@ -102,7 +102,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
-def test_a_whole_store_is_well_and_stays_as_it_is(store: Store) -> None:
+def test_a_whole_store_is_well_and_stays_as_it_is(store: Keeper) -> None:
     add_several(store, "b:latest", [b"one", b"two"])
     before = snapshot(store.root)
     report = look(store)
@@ -113,14 +113,14 @@ def test_a_whole_store_is_well_and_stays_as_it_is(store: Store) -> None:
 
 
 def test_a_store_that_is_not_there_is_empty_and_none_is_made(tmp_path: Path) -> None:
-    store = Store(tmp_path / "store")
+    store = Keeper(tmp_path / "store")
     assert look(store).findings == ()
     assert not store.root.exists()
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_damage_is_found_and_put_aside_and_the_name_stays(
-    store: Store, damage: Callable[[Path], object]
+    store: Keeper, damage: Callable[[Path], object]
 ) -> None:
     path = blob_of(store)
     damage(path)
@@ -141,7 +141,7 @@ def test_damage_is_found_and_put_aside_and_the_name_stays(
     assert os.path.lexists(found.quarantined), "nothing deletes it"
 
 
-def test_the_same_blob_may_be_damaged_twice(store: Store) -> None:
+def test_the_same_blob_may_be_damaged_twice(store: Keeper) -> None:
     for number in (1, 2):
         flip(blob_of(store), number)
         assert only(look(store)).quarantined == store.layout.quarantine / f"{blob_of(store).name}.{number}"
@@ -150,7 +150,7 @@ def test_the_same_blob_may_be_damaged_twice(store: Store) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a device")
-def test_a_device_is_found_and_never_opened(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_is_found_and_never_opened(store: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
     path = blob_of(store)
     path.unlink()
     os.mknod(path, 0o644 | stat.S_IFCHR, os.makedev(1, 5))  # /dev/zero, which has no end
@@ -166,7 +166,7 @@ def test_a_device_is_found_and_never_opened(store: Store, monkeypatch: pytest.Mo
     assert found.quarantined is not None
 
 
-def test_a_link_to_the_right_bytes_is_no_blob(store: Store, tmp_path: Path) -> None:
+def test_a_link_to_the_right_bytes_is_no_blob(store: Keeper, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     blob_of(store).rename(elsewhere)
     blob_of(store).symlink_to(elsewhere)
@@ -174,7 +174,7 @@ def test_a_link_to_the_right_bytes_is_no_blob(store: Store, tmp_path: Path) -> N
     assert elsewhere.read_bytes() == WEIGHTS
 
 
-def test_two_blobs_of_one_size_that_changed_places(store: Store, tmp_path: Path) -> None:
+def test_two_blobs_of_one_size_that_changed_places(store: Keeper, tmp_path: Path) -> None:
     other = bytes(reversed(WEIGHTS))
     add(store, "b:latest", other)
     first, second = blob_of(store), blob_of(store, other)
@@ -186,11 +186,11 @@ def test_two_blobs_of_one_size_that_changed_places(store: Store, tmp_path: Path)
     assert {user.name for finding in findings for user in finding.users} == {"a:latest", "b:latest"}
 
 
-def test_a_missing_blob_names_who_needs_it(store: Store) -> None:
+def test_a_missing_blob_names_who_needs_it(store: Keeper) -> None:
     add_several(store, "b:latest", [WEIGHTS, b"other"], source="create")
     blob_of(store).unlink()
     found = only(look(store))
-    assert (found.kind, found.size, found.quarantined) == ("missing", None, None)
+    assert (found.kind, found.size, found.quarantined) == ("missing", len(WEIGHTS), None)
     assert [(user.name, user.variant) for user in found.users] == [
         ("a:latest", "gguf-f32"),
         ("b:latest", "v0"),
@@ -198,7 +198,7 @@ def test_a_missing_blob_names_who_needs_it(store: Store) -> None:
 
 
 @pytest.mark.parametrize("part", ["manifest", "config"])
-def test_a_damaged_manifest_or_config(store: Store, part: str) -> None:
+def test_a_damaged_manifest_or_config(store: Keeper, part: str) -> None:
     entry = store.names().entries["a:latest"]
     manifest = store.manifest_of(entry.descriptor.digest)
     digest = entry.descriptor.digest if part == "manifest" else manifest.config.digest
@@ -209,7 +209,7 @@ def test_a_damaged_manifest_or_config(store: Store, part: str) -> None:
     assert blob_of(store).exists()
 
 
-def test_a_manifest_that_makes_no_sense(store: Store) -> None:
+def test_a_manifest_that_makes_no_sense(store: Keeper) -> None:
     raw = b'{"schemaVersion": 2, "layers": 7}'
     with store.session("test") as session:
         link(store, "b:latest", Descriptor(media_type="x", digest=session.put(raw), size=len(raw)))
@@ -218,7 +218,7 @@ def test_a_manifest_that_makes_no_sense(store: Store) -> None:
     assert found.is_bad
 
 
-def test_a_size_that_a_manifest_has_wrong_is_not_the_blobs_fault(store: Store) -> None:
+def test_a_size_that_a_manifest_has_wrong_is_not_the_blobs_fault(store: Keeper) -> None:
     with store.session("test") as session:
         session.keep([Digest.of(WEIGHTS)])
         link(store, "b:latest", write_manifest(session, Digest.of(WEIGHTS), len(WEIGHTS) - 1))
@@ -231,7 +231,7 @@ def test_a_size_that_a_manifest_has_wrong_is_not_the_blobs_fault(store: Store) -
 # What is only named
 
 
-def test_what_a_sparse_model_leaves_out_is_not_missing(store: Store) -> None:
+def test_what_a_sparse_model_leaves_out_is_not_missing(store: Keeper) -> None:
     add_several(store, "b:latest", [b"one", b"two", b"three"], source="ollama://library/b")
     for content in (b"two", b"three"):
         blob_of(store, content).unlink()
@@ -242,27 +242,27 @@ def test_what_a_sparse_model_leaves_out_is_not_missing(store: Store) -> None:
     ]  # fmt: skip
 
 
-def test_what_was_put_aside_was_pulled(store: Store) -> None:
+def test_what_was_put_aside_was_pulled(store: Keeper) -> None:
     add_several(store, "b:latest", [b"one", b"two"], source="ollama://library/b")
     rewrite(blob_of(store, b"two"), b"twO")
     assert only(look(store)).kind == "damaged"
     assert only(look(store)).kind == "missing"
 
 
-def test_a_sparse_model_without_any_weights_is_broken(store: Store) -> None:
+def test_a_sparse_model_without_any_weights_is_broken(store: Keeper) -> None:
     add_several(store, "b:latest", [b"one", b"two"], source="ollama://library/b")
     for content in (b"one", b"two"):
         blob_of(store, content).unlink()
     assert [found.kind for found in look(store).findings] == ["missing", "missing"]
 
 
-def test_what_was_made_here_cannot_be_sparse(store: Store) -> None:
+def test_what_was_made_here_cannot_be_sparse(store: Keeper) -> None:
     add_several(store, "b:latest", [b"one", b"two"])
     blob_of(store, b"two").unlink()
     assert only(look(store)).kind == "missing"
 
 
-def test_foreign_files_are_named_and_left_alone(store: Store) -> None:
+def test_foreign_files_are_named_and_left_alone(store: Keeper) -> None:
     for name in ("README", "blobs/sha512", "blobs/sha256/notes.txt", "ingest/download.part", "locks/x"):
         path = store.root / name
         path.write_text("somebody's")
@@ -273,7 +273,7 @@ def test_foreign_files_are_named_and_left_alone(store: Store) -> None:
     assert all(found.path is not None and found.path.exists() for found in report.findings)
 
 
-def test_a_foreign_entry_whose_blobs_are_away_is_named(store: Store) -> None:
+def test_a_foreign_entry_whose_blobs_are_away_is_named(store: Keeper) -> None:
     document = json.loads(store.layout.index.read_bytes())
     document["manifests"].append(
         {"mediaType": "application/x", "digest": str(Digest.of(b"foreign")), "size": 7}
@@ -284,7 +284,7 @@ def test_a_foreign_entry_whose_blobs_are_away_is_named(store: Store) -> None:
     assert only(report).kind == "foreign"
 
 
-def test_what_nobody_needs_and_what_the_dead_left(store: Store) -> None:
+def test_what_nobody_needs_and_what_the_dead_left(store: Keeper) -> None:
     with store.session("test") as session:
         session.put(b"nobody's")
     dead = store.layout.leases / ("0" * 16)
@@ -297,7 +297,7 @@ def test_what_nobody_needs_and_what_the_dead_left(store: Store) -> None:
     assert report.findings[-1].digest == Digest.of(b"nobody's")
 
 
-def test_what_a_held_lease_lists_is_in_use(store: Store) -> None:
+def test_what_a_held_lease_lists_is_in_use(store: Keeper) -> None:
     with store.session("test") as session:
         session.put(b"somebody's")
         lease = Lease(store.layout.leases, purpose="another")
@@ -307,7 +307,7 @@ def test_what_a_held_lease_lists_is_in_use(store: Store) -> None:
         assert only(look(store)).kind == "temporary"
 
 
-def test_where_a_manifest_cannot_be_read_nothing_is_called_unneeded(store: Store) -> None:
+def test_where_a_manifest_cannot_be_read_nothing_is_called_unneeded(store: Keeper) -> None:
     with store.session("test") as session:
         session.put(b"nobody's")
     store.layout.blob(store.names().entries["a:latest"].descriptor.digest).unlink()
@@ -318,7 +318,7 @@ def test_where_a_manifest_cannot_be_read_nothing_is_called_unneeded(store: Store
 
 
 @pytest.mark.parametrize("damage", [b"", b"\0" * 200, None], ids=["empty", "zeros", "torn"])
-def test_a_damaged_table_is_said_and_the_previous_one_answers(store: Store, damage: bytes | None) -> None:
+def test_a_damaged_table_is_said_and_the_previous_one_answers(store: Keeper, damage: bytes | None) -> None:
     add(store, "b:latest", b"two")
     raw = store.layout.index.read_bytes()
     store.layout.index.write_bytes(raw[: len(raw) // 2] if damage is None else damage)
@@ -331,7 +331,7 @@ def test_a_damaged_table_is_said_and_the_previous_one_answers(store: Store, dama
     assert "before" in found.message
 
 
-def test_both_tables_damaged(store: Store) -> None:
+def test_both_tables_damaged(store: Keeper) -> None:
     add(store, "b:latest", b"two")
     flip(blob_of(store), 0)
     store.layout.index.write_bytes(b"{")
@@ -341,7 +341,7 @@ def test_both_tables_damaged(store: Store) -> None:
     assert {found.path for found in report.findings} == {store.layout.index, blob_of(store)}
 
 
-def test_a_row_that_cannot_be_read(store: Store) -> None:
+def test_a_row_that_cannot_be_read(store: Keeper) -> None:
     add(store, "b:latest", b"two")
     document = json.loads(store.layout.index.read_bytes())
     document["manifests"][0]["size"] = "many"
@@ -353,13 +353,13 @@ def test_a_row_that_cannot_be_read(store: Store) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b'{"imageLayoutVersion":"9.0.0"}', None])
-def test_a_damaged_oci_layout(store: Store, damage: bytes | None) -> None:
+def test_a_damaged_oci_layout(store: Keeper, damage: bytes | None) -> None:
     store.layout.oci_layout.unlink() if damage is None else store.layout.oci_layout.write_bytes(damage)
     found = only(look(store))
     assert (found.kind, found.path) == ("damaged", store.layout.oci_layout)
 
 
-def test_a_newer_store_is_not_judged(store: Store) -> None:
+def test_a_newer_store_is_not_judged(store: Keeper) -> None:
     store.layout.version.write_text('{"version": 99}')
     with pytest.raises(StoreUnusable, match="newer"):
         look(store)
@@ -368,7 +368,7 @@ def test_a_newer_store_is_not_judged(store: Store) -> None:
 # What is looked at
 
 
-def test_one_name_is_looked_at_alone(store: Store) -> None:
+def test_one_name_is_looked_at_alone(store: Keeper) -> None:
     add(store, "b:latest", b"two")
     rewrite(blob_of(store, b"two"), b"tvo")
     (store.root / "README").touch()
@@ -376,7 +376,7 @@ def test_one_name_is_looked_at_alone(store: Store) -> None:
     assert only(look(store, Scope(names=("b:latest",)))).kind == "damaged"
 
 
-def test_a_digest_is_looked_at_whatever_its_name(store: Store) -> None:
+def test_a_digest_is_looked_at_whatever_its_name(store: Keeper) -> None:
     digest = store.names().entries["a:latest"].descriptor.digest
     assert look(store, Scope(digest=digest)).findings == ()
     table = Digest.of(store.layout.index.read_bytes())
@@ -388,7 +388,7 @@ def test_a_digest_is_looked_at_whatever_its_name(store: Store) -> None:
         assert not look(store, Scope(digest=wanted)).is_well
 
 
-def test_a_layout_of_others_is_looked_at_and_not_written_to(store: Store, tmp_path: Path) -> None:
+def test_a_layout_of_others_is_looked_at_and_not_written_to(store: Keeper, tmp_path: Path) -> None:
     """Entries without names count too: in a layout that is all there is."""
     folder = tmp_path / "layout"
     folder.mkdir()
@@ -409,7 +409,7 @@ def test_a_layout_of_others_is_looked_at_and_not_written_to(store: Store, tmp_pa
     assert only(verify(reader, EVERYTHING)).is_bad
 
 
-def test_progress_ends_at_its_total(store: Store) -> None:
+def test_progress_ends_at_its_total(store: Keeper) -> None:
     seen: list[tuple[int, int]] = []
     verify(store, EVERYTHING, keeper=store, on_progress=lambda done, total: seen.append((done, total)))
     assert seen[-1][0] == seen[-1][1] == sum(store.stored().values())
@@ -419,7 +419,7 @@ def test_progress_ends_at_its_total(store: Store) -> None:
 # Races
 
 
-def test_a_name_that_goes_meanwhile_is_not_missing(store: Store) -> None:
+def test_a_name_that_goes_meanwhile_is_not_missing(store: Keeper) -> None:
     add(store, "b:latest", b"two")
 
     def remove(_done: int, _total: int) -> None:
@@ -428,7 +428,7 @@ def test_a_name_that_goes_meanwhile_is_not_missing(store: Store) -> None:
     assert verify(store, EVERYTHING, keeper=store, on_progress=remove).findings == ()
 
 
-def test_a_name_that_comes_meanwhile_is_neither_unneeded_nor_missing(store: Store) -> None:
+def test_a_name_that_comes_meanwhile_is_neither_unneeded_nor_missing(store: Keeper) -> None:
     def make(_done: int, _total: int) -> None:
         add(store, "b:latest", b"two")
 
@@ -437,7 +437,7 @@ def test_a_name_that_comes_meanwhile_is_neither_unneeded_nor_missing(store: Stor
     assert report.names == 2
 
 
-def test_a_blob_that_was_made_whole_meanwhile_is_not_put_aside(store: Store) -> None:
+def test_a_blob_that_was_made_whole_meanwhile_is_not_put_aside(store: Keeper) -> None:
     flip(blob_of(store), 0)
     checked = next(check_blobs(store, [_descriptor(WEIGHTS)], threads=1, on_bytes=lambda _: None))
     assert checked.state == "damaged"
@@ -452,7 +452,7 @@ def _descriptor(content: bytes) -> Descriptor:
     return Descriptor(media_type="", digest=Digest.of(content), size=len(content))
 
 
-def test_a_worker_that_has_it_open_keeps_its_file(store: Store) -> None:
+def test_a_worker_that_has_it_open_keeps_its_file(store: Keeper) -> None:
     with blob_of(store).open("rb") as held:
         flip(blob_of(store), 0)
         assert only(look(store)).quarantined is not None
@@ -463,15 +463,15 @@ VERIFY = """
 import sys
 from pathlib import Path
 from registry.store.findings import Scope
-from registry.store.store import Store
+from registry.store.keeper import Keeper
 from registry.store.verify import verify
-store = Store(Path(sys.argv[1]))
+store = Keeper(Path(sys.argv[1]))
 for found in verify(store, Scope(threads=2), keeper=store).findings:
     print(found.kind, found.quarantined)
 """
 
 
-def test_two_processes_find_the_same_damage(store: Store) -> None:
+def test_two_processes_find_the_same_damage(store: Keeper) -> None:
     """Both say so, both say where it is, and it was moved once."""
     flip(blob_of(store), 0)
     command = [sys.executable, "-c", VERIFY, str(store.root)]
@@ -484,7 +484,7 @@ def test_two_processes_find_the_same_damage(store: Store) -> None:
     assert list(store.layout.quarantine.iterdir()) == [place]
 
 
-def test_verify_beside_creates_of_the_same_bytes(store: Store) -> None:
+def test_verify_beside_creates_of_the_same_bytes(store: Keeper) -> None:
     """While one thread damages and looks, another stores the same bytes: in the end they are whole."""
     rounds = 30
 
@@ -512,7 +512,7 @@ def test_verify_beside_creates_of_the_same_bytes(store: Store) -> None:
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare")
-def test_on_a_read_only_mount_damage_is_named_only(store: Store) -> None:
+def test_on_a_read_only_mount_damage_is_named_only(store: Keeper) -> None:
     flip(blob_of(store), 0)
     before = snapshot(store.root)
     script = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" || exit 77; shift; exec "$@"'
@@ -542,7 +542,7 @@ def test_on_a_read_only_mount_damage_is_named_only(store: Store) -> None:
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
-def test_what_may_not_be_read_is_neither_damaged_nor_missing(store: Store) -> None:
+def test_what_may_not_be_read_is_neither_damaged_nor_missing(store: Keeper) -> None:
     """Another user's store, one file of which is closed to us."""
     for path in (store.root, *store.root.rglob("*")):
         os.chown(path, 65534, 65534, follow_symlinks=False)
@@ -562,7 +562,7 @@ def test_what_may_not_be_read_is_neither_damaged_nor_missing(store: Store) -> No
     assert blob_of(store).exists()
 
 
-def test_a_medium_that_cannot_be_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_medium_that_cannot_be_read(store: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
     """EIO in the middle of a blob."""
     real = StoreReader.open_blob
 
@@ -584,7 +584,7 @@ def test_a_medium_that_cannot_be_read(store: Store, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_reads_well_the_second_time_is_told_and_stays(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bad memory: the file is right and the first reading was not."""
     real = hashing._digest_of

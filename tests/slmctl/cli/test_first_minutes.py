@@ -102,11 +102,11 @@ def test_every_command_has_a_help_and_a_schema(slmctl: Program, command: str) ->
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        (("run",), 2, "Missing argument 'NAME'"),
+        (("run",), 2, "Missing argument 'NAME|PATH'"),
         (("run", "nosuch"), 3, "There is no model nosuch in the store."),
         (("run", "nosuch", "hello"), 3, "There is no model nosuch in the store."),
         (("run", "a b", "hello"), 2, "'a b' is not a model name"),
-        (("run", "./x.gguf", "hello"), 2, "is a file"),
+        (("run", "./x.gguf", "hello"), 3, "There is no file x.gguf"),
         (("run", "x", "-o", "nonsense", "hello"), 2, "-o takes KEY=VALUE"),
         (("run", "x", "-o", "tempersture=1", "hello"), 2, "There is no parameter 'tempersture'"),
         (("run", "x", "--temperature", "warm", "hello"), 2, "temperature takes a number"),

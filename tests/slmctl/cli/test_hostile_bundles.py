@@ -19,8 +19,10 @@ from pathlib import Path
 import pytest
 
 from registry import mediatypes
+from registry.errors import BadContent
 from registry.manifest import canonical_json
-from tests.bundles import Member, Parts, pax, row, small, tar_bytes
+from registry.store.store import Store
+from tests.bundles import Member, Parts, pax, read_in, read_piped, row, small, tar_bytes
 from tests.slmctl.cli.program import Outcome, Program
 
 SMALL = small()
@@ -260,11 +262,7 @@ def refused(program: Program, outcome: Outcome, tmp_path: Path, *codes: int) -> 
     assert outcome.code in codes, outcome.err
     assert outcome.err.count("\n") == 2, "a sentence and a hint"
     assert all(char.isprintable() for line in outcome.err.splitlines() for char in line)
-    index = program.store / "index.json"
-    assert not index.exists() or json.loads(index.read_text())["manifests"] == []
-    for folder in ("blobs/sha256", "ingest", "leases"):
-        path = program.store / folder
-        assert not path.exists() or list(path.iterdir()) == []
+    nothing_is_left(program.store)
     assert {path.name for path in tmp_path.iterdir()} <= {"home", "bundle.tar", "bundle"}
     assert not Path("/tmp/escape").exists()
 
@@ -284,12 +282,37 @@ def test_the_bundle_they_are_made_of_is_good(slmctl: Program, bundle: Callable[[
     assert [model["name"] for model in done.json["models"]] == ["small:latest"]
 
 
+def nothing_is_left(store: Path) -> None:
+    """No name, no blob, no temporary, no lease."""
+    index = store / "index.json"
+    assert not index.exists() or json.loads(index.read_text())["manifests"] == []
+    for folder in ("blobs/sha256", "ingest", "leases"):
+        path = store / folder
+        assert not path.exists() or list(path.iterdir()) == []
+
+
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED)
-def test_a_hostile_archive_is_refused(
-    slmctl: Program, bundle: Callable[[bytes], Path], tmp_path: Path, data: bytes
-) -> None:
-    refused(slmctl, slmctl("import", str(bundle(data))), tmp_path, 5)
-    refused(slmctl, slmctl("import", "-", stdin=data), tmp_path, 5)
+def test_a_hostile_archive_is_refused(bundle: Callable[[bytes], Path], tmp_path: Path, data: bytes) -> None:
+    path = bundle(data)
+    store = Store(tmp_path / "home")
+    with pytest.raises(BadContent):
+        read_in(store, path)
+    nothing_is_left(store.root)
+    with pytest.raises(BadContent):
+        read_piped(store, data)
+    nothing_is_left(store.root)
+    assert {path.name for path in tmp_path.iterdir()} <= {"home", "bundle.tar"}
+    assert not Path("/tmp/escape").exists()
+
+
+@pytest.mark.parametrize(
+    "what", ["dot dot", "symbolic link", "escape sequence", "name with an escape", "blob shorter"]
+)
+def test_it_is_said(slmctl: Program, bundle: Callable[[bytes], Path], tmp_path: Path, what: str) -> None:
+    refused(slmctl, slmctl("import", str(bundle(REFUSED[what]))), tmp_path, 5)
+    refused(slmctl, slmctl("import", "-", stdin=REFUSED[what]), tmp_path, 5)
+    refused(slmctl, slmctl("run", str(bundle(REFUSED[what])), "x"), tmp_path, 5)
+    assert slmctl("import", str(bundle(REFUSED[what])), "--json").json["error"]["code"]
 
 
 @pytest.mark.parametrize("data", NOT_TARS.values(), ids=NOT_TARS)

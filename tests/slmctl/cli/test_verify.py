@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from registry.manifest import Descriptor
+from registry.store.store import Replace, Store
 from tests.slmctl.cli.program import Program
 
 
@@ -254,3 +256,44 @@ def test_gc_says_what_it_frees(tiny: Program) -> None:
     assert not blob.exists()
     assert tiny("gc").out == "nothing to free\n"
     assert kinds(tiny) == []
+
+
+def test_df(tiny: Program) -> None:
+    assert tiny("cp", "tiny", "two").code == 0
+    assert tiny("show", "hello").code == 0
+    document = tiny("df", "--json").json
+    costs = {row["name"]: (row["alone"], row["shared"]) for row in document["models"]}
+    assert costs["tiny:latest"] == costs["two:latest"]
+    assert costs["tiny:latest"][0] == 0
+    assert costs["hello:latest"][1] == 0
+    totals = document["totals"]
+    assert totals["models"] == costs["hello:latest"][0] + costs["two:latest"][1]
+    assert totals["shared"] == costs["two:latest"][1]
+    assert totals["total"] == sum(path.stat().st_size for path in tiny.store.rglob("*") if path.is_file())
+    assert [row["name"] for row in tiny("df", "hello", "--json").json["models"]] == ["hello:latest"]
+    assert tiny("df", "nosuch").code == 3
+    outcome = tiny("df")
+    assert outcome.out.startswith("NAME ")
+    freed = tiny("rm", "hello", "--json").json["freed"]
+    assert freed == costs["hello:latest"][0]
+
+
+def test_facts_that_contradict_the_header_are_named(tiny: Program) -> None:
+    """Another tool's manifest, say; the bytes are as they should be."""
+    store = Store(tiny.store)
+    entry = store.names().entries["tiny:latest"]
+    raw = store.read_blob(entry.descriptor)
+    lie = raw.replace(b'\\"layers\\":', b'\\"layers\\":9')
+    assert lie != raw
+    with store.session("test") as session:
+        descriptor = Descriptor(
+            media_type=entry.descriptor.media_type, digest=session.put(lie), size=len(lie)
+        )
+        store.link(
+            "lie:latest", descriptor, source=None, linked=entry.linked or "", replace_rule=Replace.NOTHING
+        )
+    outcome = tiny("verify", "--json")
+    assert outcome.code == 0
+    (finding,) = outcome.json["findings"]
+    assert (finding["kind"], finding["needed_by"][0]["name"]) == ("contradiction", "lie:latest")
+    assert "the header counts" in outcome.err
