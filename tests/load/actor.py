@@ -18,11 +18,13 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from modelfiles.spec import ModelSpec
 from registry.errors import NameTaken, NotFound
 from registry.names import parse, parse_new_name
 from registry.store.findings import Scope
+from registry.store.keeper import Keeper
 from registry.store.verify import verify
 from slmctl.app import clock
 from slmctl.app.checking import MADE_HERE
@@ -41,7 +43,7 @@ PROGRAM_SHARE = 0.08
 class Actor:
     def __init__(self, world: World, mine: str) -> None:
         self._world = world
-        self._store = world.store
+        self._store = Keeper(world.program.store)
         self._program = world.program
         self._mine = mine
         self._out = world.root / "out" / mine
@@ -207,7 +209,7 @@ class Actor:
         self.counts["programs"] += by_program
         return by_program
 
-    def _ok(self, *arguments: str) -> dict[str, object]:
+    def _ok(self, *arguments: str) -> dict[str, Any]:
         done = self._program(*arguments, "--json")
         assert done.code == 0, (arguments, done.out, done.err)
         return done.json
