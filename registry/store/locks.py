@@ -17,7 +17,7 @@ from registry.digest import Digest
 from registry.errors import StoreUnusable
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
-"""What file systems without locks answer; flock(2) knows ENOLCK, which NFS without its lock service gives too."""
+"""What file systems without locks answer: ENOLCK is that of NFS without its lock service."""
 
 
 class Locks:

@@ -206,7 +206,7 @@ class Store(StoreReader):
     def try_lease(self, purpose: str, digests: Iterable[Digest]) -> Lease | None:
         """A lease that lasts until a power cut at most, for who has the blobs open already.
 
-        None where the store cannot be written, and while somebody changes names: nothing is waited for.
+        None where the store cannot be written or has no locks, and while somebody changes names: nobody waits.
         """
         lease = None
         try:
@@ -214,7 +214,7 @@ class Store(StoreReader):
                 if held:
                     lease = Lease(self.layout.leases, purpose=purpose, durable=False)
                     lease.add(*digests)
-        except OSError:
+        except (OSError, StoreUnusable):
             if lease is not None:
                 lease.end()
             return None
