@@ -206,7 +206,8 @@ class Store(StoreReader):
     def try_lease(self, purpose: str, digests: Iterable[Digest]) -> Lease | None:
         """A lease that lasts until a power cut at most, for who has the blobs open already.
 
-        None where the store cannot be written or has no locks, and while somebody changes names: nobody waits.
+        None where the store cannot be written or has no locks, and while somebody changes names: it does not
+        wait.
         """
         lease = None
         try:
