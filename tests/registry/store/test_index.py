@@ -60,7 +60,7 @@ def test_a_name_is_found_as_written_or_else_in_any_case_or_without_its_tag(
     folded = {each.casefold(): each for each in table.entries}
     bare = name.removesuffix(f":{DEFAULT_TAG}")
     wishes = [name, folded.get(name.casefold()), bare, folded.get(bare.casefold())]
-    found = next((table.entries[wish] for wish in wishes if wish in table.entries), None)
+    found = next((table.entries[wish] for wish in wishes if wish is not None and wish in table.entries), None)
     assert table.find(name) == found
 
 
@@ -157,4 +157,4 @@ def test_other_models_manifests_are_read_before_the_lock_is_taken(
         else:
             store.link("m7:latest", other, source="create", linked=NOW, replace_rule=Replace.ANYTHING)
     assert while_locked.count(False) >= 20
-    assert while_locked.count(True) <= 3, "only what is deleted is looked at again"
+    assert while_locked.count(True) <= 4, "only what is new, and what is deleted"
