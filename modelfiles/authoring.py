@@ -107,7 +107,7 @@ class _Reader:
         self.texts: dict[str, Instruction] = {}
         self.adapter: Instruction | None = None
         self.messages: list[Message] = []
-        self.licenses: list[str] = []
+        self.licenses: dict[str, None] = {}  # in order, each once
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
         self._parameters: dict[str, tuple[Instruction, ParameterValue]] = {}
@@ -131,8 +131,7 @@ class _Reader:
             case "PARAMETER":
                 self._read_parameter(instruction)
             case "LICENSE":
-                if instruction.value not in self.licenses:
-                    self.licenses.append(instruction.value)
+                self.licenses.setdefault(instruction.value)
             case "MESSAGE":
                 role = instruction.name or ""  # the grammar takes no message without one
                 self.messages.append(Message(role=role, content=instruction.value))

@@ -165,11 +165,12 @@ def merge(base: ModelSpec, over: ModelSpec) -> ModelSpec:
     Licences are never taken away: those of `over` that `base` lacks are appended.
     """
     said = {name: text for name in _TEXTS if (text := getattr(over, name)) is not None}
+    known = frozenset(base.licenses)
     return replace(
         base,
         parameters={**base.parameters, **over.parameters},
         messages=over.messages or base.messages,
-        licenses=base.licenses + tuple(text for text in over.licenses if text not in base.licenses),
+        licenses=base.licenses + tuple(text for text in over.licenses if text not in known),
         **said,
     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from modelfiles.builtin import known_renderer
 from modelfiles.spec import ModelSpec, merge
+from modelfiles.words import printable
 from registry.digest import Digest
 from registry.errors import OperationFailed, UsageError
 from registry.formats.facts import ModelFacts
@@ -85,22 +86,29 @@ def create(
         move=request.move,
     )
     reader = reader or store
-    inherited = [find_package(reader, name, on_event) for name in sources.names]
-    _check_builds(sources, inherited)  # before a byte is copied
-    _check_extras(reader, sources, inherited)
+    bases = [
+        find_package(reader, base, on_event) if isinstance(base, ModelRef) else base for base in sources.bases
+    ]
+    _check_builds(bases, sources)  # before a byte is copied
+    _check_extras(reader, bases, sources)
     _check_name_is_free(store, request)
     with ExitStack() as opened, store.session(f"create {request.name.full_name}") as session:
+        packages = [base for base in bases if isinstance(base, Package)]
         if reader is not store:
-            files = (file for package in inherited for variant in package.variants for file in variant.files)
+            files = (file for package in packages for variant in package.variants for file in variant.files)
             bring(session, store, reader, (file.descriptor for file in files), on_event)
+        brought = [
+            list(_builds_of(session, base)) if isinstance(base, Package) else base for base in bases
+        ]  # before the first file is copied, which takes long
+        first = packages[0].variants[0].spec if packages else ModelSpec()
         take = _Taking(session, opened, sources.sets, request.move, on_event)
         extras = tuple(file for files in sources.extras.values() for file in take.files(files))
+        builds: list[Build] = []
+        for each in brought:
+            builds += [take.build(each, first)] if isinstance(each, FileSet) else each
         builds = [
-            _completed(build, extras) for package in inherited for build in _builds_of(session, package)
+            replace(_completed(build, extras), spec=merge(build.spec, request.spec)) for build in builds
         ]
-        first = builds[0].spec if builds else ModelSpec()
-        builds += [replace(_completed(take.build(files), extras), spec=first) for files in sources.builds]
-        builds = [replace(build, spec=merge(build.spec, request.spec)) for build in builds]
         descriptor = write_model(session, builds)
         entry = store.link(
             request.name.full_name,
@@ -123,7 +131,8 @@ def _tell(spec: ModelSpec, said: ModelSpec, on_event: OnEvent) -> None:
         on_event(Note(text=f"The base's RENDERER {renderer} writes the prompts; this TEMPLATE is not used."))
     requires = spec.requires
     if requires is not None and asks_for_newer(requires):
-        on_event(Note(text=f"The model asks for Ollama {requires}; slmctl follows {OLLAMA_VERSION}."))
+        asked = printable(requires)
+        on_event(Note(text=f"The model asks for Ollama {asked}; slmctl follows {OLLAMA_VERSION}."))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,11 +149,11 @@ class _Shape:
         return cls(shown=shown, architecture=facts.architecture, layers=facts.layers, hidden=facts.hidden)
 
 
-def _check_builds(sources: Sources, inherited: Sequence[Package]) -> None:
+def _check_builds(bases: Sequence[Package | FileSet], sources: Sources) -> None:
     """Builds of one model, each another one, and an adapter that is made for it. Raises UsageError."""
     first: _Shape | None = None
     seen: dict[str, str] = {}
-    for shown, facts in _all_facts(sources, inherited):
+    for shown, facts in _all_facts(bases):
         shape = _Shape.of(facts, shown)
         first = first or shape
         if shape != first:
@@ -167,13 +176,13 @@ def _check_builds(sources: Sources, inherited: Sequence[Package]) -> None:
         )
 
 
-def _check_extras(store: StoreReader, sources: Sources, inherited: Sequence[Package]) -> None:
+def _check_extras(store: StoreReader, bases: Sequence[Package | FileSet], sources: Sources) -> None:
     """That what completes the builds fits each of them. Raises UsageError."""
     adapter, draft = sources.extras.get("adapter"), sources.extras.get("draft")
     if adapter is None and draft is None:
         return
     models: list[Sequence[GgufHeader]] = [files.headers for files in sources.builds]
-    for variant in (variant for package in inherited for variant in package.variants):
+    for variant in (each for base in bases if isinstance(base, Package) for each in base.variants):
         if variant.format != "gguf":
             what = adapter.shown if adapter else draft.shown if draft else ""
             raise UsageError(f"{what} completes GGUF builds, and {variant.id} is none.")
@@ -190,17 +199,18 @@ def _stored_header(store: StoreReader, file: PackageFile) -> GgufHeader:
         return read_gguf(stream.fileno(), file.path)
 
 
-def _all_facts(sources: Sources, inherited: Sequence[Package]) -> Iterator[tuple[str, ModelFacts]]:
-    for package in inherited:
-        for variant in package.variants:
+def _all_facts(bases: Sequence[Package | FileSet]) -> Iterator[tuple[str, ModelFacts]]:
+    for base in bases:
+        if isinstance(base, FileSet):
+            yield base.shown, facts_of(base)
+            continue
+        for variant in base.variants:
             if variant.facts is None:
                 raise UsageError(
-                    f"The model {package.name} has no facts to build on.", hint="Make it anew from its file."
+                    f"The model {base.name} has no facts to build on.", hint="Make it anew from its file."
                 )
-            several = len(package.variants) > 1
-            yield f"{package.name} ({variant.id})" if several else package.name, variant.facts
-    for files in sources.builds:
-        yield files.shown, facts_of(files)
+            several = len(base.variants) > 1
+            yield f"{base.name} ({variant.id})" if several else base.name, variant.facts
 
 
 def _check_name_is_free(store: Store, request: CreateRequest) -> None:
@@ -224,12 +234,12 @@ class _Taking:
         }
         self._headers: dict[Path, GgufHeader] = {}
 
-    def build(self, files: FileSet) -> Build:
-        """The variant that a set of weights makes, without a spec."""
+    def build(self, files: FileSet, spec: ModelSpec) -> Build:
+        """The variant that a set of weights makes."""
         taken = self.files(files)
         headers = [self._headers[path] for path in files.paths]
         licenses = tuple(header.license for header in headers[:1] if header.license)
-        return Build(files=taken, facts=facts_from_gguf(headers), licenses=licenses, spec=ModelSpec())
+        return Build(files=taken, facts=facts_from_gguf(headers), licenses=licenses, spec=spec)
 
     def files(self, files: FileSet) -> tuple[PackageFile, ...]:
         """Store a set's files. Raises OperationFailed when they turn out to be something else by now."""

@@ -33,12 +33,13 @@ def prompt(
 ) -> str:
     """The prompt that `render` makes of messages and variables, which are put right for `template` here.
 
+    Without a word about thinking a template is told to, as llama.cpp does; most that can have it so anyway.
     An answer that has begun stands last, as it is: the template gets what comes before it, and is told not to
     think. A system message that the template refuses or leaves out opens the next message. Raises as `render`
     does.
     """
     mended = [_mended(template, message) for message in messages]
-    variables = {**_dates(now), **template_variables(think)}
+    variables = {"enable_thinking": True, **_dates(now), **template_variables(think)}
     begun = ""
     if mended and mended[-1].get("role") == "assistant" and not mended[-1].get("tool_calls"):
         begun = str(mended.pop().get("content") or "")

@@ -31,7 +31,7 @@ from runtimes.sampling import Sampling
 from slmctl import __version__
 from slmctl.app.cpus import usable_cpus
 from slmctl.app.events import EngineLog, Note, OnEvent, ignore
-from slmctl.app.formats import engine_template
+from slmctl.app.formats import engine_template, jinja_format
 from slmctl.app.package import Package, Variant
 from slmctl.app.parameters import LOAD_PARAMETERS, sampling_of
 from slmctl.app.thoughts import thoughtful
@@ -128,10 +128,12 @@ class LoadedModel:
         on_event: OnEvent,
     ) -> None:
         self.about = about
-        self._go_template = None if known_renderer(spec.renderer) else spec.template
-        self.chat_template = chat_template if self._go_template is None else self._go_template
+        renderer = known_renderer(spec.renderer)
+        self._go_template = None if renderer else spec.template
+        authored = jinja_format(renderer) if renderer else self._go_template
+        self.chat_template = chat_template if authored is None else authored
         self.spec = spec
-        self.has_chat_template = has_chat_template or self._go_template is not None
+        self.has_chat_template = has_chat_template or authored is not None
         self._environment = environment
         self._worker = worker
         self._on_event = on_event

@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from modelfiles.builtin import known_renderer
 from modelfiles.spec import ParameterValue
 from registry.errors import MalformedFile, UsageError
 from registry.formats.facts import ModelFacts
@@ -28,7 +27,7 @@ from runtimes.kept import Kept
 from runtimes.process import Launch, Worker, fd_path, worker_argv
 from slmctl.app.cpus import usable_cpus
 from slmctl.app.events import ByteCounter, EngineLog, Note, OnEvent, ReadsFromDisk
-from slmctl.app.formats import engine_template, jinja_format
+from slmctl.app.formats import engine_template
 from slmctl.app.holds import Hold, hold
 from slmctl.app.load import LOADED_ROLES, LoadedFile, LoadRequest, finite
 from slmctl.app.logs import begin_log, has_log
@@ -82,12 +81,11 @@ def _start(
         if trained is not None and context > trained:
             notes = (f"{{name}} was trained for {trained} tokens of context; it gets no more.",)
             context = trained
-        renderer = known_renderer(variant.spec.renderer)
         about = LoadedFile(
             engine=engine.name,
             context_length=context,
-            chat_template=jinja_format(renderer) if renderer else model.chat_template,
-            has_chat_template=renderer is not None or model.has_chat_template,
+            chat_template=model.chat_template,
+            has_chat_template=model.has_chat_template,
             notes=notes,
         )
         size = sum(file.size for file in variant.weights)

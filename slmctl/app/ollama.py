@@ -11,7 +11,8 @@ def asks_for_newer(requires: str) -> bool:
     return _numbers(requires) > _numbers(OLLAMA_VERSION)
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def _numbers(version: str) -> list[tuple[int, str]]:
+    """What is compared: each number by its length, then its digits, since `int` reads none of thousands."""
     release = version.partition("+")[0].partition("-")[0]
-    numbers = [int(part) for part in release.split(".")]
-    return (*numbers, *(0,) * (3 - len(numbers)))
+    numbers = [*release.split("."), "0", "0"][:3]
+    return [(len(number), number) for number in numbers]

@@ -109,10 +109,16 @@ def render(
 
 
 def as_run_would(variant: Variant, messages: Messages, system: str | None) -> Messages:
-    """The messages behind the package's system message and its opening, as `run` sends them."""
-    if system is None and not (messages and messages[0].get("role") == "system"):
-        system = variant.spec.system
-    return [*conversation(system, opening=variant.spec.messages), *messages]
+    """The messages behind the system message (theirs, else the package's) and the opening, as in `run`."""
+    opening: Messages
+    rest = list(messages)
+    if system is None and rest and rest[0].get("role") == "system":
+        opening = [rest.pop(0), *conversation(None, opening=variant.spec.messages)]
+    else:
+        opening = conversation(
+            variant.spec.system if system is None else system, opening=variant.spec.messages
+        )
+    return [*opening, *rest]
 
 
 def messages_from_json(data: bytes, what: str) -> list[Mapping[str, object]]:

@@ -46,11 +46,14 @@ class FileSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """What a model is made from: models of the store, builds, and what completes each of the builds."""
+    """What a model is made from: models of the store and builds, in order, and what completes them."""
 
-    names: tuple[ModelRef, ...]
-    builds: tuple[FileSet, ...]
+    bases: tuple[ModelRef | FileSet, ...]
     extras: Mapping[Role, FileSet]
+
+    @property
+    def builds(self) -> tuple[FileSet, ...]:
+        return tuple(base for base in self.bases if isinstance(base, FileSet))
 
     @property
     def sets(self) -> tuple[FileSet, ...]:
@@ -71,33 +74,37 @@ def find_sources(
     A ModelRef is a model's name whatever files there are. Raises UsageError, NotFound, OperationFailed, and
     MalformedFile for a file that is none of a model's.
     """
-    names: list[ModelRef] = []
-    sets: dict[Path, FileSet] = {}
-    for base in bases:
-        found = [] if isinstance(base, ModelRef) else _files(base, folder)
-        if not found:
-            names.append(base if isinstance(base, ModelRef) else parse(base))
-        for paths in found:
-            real = paths[0].resolve()
-            if real not in sets:  # of a sharded set, several parts may be named
-                sets[real] = _read(paths, move)
-    builds = tuple(each for each in sets.values() if each.role == "weights")
+    found: list[ModelRef | FileSet] = []
     extras: dict[Role, FileSet] = {}
-    for each in sets.values():
-        if each.role != "weights":
-            _add(extras, each)
+    seen: set[Path] = set()
+    for base in bases:
+        files = [] if isinstance(base, ModelRef) else _files(base, folder)
+        if not files:
+            name = base if isinstance(base, ModelRef) else parse(base)
+            if name not in found:
+                found.append(name)
+        for paths in files:
+            real = paths[0].resolve()
+            if real in seen:  # of a sharded set, several parts may be named
+                continue
+            seen.add(real)
+            each = _read(paths, move)
+            if each.role == "weights":
+                found.append(each)
+            else:
+                _add(extras, each)
     if adapter is not None:
         _add(extras, _named(adapter, "ADAPTER", folder, move))
     for text in drafts:
         draft = _named(text, "DRAFT", folder, move)
-        if draft.paths[0].resolve() in sets:
+        if draft.paths[0].resolve() in seen:
             raise UsageError(
                 f"DRAFT names {draft.shown}, which FROM names too.",
                 hint="A draft is another, smaller model with the same vocabulary.",
             )
         if "draft" not in extras or extras["draft"].paths != draft.paths:
             _add(extras, draft)
-    return Sources(names=tuple(names), builds=builds, extras=extras)
+    return Sources(bases=tuple(found), extras=extras)
 
 
 def read_gguf(fd: int, name: str) -> GgufHeader:
@@ -163,10 +170,14 @@ def _named(text: str, keyword: Literal["ADAPTER", "DRAFT"], folder: Path, move: 
 def _files(text: str, folder: Path) -> list[list[Path]]:
     """The sets of files that FROM means; none when it names a model. An empty text is the folder itself."""
     path, status = _look_at(text or ".", folder)
-    if status is not None and (not stat.S_ISDIR(status.st_mode) or _looks_like_a_path(text or ".")):
+    if status is not None and (not stat.S_ISDIR(status.st_mode) or _has_gguf(path)):
         return _sets_at(path, status)
-    if not _looks_like_a_path(text):
+    if not _looks_like_a_path(text or "."):
         return []
+    if status is not None:
+        return _sets_at(path, status)
+    if "://" in text and not text.startswith("file://"):
+        raise UsageError(f"FROM takes no address of a file: {text!r:.120}.", hint="Download the file first.")
     raise NotFound(f"There is no file {text!r:.120} to make a model from.", hint=f"Looked for {path}.")
 
 
@@ -205,6 +216,13 @@ def _sets_at(path: Path, status: os.stat_result) -> list[list[Path]]:
         hint = "Convert them to a GGUF file first." if _has_safetensors(inside) else "Name a GGUF file."
         raise UsageError(f"The folder {path.name!r:.120} holds {what}.", hint=hint)
     return list(found.values())
+
+
+def _has_gguf(path: Path) -> bool:
+    try:
+        return any(each.suffix.lower() == _GGUF for each in path.iterdir())
+    except OSError:
+        return False
 
 
 def _has_safetensors(paths: Sequence[Path]) -> bool:

@@ -117,14 +117,6 @@ DIFFERENCES = [
         ours="TrueTrue<|user|>Hi<|end|><|assistant|>",
     ),
     Difference(
-        name="thinking-that-nobody-spoke-of",
-        why="llama.cpp always says what it takes the template's own default for; without a word we leave it to that",
-        template=chat(behind="{{ enable_thinking is defined }}"),
-        asked={"messages": [HI]},
-        engine="<|user|>Hi<|end|><|assistant|>True",
-        ours="<|user|>Hi<|end|><|assistant|>False",
-    ),
-    Difference(
         name="fields-of-nobody's",
         why="llama.cpp drops what OpenAI's messages do not have; a template is for whoever wrote both",
         template=chat("{{ m.content }}{{ m.mood }}"),

@@ -6,8 +6,10 @@ import time
 
 import pytest
 
+from modelfiles.authoring import check, from_text
 from modelfiles.errors import render
 from modelfiles.format import Unwritable, format_modelfile
+from modelfiles.spec import merge
 from modelfiles.syntax import MAX_PROBLEMS, MAX_WARNINGS, scan
 from tests.modelfiles.hostile_modelfiles import SHAPES, Shape
 
@@ -29,4 +31,13 @@ def test_a_hostile_file_is_read_and_written_in_time(shape: Shape) -> None:
             format_modelfile(modelfile)
         except Unwritable as error:
             assert len(error.message) < 200  # noqa: PT017  # either outcome is right
+    check(modelfile)
+    assert time.process_time() - start < DEADLINE_SECONDS
+
+
+def test_many_licences_are_understood_in_time() -> None:
+    text = "FROM x\n" + "".join(f"LICENSE {number}\n" for number in range(50_000))
+    start = time.process_time()
+    spec = from_text(text + text).spec
+    assert len(merge(spec, spec).licenses) == 50_000
     assert time.process_time() - start < DEADLINE_SECONDS

@@ -54,12 +54,12 @@ def command(
 ) -> None:
     if (name is None) == (file is None):
         raise UsageError("It takes a model's name, or --template FILE.", hint="Give one of the two.")
-    said = messages_from_json(read_modelfile(messages, hint=_MISSING), "messages")
+    said = messages_from_json(_read(messages), "messages")
     if response is not None:
         said.append({"role": "assistant", "content": response})
-    known = messages_from_json(read_modelfile(tools, hint=_MISSING), "tools") if tools is not None else []
+    known = messages_from_json(_read(tools), "tools") if tools is not None else []
     if file is not None:
-        text = read_modelfile(file, hint=_MISSING).decode("utf-8", errors="replace")
+        text = _read(file).decode("utf-8", errors="replace")
         template = template_from_text(text, _SYNTAXES.get(syntax or ""))
         if system is not None:
             said.insert(0, {"role": "system", "content": system})
@@ -74,3 +74,7 @@ def command(
         context.output.document({"prompt": prompt, "syntax": template.syntax})
     else:
         click.echo(prompt, nl=False)
+
+
+def _read(path: str) -> bytes:
+    return read_modelfile(path, hint=_MISSING, what="file")

@@ -66,6 +66,14 @@ def test_the_order_of_from_lines_says_which_runs_without_a_wish(slmctl: Program,
     assert slmctl("run", "made", "hi", "--json").json["variant"] == "gguf-q8_0"
 
 
+def test_a_file_before_a_model_runs_without_a_wish_too(slmctl: Program, files: Path) -> None:
+    create(slmctl, files, "FROM f32.gguf\nSYSTEM hi\n", "base")
+    create(slmctl, files, "FROM q8.gguf\nFROM base\n")
+    made = slmctl("show", "made", "--json").json["variants"]
+    assert [each["id"] for each in made] == ["gguf-q8_0", "gguf-f32"]
+    assert [each["spec"]["system"] for each in made] == ["hi", "hi"]
+
+
 def test_its_modelfile_makes_the_same_model(slmctl: Program, files: Path) -> None:
     text = "FROM f32.gguf\nFROM q8.gguf\nADAPTER lora.gguf\nREQUIRES v0.14.0\nRENDERER chatml\nPARSER qwen3\n"
     create(slmctl, files, f"{text}LICENSE MIT\nMESSAGE user hi\nMESSAGE assistant ho\n")
@@ -112,6 +120,22 @@ def test_a_model_of_the_store_and_a_file_are_two_variants(slmctl: Program, files
         }
 
 
+def test_a_folder_goes_before_a_name_and_a_name_said_twice_is_one(slmctl: Program, files: Path) -> None:
+    create(slmctl, files, "FROM f32.gguf\n", "sub")
+    (files / "sub").mkdir()
+    assert create(slmctl, files, "FROM sub\nFROM sub\n").code == 0  # an empty folder is no model
+    assert list(shown(slmctl)) == ["gguf-f32"]
+    shutil.move(files / "q8.gguf", files / "sub")
+    assert create(slmctl, files, "FROM sub\n").code == 0
+    assert list(shown(slmctl)) == ["gguf-q8_0"]
+
+
+def test_the_home_folder_is_expanded(slmctl: Program, files: Path) -> None:
+    shutil.copy(files / "f32.gguf", slmctl.home.parent / "mine.gguf")
+    assert create(slmctl, files, "FROM ~/mine.gguf\n").code == 0
+    assert shown(slmctl) == {"gguf-f32": ["model.gguf"]}
+
+
 def test_a_folder_is_all_its_gguf_files(slmctl: Program, files: Path) -> None:
     (files / "other.gguf").unlink()
     for shard in files.glob("*-of-00003.gguf"):
@@ -145,6 +169,7 @@ def test_a_folder_is_all_its_gguf_files(slmctl: Program, files: Path) -> None:
         ("FROM f32.gguf\nDRAFT .", 2, "holds"),
         ("FROM f32.gguf\nFROM nomodel", 3, "nomodel"),
         ("FROM empty/", 2, "holds no GGUF file"),
+        ("FROM https://example.com/a.gguf", 2, "FROM takes no address of a file"),
         ("FROM f32.gguf\nFROM matrix.gguf", 2, "It holds no model but 'imatrix'"),
         ("FROM f32.gguf\nRENDERER chatml\nREQUIRES soon", 2, "Modelfile has 1 problem"),
     ],
@@ -243,3 +268,5 @@ def test_requires_is_kept_and_a_later_ollama_is_said(slmctl: Program, tmp_path: 
     assert "requires" in slmctl("show", "made").out
     made = create(slmctl, tmp_path, "FROM hello\nREQUIRES 0.14.0\n", "older")
     assert "asks for" not in made.err
+    made = create(slmctl, tmp_path, f"FROM hello\nREQUIRES 0.33.{'9' * 5000}\n", "longest")
+    assert (made.code, "asks for Ollama 0.33.999" in made.err) == (0, True)

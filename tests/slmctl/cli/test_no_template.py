@@ -45,6 +45,16 @@ def test_an_authors_template_is_one(bare: Program) -> None:
     assert mended.out == bare("run", "bare", *SHORT, "--raw", "A tag is").out
 
 
+def test_a_renderer_is_one_for_whom_a_kept_worker_was_loaded_too(bare: Program) -> None:
+    for name, text in (("ours", "TEMPLATE {{ .Prompt }}"), ("theirs", "RENDERER chatml")):
+        assert bare("create", name, "-f", "-", stdin=f"FROM bare\n{text}\n".encode()).code == 0
+    alone = bare("run", "theirs", *SHORT, "A tag is")
+    assert bare("run", "ours", *SHORT, "--keep", "5m", "A tag is").out != alone.out
+    kept = bare("run", "theirs", *SHORT, "--keep", "0", "A tag is")
+    assert bare("ps", "--json").json["models"] == []  # it was that worker which answered
+    assert (kept.out, kept.err) == (alone.out, alone.err)
+
+
 def test_render_says_so(bare: Program) -> None:
     outcome = bare("render", "bare", "--messages", "-", stdin=b'[{"role": "user", "content": "hi"}]')
     assert (outcome.code, outcome.out) == (3, "")

@@ -92,6 +92,11 @@ def test_bad_input_is_a_sentence(
     assert said in outcome.err
 
 
+def test_a_missing_file_is_called_a_file(slmctl: Program) -> None:
+    outcome = slmctl("render", "hello", "--messages", "nosuch.json")
+    assert (outcome.code, "There is no file 'nosuch.json'" in outcome.err) == (3, True)
+
+
 def test_a_model_without_a_template_says_so(slmctl: Program, tiny_model: Path, chat: Path) -> None:
     assert slmctl("create", "tiny", "--from", str(tiny_model)).code == 0
     outcome = slmctl("render", "tiny", "--messages", str(chat))
