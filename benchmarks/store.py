@@ -34,7 +34,7 @@ from benchmarks.many_models import make_store, name_of
 from registry.digest import Digest
 from registry.manifest import Descriptor
 from registry.store.store import Store
-from slmctl.app.load import usable_cpus
+from slmctl.app.cpus import usable_cpus
 from tests.slmctl.cli.program import SCRIPT
 
 RESULTS = Path(__file__).parent / "results"
@@ -43,6 +43,7 @@ TAG_SECONDS, LIST_SECONDS = 0.2, 1.0
 NOISE = 1.25
 """So much more than the line's a measurement may be before it is called more than linear."""
 SHARE_OF_OPENSSL = 0.9
+BLOBS_PER_CORE = 4
 COMMANDS = ("list", "show", "cp", "gc --dry-run", "verify")
 
 
@@ -109,13 +110,14 @@ def store_sides(folder: Path, sizes: Sequence[int]) -> list[Side]:
 
 
 def hash_sides(folder: Path, blob_bytes: int) -> tuple[list[Side], int]:
-    """slmctl and OpenSSL over the same blobs, two for each core, and how many bytes those have."""
+    """slmctl and OpenSSL over the same blobs, and how many bytes those have."""
     cores = usable_cpus()
-    home = folder / f"blobs-{cores * 2}-{blob_bytes}"
+    count = cores * BLOBS_PER_CORE
+    home = folder / f"blobs-{count}-{blob_bytes}"
     store = Store(home / "store")
     if not home.exists():
         with store.session("benchmark") as session:
-            for number in range(cores * 2):
+            for number in range(count):
                 hasher = hashlib.sha256()
                 for chunk in _chunks(number, blob_bytes):
                     hasher.update(chunk)
@@ -123,7 +125,7 @@ def hash_sides(folder: Path, blob_bytes: int) -> tuple[list[Side], int]:
                 descriptor = Descriptor(media_type="", digest=digest, size=blob_bytes)
                 session.receive(descriptor, _chunks(number, blob_bytes))
     paths = sorted(str(path) for path in store.layout.blobs.iterdir())
-    assert len(paths) == cores * 2
+    assert len(paths) == count
     openssl = [["openssl", "dgst", "-sha256", *paths[core::cores]] for core in range(cores)]
     empty = folder / "empty"
     Store(empty / "store").prepare()
@@ -188,7 +190,7 @@ def _hash_report(hashing: Sequence[Side], total: int) -> list[str]:
     verdict = _verdict(statistics.median(whole) >= SHARE_OF_OPENSSL)
     cpu = [other / mine for mine, other in zip(ours.cpu_seconds, theirs.cpu_seconds, strict=True)]
     return [
-        f"{total / 1e9:.1f} GB in {usable_cpus() * 2} blobs, in memory:",
+        f"{total / 1e9:.1f} GB in {usable_cpus() * BLOBS_PER_CORE} blobs, in memory:",
         "",
         "| command | seconds | processor seconds | GB/s |",
         "|---|---|---|---|",

@@ -10,6 +10,7 @@ could go on with (a worker's lease, a file that only its owner could finish) goe
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -122,11 +123,14 @@ def take(layout: Layout, collection: Collection) -> None:
 
 def _blob_sizes(layout: Layout) -> Iterator[tuple[Digest, int]]:
     """All blobs that are files, and what deleting each would free."""
-    for path in _children(layout.blobs):
-        with suppress(BadContent, FileNotFoundError):
-            status = path.lstat()
-            if stat.S_ISREG(status.st_mode):  # whatever else lies there is damage, and for `verify`
-                yield Digest(path.name), status.st_size if status.st_nlink == 1 else 0
+    if not layout.blobs.is_dir():
+        return
+    with os.scandir(layout.blobs) as entries:  # not pathlib: to sort thirty thousand paths takes longest
+        for entry in entries:
+            with suppress(BadContent, FileNotFoundError):
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode):  # whatever else lies there is damage, and for `verify`
+                    yield Digest(entry.name), status.st_size if status.st_nlink == 1 else 0
 
 
 def _can_go_on(lease: FoundLease, needed: set[Digest]) -> bool:
@@ -143,7 +147,7 @@ def _drop_hints(layout: Layout) -> None:
 
 
 def _children(folder: Path) -> Iterable[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+    return sorted(folder.iterdir(), key=str) if folder.is_dir() else []
 
 
 def _unknown(names: NameTable, digest: Digest, what: str) -> BadContent:

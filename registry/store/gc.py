@@ -53,9 +53,11 @@ def reached_from(layout: Layout, roots: Iterable[Digest], known: Documents | Non
     raise BadContent(f"An image index is nested deeper than {MAX_INDEX_DEPTH} levels.")
 
 
-def free(layout: Layout, candidates: Iterable[Digest], names: NameTable) -> tuple[int, int]:
+def free(
+    layout: Layout, candidates: Iterable[Digest], names: NameTable, known: Documents | None = None
+) -> tuple[int, int]:
     """Delete those blobs of `candidates` that no name and no lease needs; gives the bytes freed, and the
-    bytes that only a lease still keeps.
+    bytes that only a lease still keeps. What is in `known` is not read again.
 
     Call it with the store's lock held exclusively.
     """
@@ -64,7 +66,7 @@ def free(layout: Layout, candidates: Iterable[Digest], names: NameTable) -> tupl
     unneeded = set(candidates)
     leased: set[Digest] = set()
     try:
-        unneeded -= reached_from(layout, {root.digest for root in names.roots()})
+        unneeded -= reached_from(layout, {root.digest for root in names.roots()}, known)
         unneeded -= named_by_damaged(layout)
         for lease in find_leases(layout.leases):
             if lease.keeps:

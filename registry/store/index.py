@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from registry import mediatypes
+from registry.digest import Digest
 from registry.errors import BadContent, MalformedFile
 from registry.manifest import Descriptor
 from registry.names import DEFAULT_TAG
@@ -91,6 +92,11 @@ class NameTable:
             if alike:
                 return list(alike.values())[-1]
         return None
+
+    def has(self, digest: Digest) -> bool:
+        """Whether any row, a foreign one too, points at `digest`."""
+        wanted = str(digest)
+        return any(isinstance(row, dict) and row.get("digest") == wanted for row in self._rows())
 
     def with_entry(self, entry: Entry) -> NameTable:
         """The table with `entry` in the place of an entry of the same name, or at the end."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from registry.digest import Digest
 from registry.errors import BadContent
 from registry.store.durable import flush_file, flush_folder, write_all
+from registry.store.locks import lock
 
 _SCHEMA = "slmctl.lease/1"
 
@@ -40,7 +41,7 @@ class Lease:
         self._temporaries = 0
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            lock(self._fd, fcntl.LOCK_EX, self.path)
             header = {"schema": _SCHEMA, "purpose": purpose, "pid": os.getpid()}
             self._append(json.dumps(header))
             if durable:

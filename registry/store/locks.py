@@ -6,6 +6,7 @@ acquisition opens the file anew, because flock belongs to the open file: two thr
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -13,6 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from registry.digest import Digest
+from registry.errors import StoreUnusable
+
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What file systems without locks answer: ENOLCK is that of NFS without its lock service."""
 
 
 class Locks:
@@ -54,7 +59,21 @@ class Locks:
 def _locked(path: Path, operation: int) -> Iterator[None]:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(fd, operation)
+        lock(fd, operation, path)
         yield
     finally:
         os.close(fd)
+
+
+def lock(fd: int, operation: int, path: Path) -> None:
+    """flock(2) on the file at `path`. Raises StoreUnusable where the file system has no locks; OSError."""
+    try:
+        fcntl.flock(fd, operation)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        reason = os.strerror(error.errno or 0)
+        raise StoreUnusable(
+            f"The store at {path.parent.parent} cannot be written: its disk has no file locks ({reason}).",
+            hint="Mount it with locks (NFS needs its lock service), or set SLMCTL_HOME to another disk.",
+        ) from error

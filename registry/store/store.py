@@ -21,6 +21,7 @@ from registry.errors import (
     NameTaken,
     NoSpace,
     NotFound,
+    SlmctlError,
     StoreUnusable,
 )
 from registry.manifest import Descriptor
@@ -206,7 +207,8 @@ class Store(StoreReader):
     def try_lease(self, purpose: str, digests: Iterable[Digest]) -> Lease | None:
         """A lease that lasts until a power cut at most, for who has the blobs open already.
 
-        None where the store cannot be written, and while somebody changes names: nothing is waited for.
+        None where the store cannot be written or has no locks, and while somebody changes names: it does not
+        wait.
         """
         lease = None
         try:
@@ -214,7 +216,7 @@ class Store(StoreReader):
                 if held:
                     lease = Lease(self.layout.leases, purpose=purpose, durable=False)
                     lease.add(*digests)
-        except OSError:
+        except (OSError, StoreUnusable):
             if lease is not None:
                 lease.end()
             return None
@@ -259,6 +261,7 @@ class Store(StoreReader):
         linked = []
         changed: dict[str, Entry] = {}
         spellings: dict[str, str] = {}  # of the names that are new here
+        ahead = self._read_ahead(moved=entries)
         with store_errors(self.root), self._locks.exclusive():
             names = self.names()
             for each in entries:
@@ -275,8 +278,7 @@ class Store(StoreReader):
                     if old.descriptor.digest != entry.descriptor.digest:
                         replaced.append(old)
                 digest = entry.descriptor.digest
-                named = not still_named or any(digest == root.digest for root in names.roots())
-                if not named or not self.layout.blob(digest).exists():
+                if (still_named and not names.has(digest)) or not self.layout.blob(digest).exists():
                     raise NotFound(f"The manifest {entry.descriptor.digest} is not in the store any more.")
                 changed[entry.name] = entry
                 spellings[entry.name.casefold()] = entry.name
@@ -287,7 +289,7 @@ class Store(StoreReader):
             else:  # whoever linked them may have died before flushing the table
                 flush_folder(self.root)
             if replaced:
-                self._free_entries(names, replaced)
+                self._free_entries(names, replaced, ahead)
         return linked
 
     def unlink(self, names_to_remove: Iterable[str]) -> Removed:
@@ -297,25 +299,45 @@ class Store(StoreReader):
         if not any(known.find(name) for name in wanted):
             return Removed(entries=(), freed_bytes=0)
         self.prepare()
+        ahead = self._read_ahead()
         with store_errors(self.root), self._locks.exclusive():
             names = self.names()
             found = {entry.name: entry for name in wanted if (entry := names.find(name))}
             names = names.without(found)
             self._write_names(names)
-            freed, leased = self._free_entries(names, found.values())
+            freed, leased = self._free_entries(names, found.values(), ahead)
         return Removed(entries=tuple(found.values()), freed_bytes=freed, leased_bytes=leased)
 
     def free(self, candidates: Iterable[Digest]) -> int:
         """Delete those of `candidates` that no name and no lease needs; gives the bytes freed."""
+        ahead = self._read_ahead()
         with store_errors(self.root), self._locks.exclusive():
-            return gc.free(self.layout, candidates, self.names())[0]
+            return gc.free(self.layout, candidates, self.names(), ahead)[0]
 
-    def _free_entries(self, names: NameTable, entries: Iterable[Entry]) -> tuple[int, int]:
+    def _read_ahead(self, moved: Sequence[Entry] | None = None) -> gc.Documents:
+        """The manifests that names reach, read before anything is locked: others do not wait for that.
+
+        What is behind a digest never changes; names that come meanwhile are followed under the lock. With
+        `moved`, nothing is read unless one of these entries takes the place of another model.
+        """
+        known: gc.Documents = {}
+        with suppress(SlmctlError, OSError):  # said under the lock, if it is still so then
+            names = self.names()
+            if moved is not None:
+                old = [(names.find(entry.name), entry.descriptor.digest) for entry in moved]
+                if not any(entry is not None and entry.descriptor.digest != new for entry, new in old):
+                    return known
+            gc.reached_from(self.layout, {root.digest for root in names.roots()}, known)
+        return known
+
+    def _free_entries(
+        self, names: NameTable, entries: Iterable[Entry], known: gc.Documents
+    ) -> tuple[int, int]:
         candidates: set[Digest] = set()
         for entry in entries:
             with suppress(BadContent, OSError):
-                candidates |= gc.reached_from(self.layout, [entry.descriptor.digest])
-        return gc.free(self.layout, candidates, names)
+                candidates |= gc.reached_from(self.layout, [entry.descriptor.digest], known)
+        return gc.free(self.layout, candidates, names, known)
 
     def _write_names(self, names: NameTable) -> None:
         """Replace index.json, keeping the generation before it. The store's lock is held exclusively.

@@ -20,15 +20,10 @@ from registry.store.reader import StoreReader
 from registry.store.repair import repair
 from registry.store.verify import verify
 from slmctl.app.contradictions import contradictions
-from slmctl.app.create import CREATED_HERE
+from slmctl.app.cpus import usable_cpus
 from slmctl.app.events import ByteCounter, Note, OnEvent, Progress, ignore
 from slmctl.app.listing import names_of
-from slmctl.app.load import usable_cpus
-from slmctl.app.repairing import sources_of
-from slmctl.app.shipped import SHIPPED_HERE
-
-MADE_HERE = frozenset({CREATED_HERE, SHIPPED_HERE})
-"""The sources of names whose models were whole once; only what was pulled can be sparse."""
+from slmctl.app.made_here import MADE_HERE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +71,8 @@ def check(
 
     def fetching(wanted: Descriptor) -> Callable[[int], None]:
         return ByteCounter(on_event, stage="copy", item=wanted.digest.short, total=wanted.size)
+
+    from slmctl.app.repairing import sources_of  # it makes models; few verifications repair
 
     return repair(store, scope, report, sources_of(store, further, on_event), fetching)
 

@@ -27,13 +27,11 @@ from slmctl.app.bringing import bring
 from slmctl.app.completing import check_adapter, check_draft
 from slmctl.app.events import ByteCounter, Note, OnEvent, ignore
 from slmctl.app.finding import find_package
+from slmctl.app.made_here import CREATED_HERE
 from slmctl.app.ollama import OLLAMA_VERSION, asks_for_newer
 from slmctl.app.package import SPEC_PATH, Package, PackageFile, default_id, file_path, variant_id
 from slmctl.app.packaging import Build, write_model
 from slmctl.app.sources import FileSet, Sources, facts_of, find_sources, read_gguf, role_of
-
-CREATED_HERE = "create"
-"""The source of a name that `create` made: it belongs to no remote."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,7 +45,7 @@ class Hold:
             return
         lease.end()
         with suppress(SlmctlError, OSError):
-            entry = self._store.names().entries.get(self._name)
+            entry = self._store.names().find(self._name)
             if entry is None or entry.descriptor.digest != self._digest:  # removed or replaced meanwhile
                 self._store.free(lease.digests)
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +29,7 @@ from runtimes.kept import Kept, find_kept
 from runtimes.preview import check_prompt
 from runtimes.sampling import Sampling
 from slmctl import __version__
+from slmctl.app.cpus import usable_cpus
 from slmctl.app.events import EngineLog, Note, OnEvent, ignore
 from slmctl.app.formats import engine_template, jinja_format
 from slmctl.app.package import Package, Variant
@@ -328,9 +328,3 @@ def _identity(
 
 def finite(seconds: float) -> float | None:
     return None if math.isinf(seconds) else seconds
-
-
-def usable_cpus() -> int:
-    """How many CPUs this process may use."""
-    affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -25,10 +25,11 @@ from runtimes.environment import worker_environment
 from runtimes.holding import start_kept
 from runtimes.kept import Kept
 from runtimes.process import Launch, Worker, fd_path, worker_argv
+from slmctl.app.cpus import usable_cpus
 from slmctl.app.events import ByteCounter, EngineLog, Note, OnEvent, ReadsFromDisk
 from slmctl.app.formats import engine_template
 from slmctl.app.holds import Hold, hold
-from slmctl.app.load import LOADED_ROLES, LoadedFile, LoadRequest, finite, usable_cpus
+from slmctl.app.load import LOADED_ROLES, LoadedFile, LoadRequest, finite
 from slmctl.app.logs import begin_log, has_log
 from slmctl.app.package import Package, Variant, file_path
 from slmctl.app.pagecache import is_in_memory

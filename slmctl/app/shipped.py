@@ -17,9 +17,7 @@ from registry.store.store import Store
 from slmctl.app.clock import now
 from slmctl.app.create import CreateRequest, create
 from slmctl.app.events import Note, OnEvent, ignore
-
-SHIPPED_HERE = "slmctl"
-"""The source of a name whose model came with slmctl."""
+from slmctl.app.made_here import SHIPPED_HERE
 
 FOLDER = Path(__file__).parents[1] / "shipped"
 SHIPPED = {"hello:latest": FOLDER / "hello" / "Modelfile"}

@@ -27,11 +27,11 @@ from registry.store.findings import Scope
 from registry.store.keeper import Keeper
 from registry.store.verify import verify
 from slmctl.app import clock
-from slmctl.app.checking import MADE_HERE
 from slmctl.app.create import CreateRequest, create
 from slmctl.app.exporting import ExportRequest, export
 from slmctl.app.finding import find_package
 from slmctl.app.importing import ImportRequest, import_bundle
+from slmctl.app.made_here import MADE_HERE
 from slmctl.app.models import copy_model, remove_models
 from tests.load.world import ADOPTED, FIXED, SEEDS, SHARED, TYPES, World
 
@@ -43,7 +43,7 @@ PROGRAM_SHARE = 0.08
 class Actor:
     def __init__(self, world: World, mine: str) -> None:
         self._world = world
-        self._store = Keeper(world.store.root)
+        self._store = Keeper(world.program.store)
         self._program = world.program
         self._mine = mine
         self._out = world.root / "out" / mine
