@@ -6,17 +6,17 @@ import io
 import shutil
 import struct
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 from modelfiles.spec import ModelSpec
+from registry.formats.facts import ModelFacts
 from registry.formats.gguf import read_header
 from registry.formats.gguf_facts import facts_from_gguf
 from registry.store.index import Entry
 from registry.store.store import Store
 from slmctl.app.package import PackageFile
 from slmctl.app.packaging import Build, write_model
-from tests.gguf_bytes import tiny
+from tests.crash.commands import gguf
 
 NOW = "2026-11-22T00:00:00Z"
 MEMORY = Path("/dev/shm")
@@ -43,20 +43,22 @@ def make_store(root: Path, count: int) -> None:
 
 
 def _fill(store: Store, count: int) -> None:
-    data = tiny().build()
-    facts = facts_from_gguf([read_header(io.BytesIO(data))])
+    builds_of = {half: _described(gguf(0, half=half)) for half in (False, True)}
     with store.session("benchmark") as session:
         entries = []
         for number in range(count):
-            kinds = ("f32", "f16") if number % WITH_TWO_BUILDS == 0 else ("f32",)
             builds: list[Build] = []
-            for kind in kinds:
-                weights = data[:-8] + struct.pack("<II", number, len(kind) + len(builds))
+            for half in (False, True) if number % WITH_TWO_BUILDS == 0 else (False,):
+                data, facts = builds_of[half]
+                weights = data[:-4] + struct.pack("<I", number)
                 digest = session.put(weights)
                 file = PackageFile(path="model.gguf", role="weights", digest=digest, size=len(weights))
                 spec = ModelSpec(system=f"You are model {number % 100}.")
-                described = replace(facts, quantization=kind)
-                builds.append(Build(files=(file,), facts=described, licenses=("mit",), spec=spec))
+                builds.append(Build(files=(file,), facts=facts, licenses=("mit",), spec=spec))
             descriptor = write_model(session, builds)
             entries.append(Entry(name=name_of(number), descriptor=descriptor, source="create", linked=NOW))
         store.link_all(entries, lambda _old, _new: None)
+
+
+def _described(data: bytes) -> tuple[bytes, ModelFacts]:
+    return data, facts_from_gguf([read_header(io.BytesIO(data))])
