@@ -29,8 +29,8 @@ from slmctl.app.events import ByteCounter, Note, OnEvent, ignore
 from slmctl.app.finding import find_package
 from slmctl.app.made_here import CREATED_HERE
 from slmctl.app.ollama import OLLAMA_VERSION, asks_for_newer
-from slmctl.app.package import SPEC_PATH, Package, PackageFile, default_id, file_path, variant_id
-from slmctl.app.packaging import Build, write_model
+from slmctl.app.package import Package, PackageFile, default_id, file_path, variant_id
+from slmctl.app.packaging import Build, build_of, write_model
 from slmctl.app.sources import FileSet, Sources, facts_of, find_sources, read_gguf, role_of
 
 
@@ -270,10 +270,9 @@ class _Taking:
 def _builds_of(session: Session, package: Package) -> Iterator[Build]:
     """What a model in the store brings to one that is made from it. Its blobs are kept from here on."""
     for variant in package.variants:
-        assert variant.facts is not None  # it was looked at
-        files = tuple(file for file in variant.files if file.path != SPEC_PATH and file.role != "spec")
-        session.keep([file.digest for file in files])
-        yield Build(files=files, facts=variant.facts, licenses=variant.licenses, spec=variant.spec)
+        build = build_of(variant)
+        session.keep([file.digest for file in build.files])
+        yield build
 
 
 def _completed(build: Build, extras: Sequence[PackageFile]) -> Build:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.digest import Digest
-from registry.errors import InvalidReference, NotFound, StoreUnusable, UsageError
+from registry.errors import InvalidReference, MalformedFile, NotFound, StoreUnusable, UsageError
 from registry.manifest import Descriptor, Index, Manifest
+from registry.manifest import parse as parse_manifest
 from registry.names import ModelRef, Source, parse
 from registry.store import bundle_target
 from registry.store.bundle_writer import Content, Named, unreached, write_archive, write_folder
@@ -21,7 +22,8 @@ from registry.store.store import Store
 from slmctl.app.events import ByteCounter, Note, OnEvent, ignore
 from slmctl.app.listing import names_with
 from slmctl.app.package import Package
-from slmctl.app.packaging import index_of
+from slmctl.app.packaging import build_of, index_of, write_model
+from slmctl.app.variants import is_modelpack, manifests_of
 
 STDOUT = "-"
 _STDOUT_FD = 1
@@ -62,7 +64,8 @@ def export(
     """
     reader = reader or store
     entries = [reader.resolve(ref, names_with(reader, ref, on_event)) for ref in request.names]
-    content = _content(reader, list({entry.name: entry for entry in entries}.values()), request.variants)
+    unique = list({entry.name: entry for entry in entries}.values())
+    content = _content(reader, unique, request.variants, on_event)
     path, as_folder = _checked_target(store, request, content)
     label = path.name if path is not None else "the bundle"
     progress = ByteCounter(on_event, stage="export", item=label, total=sum(content.blobs.values()))
@@ -120,12 +123,35 @@ def _tidy(folder: Path, content: Content, on_event: OnEvent) -> None:
             on_event(Note(text=f"{path} is not needed any more and could not be removed ({reason})."))
 
 
-def _content(reader: StoreReader, entries: Sequence[Entry], variants: Sequence[str]) -> Content:
+class _Made:
+    """What is written for a bundle alone, in memory: `packaging.BlobWriter`."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[Digest, bytes] = {}
+
+    def put(self, data: bytes, /) -> Digest:
+        digest = Digest.of(data)
+        self.blobs[digest] = data
+        return digest
+
+
+def _content(
+    reader: StoreReader, entries: Sequence[Entry], variants: Sequence[str], on_event: OnEvent
+) -> Content:
     made: dict[Digest, bytes] = {}
     blobs: dict[Digest, int] = {}
     documents: set[Digest] = set()
-    models = []
+    models: list[Named] = []
     for entry in entries:
+        if not all(map(is_modelpack, manifests_of(reader, entry.descriptor))):
+            package = Package.of(reader, entry)
+            _check_complete(reader, entry, [file.digest for each in package.variants for file in each.files])
+            translated = _translated(package, variants, on_event)
+            made |= translated.made
+            blobs.update(translated.blobs)
+            documents |= translated.documents
+            models += translated.models
+            continue
         roots = [entry.descriptor]
         descriptor = _described(reader.manifest(entry.descriptor))
         if variants:
@@ -144,6 +170,31 @@ def _content(reader: StoreReader, entries: Sequence[Entry], variants: Sequence[s
         documents |= reached.documents
         models.append(Named(name=entry.name, descriptor=descriptor, source=public_source(entry.source)))
     return Content(models=models, blobs=blobs, documents=frozenset(documents), made=made)
+
+
+def _translated(package: Package, wanted: Sequence[str], on_event: OnEvent) -> Content:
+    """A model whose manifest only slmctl reads (Ollama's), as ModelPack over the same weights."""
+    chosen = [package.choose(each) for each in wanted] or package.variants
+    builds = [build_of(variant) for variant in package.variants if variant in chosen]
+    writer = _Made()
+    descriptor = write_model(writer, builds)
+    documents = [digest for digest, raw in writer.blobs.items() if _is_document(raw)]
+    blobs = {file.digest: file.size for build in builds for file in build.files}
+    on_event(Note(text=f"{package.name} is written as ModelPack, and so has the digest {descriptor.digest}."))
+    return Content(
+        models=[Named(name=package.name, descriptor=descriptor, source=public_source(package.source))],
+        blobs=blobs | {digest: len(raw) for digest, raw in writer.blobs.items()},
+        documents=frozenset(documents),
+        made=writer.blobs,
+    )
+
+
+def _is_document(raw: bytes) -> bool:
+    try:
+        parse_manifest(raw)
+    except MalformedFile:
+        return False
+    return True
 
 
 def _chosen(reader: StoreReader, package: Package, wanted: Sequence[str]) -> dict[str, Descriptor]:

@@ -12,6 +12,7 @@ from typing import Protocol
 from modelfiles.spec import ModelSpec
 from registry import mediatypes
 from registry.digest import Digest
+from registry.errors import UsageError
 from registry.formats.facts import ModelFacts
 from registry.manifest import (
     Descriptor,
@@ -22,7 +23,7 @@ from registry.manifest import (
     modelpack_layer,
     modelpack_manifest,
 )
-from slmctl.app.package import MEDIA_TYPES, SPEC_PATH, PackageFile, variant_id
+from slmctl.app.package import MEDIA_TYPES, SPEC_PATH, PackageFile, Variant, variant_id
 
 
 class BlobWriter(Protocol):
@@ -43,6 +44,17 @@ class Build:
     @property
     def id(self) -> str:
         return variant_id(self.facts.format, self.facts.quantization)
+
+
+def build_of(variant: Variant) -> Build:
+    """A variant as something to be written anew: its files without those that hold what its author said.
+
+    Raises UsageError for one whose facts nobody knows.
+    """
+    if variant.facts is None:
+        raise UsageError(f"The variant {variant.id} has no facts to build on.", hint="Its file is not here.")
+    files = tuple(file for file in variant.files if file.path != SPEC_PATH and file.role != "spec")
+    return Build(files=files, facts=variant.facts, licenses=variant.licenses, spec=variant.spec)
 
 
 def write_model(session: BlobWriter, builds: Sequence[Build]) -> Descriptor:

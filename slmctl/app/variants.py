@@ -46,6 +46,11 @@ def manifests_of(store: StoreReader, descriptor: Descriptor) -> list[Manifest]:
     return list(found.values())
 
 
+def is_modelpack(manifest: Manifest) -> bool:
+    """Whether a manifest is in the format that slmctl writes, and other tools read."""
+    return manifest.artifact_type == mediatypes.MODELPACK_ARTIFACT
+
+
 def says_facts(manifest: Manifest) -> bool:
     """Whether facts stand in the manifest, so that they need not be derived from the file's header."""
     return mediatypes.SLMCTL_FACTS in manifest.annotations

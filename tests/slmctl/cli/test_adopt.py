@@ -389,3 +389,41 @@ def test_roots_store_as_a_plain_user(nobody: OtherUser) -> None:
     done = nobody("adopt", "--json", cwd=Path("/"), environment={"OLLAMA_MODELS": str(ollama.root)})
     assert done.code == 0
     assert [place["problem"] for place in done.json["places"]] == ["Permission denied."]
+
+
+def test_an_adopted_model_is_exported_as_modelpack(
+    slmctl: Program, ollama: OllamaStore, tmp_path: Path
+) -> None:
+    """Its manifest is one that slmctl alone reads; the bundle is for everybody, and names no place here."""
+    adopt(slmctl, ollama)
+    bundle = tmp_path / "bundle.tar"
+    done = slmctl("export", "team/mine:v1", "bot", "-o", str(bundle))
+    assert done.code == 0, done.err
+    assert "team/mine:v1 is written as ModelPack" in done.err
+    assert str(ollama.root).encode() not in bundle.read_bytes()
+    again = tmp_path / "again.tar"
+    assert slmctl("export", "bot", "team/mine:v1", "-o", str(again)).code == 0
+    assert again.read_bytes() == bundle.read_bytes()
+
+    home = tmp_path / "elsewhere"
+    home.mkdir()
+    other = Program(home, Path(slmctl.environment["XDG_RUNTIME_DIR"]))
+    assert other("import", str(bundle)).code == 0
+    assert other("verify").code == 0
+    for name in ("team/mine:v1", "bot"):
+        mine, theirs = (program("show", name, "--json").json["variants"][0] for program in (slmctl, other))
+        assert theirs["spec"] == mine["spec"]
+        assert ask(other, name).out == ask(slmctl, name).out
+        manifest = other.store / "blobs" / "sha256" / theirs["digest"].removeprefix("sha256:")
+        assert (
+            json.loads(manifest.read_bytes())["artifactType"] == "application/vnd.cncf.model.manifest.v1+json"
+        )
+
+
+def test_an_adopted_model_that_nobody_can_describe_is_not_exported(
+    slmctl: Program, ollama: OllamaStore, tmp_path: Path
+) -> None:
+    adopt(slmctl, ollama)
+    outcome = slmctl("export", "tensors:4b", "-o", str(tmp_path / "bundle.tar"))
+    assert (outcome.code, list(tmp_path.glob("*.tar"))) == (2, [])
+    assert "has no facts" in outcome.err

@@ -229,12 +229,15 @@ def test_a_folder_swapped_for_a_link_leads_nowhere(tmp_path: Path) -> None:
                 with suppress(OSError):
                     path.unlink()
                 aside.rename(path)
+            stop.wait(0.002)  # it is whole for a while, too
 
     thread = threading.Thread(target=swap)
     thread.start()
-    outcomes = set()
+    outcomes: set[str] = set()
     try:
-        for _ in range(300):
+        for number in range(6000):  # until both were met
+            if number >= 300 and len(outcomes) > 1:
+                break
             try:
                 read_in(store, inside)
                 outcomes.add("imported")
