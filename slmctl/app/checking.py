@@ -63,7 +63,10 @@ def check(
     entries = [entry for name, entry in table.items() if names is None or name in names]
     found = tuple(contradictions(reader, entries, bad))
     report = replace(report, findings=tuple(sorted((*report.findings, *found), key=order)))
-    if not request.repair or report.is_well:
+    if not request.repair:
+        return report
+    if report.is_well:
+        store.settle()
         return report
 
     def fetching(wanted: Descriptor) -> Callable[[int], None]:

@@ -15,6 +15,7 @@ from registry.store.index import Entry
 from registry.store.needs import User
 from registry.store.reader import StoreReader
 from slmctl.app.package import Package, Variant
+from slmctl.app.variants import manifests_of, says_facts
 
 
 def contradictions(
@@ -25,7 +26,10 @@ def contradictions(
     for entry in entries:
         variants: tuple[Variant, ...] = ()
         with suppress(SlmctlError, OSError):  # what cannot be read was found by others
-            variants = Package.of(reader, entry).variants
+            if any(
+                map(says_facts, manifests_of(reader, entry.descriptor))
+            ):  # else they are derived, and kept
+                variants = Package.of(reader, entry).variants
         for variant in variants:
             if variant.digest in seen or bad & {file.digest for file in variant.weights}:
                 continue

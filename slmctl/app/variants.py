@@ -46,6 +46,11 @@ def manifests_of(store: StoreReader, descriptor: Descriptor) -> list[Manifest]:
     return list(found.values())
 
 
+def says_facts(manifest: Manifest) -> bool:
+    """Whether facts stand in the manifest, so that they need not be derived from the file's header."""
+    return mediatypes.SLMCTL_FACTS in manifest.annotations
+
+
 def written_id(manifest: Manifest) -> str | None:
     """The variant's id as the manifest has it; None when it has none that is one."""
     written = manifest.annotations.get(mediatypes.SLMCTL_VARIANT, "")

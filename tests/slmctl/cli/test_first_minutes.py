@@ -278,6 +278,7 @@ def test_settings_come_from_the_environment_the_file_and_defaults(slmctl: Progra
         "store": (str(slmctl.store), "default"),
         "context_length": (1024, "environment OLLAMA_CONTEXT_LENGTH"),
         "start_timeout": (7.5, f"file {slmctl.home / 'config.toml'}"),
+        "stores": ("", "default"),
     }
     table = slmctl("config", "list", "--show-origin").out
     assert "file " in table
