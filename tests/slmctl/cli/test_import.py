@@ -234,7 +234,9 @@ def test_a_folder_swapped_for_a_link_leads_nowhere(tmp_path: Path) -> None:
     thread.start()
     outcomes = set()
     try:
-        for _ in range(300):
+        for number in range(30_000):
+            if number >= 300 and len(outcomes) > 1:
+                break
             try:
                 read_in(store, inside)
                 outcomes.add("imported")
