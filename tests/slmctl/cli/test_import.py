@@ -232,7 +232,7 @@ def test_a_folder_swapped_for_a_link_leads_nowhere(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=swap)
     thread.start()
-    outcomes = set()
+    outcomes: set[str] = set()
     try:
         for number in range(30_000):
             if number >= 300 and len(outcomes) > 1:
