@@ -114,7 +114,8 @@ class Archive:
                 yield member
             else:
                 self._skip(member)
-            self._pass(self._left + tar.padding(member.size))
+            self._pass(self._left)
+            self._check_padding(self._read(tar.padding(member.size), "a file's last block"))
         raise self._bad(f"holds more than {MAX_MEMBERS} files")
 
     def chunks(self) -> Iterator[bytes]:
@@ -148,7 +149,13 @@ class Archive:
         if header.size > tar.MAX_PAX_BYTES:
             raise self._bad(f"has an extended header of {header.size} bytes")
         data = self._read(header.size + tar.padding(header.size), "an extended header")
+        self._check_padding(data[header.size :])
         return tar.read_pax(data[: header.size])
+
+    def _check_padding(self, block: bytes) -> None:
+        """Zeros fill a file's last block, whoever wrote it; what else stands there, no digest covers."""
+        if any(block):
+            raise self._bad("has bytes behind a file's end")
 
     def _skip(self, member: Member) -> None:
         self._skipped.append(member.name)

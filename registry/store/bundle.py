@@ -288,10 +288,10 @@ def open_file(path: Path) -> int:
 
 
 def check_oci_layout(data: bytes) -> None:
-    """Raise MalformedFile unless `data` is an `oci-layout` file of version 1."""
+    """Raise MalformedFile unless `data` is an `oci-layout` file of 1.0.0, the one version that there is."""
     version = load_json_object(data, f"The bundle's {OCI_LAYOUT}").get("imageLayoutVersion")
-    if not isinstance(version, str) or version.split(".")[0] != "1":
-        raise MalformedFile(f"The bundle's {OCI_LAYOUT} is of version {version!r:.40}; slmctl reads 1.")
+    if version != "1.0.0":
+        raise MalformedFile(f"The bundle's {OCI_LAYOUT} is of version {version!r:.40}; slmctl reads 1.0.0.")
 
 
 class _Window(io.RawIOBase):
