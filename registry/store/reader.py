@@ -31,6 +31,9 @@ from registry.store.durable import store_errors
 from registry.store.index import MAX_INDEX_BYTES, Entry, NameTable
 from registry.store.layout import Layout
 
+AGAIN = "Try 'slmctl verify --repair', or make or pull the model again."
+"""What to do about a blob that is lost or damaged."""
+
 _OUR_MODE = 0o444
 """Of each blob that we wrote; a file that another tool wrote has the mode it gave it."""
 
@@ -238,7 +241,7 @@ class StoreReader:
                 raise note.changed(descriptor.digest)
             raise DigestMismatch(
                 f"The blob {descriptor.digest} is damaged: its bytes have another digest.",
-                hint="Make or pull the model again.",
+                hint=AGAIN,
             )
         return data
 
@@ -303,9 +306,7 @@ class StoreReader:
             except FileNotFoundError:
                 note = self._borrowed(digest)
                 if note is None:
-                    raise NotFound(
-                        f"The blob {digest} is missing from the store.", hint="Make or pull the model again."
-                    ) from None
+                    raise NotFound(f"The blob {digest} is missing from the store.", hint=AGAIN) from None
                 fd = notes.open_borrowed(note)
             except OSError:
                 if os.path.islink(f"{self._blobs}/{digest.hex}"):  # noqa: PTH114
@@ -323,7 +324,7 @@ class StoreReader:
                 raise note.changed(digest)
             raise SizeMismatch(
                 f"The blob {digest} has {status.st_size} bytes instead of {descriptor.size}.",
-                hint="Make or pull the model again.",
+                hint=AGAIN,
             )
         return fd, note
 

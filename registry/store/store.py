@@ -39,7 +39,7 @@ from registry.store.ingest import Check, Ingest, Progress, SourceFile, hash_open
 from registry.store.leases import Lease
 from registry.store.locks import Locks
 from registry.store.origins import note_origin
-from registry.store.reader import StoreReader
+from registry.store.reader import AGAIN, StoreReader
 
 
 class Replace(enum.Enum):
@@ -172,7 +172,7 @@ class Store(StoreReader):
                 raise note.changed(descriptor.digest)
             raise DigestMismatch(
                 f"The blob {descriptor.digest} is damaged: its bytes have the digest {digest}.",
-                hint="Make or pull the model again.",
+                hint=AGAIN,
             )
 
     def prepare(self) -> None:
