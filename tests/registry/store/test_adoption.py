@@ -16,6 +16,7 @@ from registry.store.ingest import SourceFile
 from registry.store.reader import StoreReader
 from registry.store.store import Replace, Store
 from tests.registry.store.test_store import NOW, leftovers, write_manifest
+from tests.untouched import untouched
 
 CONTENT = b"other tool's weights" * 1000
 DIGEST = Digest.of(CONTENT)
@@ -82,10 +83,10 @@ def test_a_linked_file_is_one_inode_with_its_mode_and_times(store: Store, theirs
 
 
 def test_a_borrowed_file_stays_where_it_is(store: Store, theirs: Path) -> None:
-    before = theirs.stat()
+    before = untouched(theirs)
     assert adopt(store, theirs, link=False) is Taken.BORROWED
     assert not store.layout.blob(DIGEST).exists()
-    assert theirs.stat() == before
+    assert untouched(theirs) == before
     assert content(store) == CONTENT
     assert store.has(DIGEST)
     assert store.read_blob(BLOB) == CONTENT

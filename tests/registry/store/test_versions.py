@@ -15,6 +15,7 @@ from registry.store.layout import STORE_VERSION, Layout
 from registry.store.reader import StoreReader
 from registry.store.store import Store
 from tests.registry.store.test_store import add
+from tests.untouched import untouched
 
 NEW_FOLDERS = ("linked", "borrowed", "quarantine")
 
@@ -38,7 +39,7 @@ def version_of(store: Store) -> object:
 
 
 def test_reading_an_older_store_changes_nothing_in_it(version_1: Store) -> None:
-    before = {path: path.stat() for path in version_1.root.rglob("*")}
+    before = {path: untouched(path) for path in version_1.root.rglob("*")}
     reader = StoreReader(version_1.root)
     entry = reader.resolve(parse("old"))
     manifest = reader.manifest_of(entry.descriptor.digest)
@@ -46,7 +47,7 @@ def test_reading_an_older_store_changes_nothing_in_it(version_1: Store) -> None:
         assert reader.has(blob.digest)
         reader.open_blob(blob).close()
     assert not reader.has(Digest.of(b"nothing"))
-    after = {path: path.stat() for path in version_1.root.rglob("*")}
+    after = {path: untouched(path) for path in version_1.root.rglob("*")}
     assert after == before
 
 
