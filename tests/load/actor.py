@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from modelfiles.spec import ModelSpec
+from registry.digest import Digest
 from registry.errors import NameTaken, NotFound
 from registry.names import parse, parse_new_name
 from registry.store.findings import Scope
@@ -33,6 +34,7 @@ from slmctl.app.finding import find_package
 from slmctl.app.importing import ImportRequest, import_bundle
 from slmctl.app.made_here import MADE_HERE
 from slmctl.app.models import copy_model, remove_models
+from slmctl.app.variants import is_modelpack
 from tests.load.world import ADOPTED, FIXED, SEEDS, SHARED, TYPES, World
 
 MOST_NAMES = 10
@@ -164,13 +166,20 @@ class Actor:
         path = self._out / f"{self._number}.tar"
         place = f"{path}/" if self._chance.random() < 0.5 else str(path)
         if self._by_program():
-            self._ok("export", source, "-o", place)
+            (exported,) = self._ok("export", source, "-o", place)["models"]
+            digest = exported["digest"]
             self._ok("import", str(path), "--as", target)
         else:
-            export(self._store, ExportRequest(names=[parse(source)], target=place))
+            done = export(self._store, ExportRequest(names=[parse(source)], target=place))
+            digest = str(done.models[0].descriptor.digest)
             request = ImportRequest(path=path, rename=parse_new_name(target))
             import_bundle(self._store, request, now=clock.now())
-        self.kept[target] = {**self._fixed, **self.kept}[source]
+        before = {**self._fixed, **self.kept}[source]
+        assert digest == before or self._is_adopted(before)  # which is written as ModelPack
+        self.kept[target] = digest
+
+    def _is_adopted(self, digest: str) -> bool:
+        return not is_modelpack(self._store.manifest_of(Digest(digest.removeprefix("sha256:"))))
 
     def adopt(self) -> None:
         for row in self._ok("adopt", str(self._world.ollama))["models"]:
