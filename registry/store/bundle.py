@@ -6,6 +6,7 @@ opened: a folder swapped for a symbolic link in the meantime leads nowhere.
 
 from __future__ import annotations
 
+import abc
 import errno
 import io
 import os
@@ -43,7 +44,7 @@ _COPY_BYTES = 4 << 20
 _HINT = "Get the bundle again from where it came from."
 
 
-class Bundle(StoreReader):
+class Bundle(StoreReader, abc.ABC):
     """A bundle, to be read. It holds what it has open until it is closed or forgotten; threads may share it.
 
     `index_bytes` is its index.json, of at most MAX_MANIFEST_BYTES; `skipped` says, for a note, what an
@@ -84,9 +85,9 @@ class Bundle(StoreReader):
     def layout_complaint(self) -> None:
         """It would not have been opened."""
 
+    @abc.abstractmethod
     def size_of(self, digest: Digest) -> int | None:
         """A blob's size in bytes, None where the bundle has no plain file for it."""
-        raise NotImplementedError
 
     def has(self, digest: Digest) -> bool:
         return self.size_of(digest) is not None
