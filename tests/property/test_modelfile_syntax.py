@@ -144,6 +144,10 @@ _specs = st.builds(
     ModelSpec,
     parameters=_parameters,
     system=st.none() | values,
+    template=st.none() | values.filter(lambda text: "{{" not in text),
+    requires=st.none() | st.sampled_from(["0.14.0", "1", "1.2.3-rc.1"]),
+    renderer=st.none() | values,
+    parser=st.none() | values,
     messages=st.lists(st.builds(Message, role=st.sampled_from(ROLES), content=values), max_size=3).map(tuple),
     licenses=st.lists(values, max_size=3, unique=True).map(tuple),
 )
