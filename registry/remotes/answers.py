@@ -27,7 +27,9 @@ def words_of(answer: Answer) -> str:
         if isinstance(errors, list) and errors and isinstance(errors[0], dict):
             parts = [errors[0].get(key) for key in ("code", "message")]
             text = ": ".join(part for part in parts if isinstance(part, str) and part)
-        elif isinstance(document, dict):  # Docker Hub's and GitHub's token servers: {"details"} and {"message"}
+        elif isinstance(
+            document, dict
+        ):  # Docker Hub's and GitHub's token servers: {"details"} and {"message"}
             said = next((document[key] for key in ("error", "message", "details") if key in document), "")
             text = said if isinstance(said, str) else ""
     return f": {quoted(text, 200)}" if text else ""

@@ -212,7 +212,11 @@ def lifetime(document: Mapping[str, object]) -> float:
     said = document.get("expires_in")
     if not isinstance(said, int | float) or isinstance(said, bool) or said != said:
         return MIN_LIFETIME_SECONDS
-    return min(max(float(said), MIN_LIFETIME_SECONDS), MAX_LIFETIME_SECONDS) if said < 1e18 else MAX_LIFETIME_SECONDS
+    return (
+        min(max(float(said), MIN_LIFETIME_SECONDS), MAX_LIFETIME_SECONDS)
+        if said < 1e18
+        else MAX_LIFETIME_SECONDS
+    )
 
 
 def _scopes(challenge: Challenge, wanted: tuple[str, ...]) -> list[str]:

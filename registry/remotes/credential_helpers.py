@@ -93,7 +93,9 @@ class CredentialHelper:
                 start_new_session=True,  # what it starts in its turn ends with it
             )
         except OSError as error:
-            raise OperationFailed(f"The credential helper {program} cannot be run ({error.strerror}).") from None
+            raise OperationFailed(
+                f"The credential helper {program} cannot be run ({error.strerror})."
+            ) from None
         with child:
             try:
                 out, _ = child.communicate(text.encode(), timeout=self._timeout)
@@ -110,4 +112,6 @@ class CredentialHelper:
 
     def _failed(self, verb: str, out: str) -> OperationFailed:
         said = " ".join(out.split())[:200] or "it did not say why"
-        return OperationFailed(f"The credential helper docker-credential-{self.name} failed to {verb}: {said}.")
+        return OperationFailed(
+            f"The credential helper docker-credential-{self.name} failed to {verb}: {said}."
+        )

@@ -25,7 +25,9 @@ from registry.remotes.credential_helpers import CredentialHelper
 DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 """What Docker calls its own hub in its config file."""
 
-_DOCKER_HUB_HOSTS = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
+_DOCKER_HUB_HOSTS = frozenset(
+    {"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"}
+)
 _MAX_FILE_BYTES = 1 << 20
 
 
@@ -59,7 +61,9 @@ class Found:
 class Keyring:
     """The files, in the order in which they are asked."""
 
-    def __init__(self, files: Sequence[Path], *, search_path: str, helper_environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, files: Sequence[Path], *, search_path: str, helper_environment: Mapping[str, str]
+    ) -> None:
         """`search_path` (PATH's value) and `helper_environment` are for credential helpers."""
         self._files = tuple(dict.fromkeys(files))
         self._search_path = search_path
@@ -119,9 +123,7 @@ def read_auth_file(path: Path) -> dict[str, object]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise OperationFailed(
-            f"The credentials in {path} cannot be read ({error.strerror})."
-        ) from None
+        raise OperationFailed(f"The credentials in {path} cannot be read ({error.strerror}).") from None
     if not raw.strip():
         return {}
     try:

@@ -45,7 +45,9 @@ def log_in(keyring: Keyring, path: Path, host: str, *, username: str, password: 
         key = DOCKER_HUB_KEY if is_docker_hub(host) else host
         auths = document.setdefault("auths", {})
         if not isinstance(auths, dict):
-            raise OperationFailed(f"In {path}, \"auths\" is not an object.", hint="Correct it, or move it away.")
+            raise OperationFailed(
+                f'In {path}, "auths" is not an object.', hint="Correct it, or move it away."
+            )
         for old in _same_place(auths, host):
             del auths[old]
         if named := helper_of(document, host):

@@ -23,9 +23,7 @@ T = TypeVar("T")
 _NEXT = re.compile(r'<([^<>]*)>[^,<>]*;\s*rel\s*=\s*"?next"?', re.ASCII | re.IGNORECASE)
 
 
-def pages(
-    connection: Connection, url: str, what: str, read: Callable[[Answer, bytes], T]
-) -> Iterator[T]:
+def pages(connection: Connection, url: str, what: str, read: Callable[[Answer, bytes], T]) -> Iterator[T]:
     """What `read` makes of each page of `what`. Raises BadContent for a list without an end."""
     shown = connection.repository.shown
     seen: set[str] = set()

@@ -102,7 +102,12 @@ class _Upload:
     """One blob on its way."""
 
     def __init__(
-        self, connection: Connection, uploads: Uploads, blob: Blob, open_at: OpenAt, progress: Callable[[int], None]
+        self,
+        connection: Connection,
+        uploads: Uploads,
+        blob: Blob,
+        open_at: OpenAt,
+        progress: Callable[[int], None],
     ) -> None:
         self._connection = connection
         self._uploads = uploads
@@ -284,7 +289,9 @@ class _Upload:
         if session is None:
             return
         try:
-            self._connection.send("DELETE", session.location, follow=False, came_from=session.given_by).close()
+            self._connection.send(
+                "DELETE", session.location, follow=False, came_from=session.given_by
+            ).close()
         except (Unreachable, OperationFailed):
             pass
 
