@@ -1,7 +1,7 @@
 """What a registry's answer means when it is not the one that was hoped for.
 
-OCI distribution specification 1.1, "Error codes": `{"errors": [{"code", "message", "detail"}]}`, which is shown
-as the registry's own words, cut and without control characters.
+OCI distribution specification 1.1, "Error codes": `{"errors": [{"code", "message", "detail"}]}`, which is
+shown as the registry's own words, cut and without control characters.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Being let in by a registry: basic authentication, and tokens from a token server.
 
 Docker registry token authentication (docs.docker.com/reference/api/registry/auth and .../oauth): a registry
-answers 401 with a challenge, the token server that it names gives a token for a scope, and the token goes with
-the next requests. A token counts at least 60 seconds, as the specification says, and at most a day, by a clock
-that nobody sets: the server's `issued_at` is not read. When a token is refused it is renewed, once per request.
+answers 401 with a challenge, the token server that it names gives a token for a scope, and the token goes
+with the next requests. A token counts at least 60 seconds, as the specification says, and at most a day, by
+a clock that nobody sets: the server's `issued_at` is not read. When a token is refused it is renewed, once
+per request.
 """
 
 from __future__ import annotations
@@ -182,7 +183,8 @@ class Authorizer:
         if held_back:
             host = self._repository.shown.split("/", 1)[0]
             return Unauthorized(
-                f"{self._repository.shown} has its tokens made by {origin}, another server, which did not get the"
+                f"{self._repository.shown} has its tokens made by {origin}, another server, which did"
+                " not get the"
                 f" {self._whose()}; without it there is no token{words_of(answer)}.",
                 hint=f"If that server belongs to the registry, say so with: slmctl login {host}"
                 f" --token-server {origin}",

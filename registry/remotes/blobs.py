@@ -1,8 +1,8 @@
 """Blobs of a registry, from any byte to any byte.
 
-A registry often answers with a redirect to a store of blobs, at a signed address that counts for minutes. It is
-kept for the next ranges of the same blob, so that each costs one request; when it is refused, the registry is
-asked again, once. RFC 9110, sections 13.1.5 (If-Range), 14 (ranges) and 15.3.7 (206).
+A registry often answers with a redirect to a store of blobs, at a signed address that counts for minutes. It
+is kept for the next ranges of the same blob, so that each costs one request; when it is refused, the
+registry is asked again, once. RFC 9110, sections 13.1.5 (If-Range), 14 (ranges) and 15.3.7 (206).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class AnswerBody:
         position = self.start
         whole = self.start == 0 and self._answer.status == 200
         for piece in self._answer.chunks((self._size if whole else self._stop) - self.start):
-            piece = piece[: self._stop - position]  # noqa: PLW2901 - of what was ignored, the wanted part
+            piece = piece[: self._stop - position]
             position += len(piece)
             if piece:
                 yield piece
@@ -49,7 +49,8 @@ class AnswerBody:
                 return
         if position < self._stop:
             raise TryAgain(
-                f"{self._shown} stopped sending after {position - self.start} of {self._stop - self.start} bytes."
+                f"{self._shown} stopped sending after {position - self.start} of"
+                f" {self._stop - self.start} bytes."
             )
 
     def __enter__(self) -> Self:
@@ -128,7 +129,8 @@ class Blobs:
         if answer.status not in {200, 206}:
             if answer.status in {401, 403} and not self._connection.is_ours(answer):
                 raise Unauthorized(
-                    f"{repository.shown} sends us for {what} to {answer.way.url.place}, which refuses it twice"
+                    f"{repository.shown} sends us for {what} to {answer.way.url.place}, which refuses"
+                    " it twice"
                     f" (it answered {answer.status}).",
                     hint="Try again; if it stays so, ask who runs the registry.",
                 )
@@ -154,18 +156,21 @@ class Blobs:
         first, last, total = found.groups()
         if int(first) != start or not start <= int(last) < stop:
             raise BadContent(
-                f"{shown} gave the bytes {first} to {last} of the blob {blob.digest.short}, asked for those from"
+                f"{shown} gave the bytes {first} to {last} of the blob {blob.digest.short}, asked for"
+                " those from"
                 f" {start} to {stop - 1}."
             )
         if total != "*" and int(total) != blob.size:
             raise SizeMismatch(
-                f"The blob {blob.digest.short} of {shown} has {total} bytes there, and {blob.size} by its manifest."
+                f"The blob {blob.digest.short} of {shown} has {total} bytes there, and {blob.size} by"
+                " its manifest."
             )
 
     def _check_whole(self, answer: Answer, blob: Blob) -> None:
         if answer.length is not None and answer.length != blob.size:
             raise SizeMismatch(
-                f"The blob {blob.digest.short} of {self._connection.repository.shown} has {answer.length} bytes"
+                f"The blob {blob.digest.short} of {self._connection.repository.shown} has"
+                f" {answer.length} bytes"
                 f" there, and {blob.size} by its manifest."
             )
 

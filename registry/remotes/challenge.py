@@ -4,8 +4,9 @@
     challenge  = scheme [ 1*SP ( token68 / parameter *( "," parameter ) ) ]
     parameter  = token BWS "=" BWS ( token / quoted-string )
 
-RFC 9110, sections 5.6.2 (token), 5.6.4 (quoted-string), 11.2 and 11.6.1. A header may hold several challenges,
-and a comma separates both challenges and the parameters of one; a word that no "=" follows begins a new one.
+RFC 9110, sections 5.6.2 (token), 5.6.4 (quoted-string), 11.2 and 11.6.1. A header may hold several
+challenges, and a comma separates both challenges and the parameters of one; a word that no "=" follows
+begins a new one.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Protocol (docker/docker-credential-helpers, README): `get` takes the server on stdin and gives
 `{"ServerURL", "Username", "Secret"}`; `store` takes such a document; `erase` takes the server. One that fails
-exits with a status other than 0 and says why on stdout; "credentials not found" is how it says that it has none.
+exits with a status other than 0 and says why on stdout; "credentials not found" is how it says that it has
+none.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Credentials for registries, from the files that Docker and podman share with everyone.
 
-    file    = {"auths": {KEY: entry}, "credHelpers": {KEY: PROGRAM}, "credsStore": PROGRAM, ...}
-    entry   = {"auth": base64(USER ":" PASSWORD)} | {"username", "password"}, with "identitytoken" | "registrytoken"
-    KEY     = host [":" port] ["/" path] | old forms: "https://index.docker.io/v1/", "https://host/v2/"
+    file  = {"auths": {KEY: entry}, "credHelpers": {KEY: PROGRAM}, "credsStore": PROGRAM, ...}
+    entry = {"auth": base64(USER ":" PASSWORD)} | {"username", "password"}, and "identitytoken", "registrytoken"
+    KEY   = host [":" port] ["/" path], or an old form: "https://index.docker.io/v1/", "https://host/v2/"
 
-Formats: docker/cli (cli/config/configfile and types), containers-auth.json(5). A key with a path counts for what
-lies below it, the longest first; the files are asked in order, and the first that knows the place is believed.
-Credentials are looked up only when a server has asked for them. A file that cannot be read, or a helper that
-does not work, is no reason to fail where none were needed: it is noted, and told when nothing else lets us in.
+Formats: docker/cli (cli/config/configfile and types), containers-auth.json(5). A key with a path counts for
+what lies below it, the longest first; the files are asked in order, and the first that knows the place is
+believed. Credentials are looked up only when a server has asked for them. A file that cannot be read, or a
+helper that does not work, is no reason to fail where none were needed: it is noted, and told when nothing
+else lets us in.
 """
 
 from __future__ import annotations
@@ -105,7 +106,9 @@ class Keyring:
             except OperationFailed as error:
                 complaints.append(error.message)
         auths = document.get("auths")
-        for key in matching_keys(auths, host, repository) if isinstance(auths, dict) else ():
+        if not isinstance(auths, dict):
+            return
+        for key in matching_keys(auths, host, repository):
             try:
                 credential = _entry(auths[key], str(path))
             except ValueError as error:

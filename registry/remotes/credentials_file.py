@@ -1,8 +1,8 @@
 """Logging in and out: changing Docker's config.json, or the file that podman's users name.
 
 Where the file names a credential helper, the secret goes there and the file keeps an empty entry, as Docker
-does it; else it is written as base64, which hides nothing, so that the file is for its owner alone (0600). The
-file is replaced and never edited, all else in it stays, and a lock on its folder keeps two of us apart.
+does it; else it is written as base64, which hides nothing, so that the file is for its owner alone (0600).
+The file is replaced and never edited, all else in it stays, and a lock on its folder keeps two of us apart.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from registry.store.durable import flush_file, flush_folder, write_all
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """Where a secret went: a file, or a helper that the file names. `plain` says that it lies there readable."""
+    """Where a secret went: a file, or a helper that the file names. `plain` says that it lies there
+    readable."""
 
     place: str
     plain: bool
@@ -68,10 +69,11 @@ def log_out(keyring: Keyring, path: Path, host: str) -> list[str]:
             if keyring.helper(program).erase(server):
                 removed.append(f"docker-credential-{program}")
         auths = document.get("auths")
-        for key in _same_place(auths, host) if isinstance(auths, dict) else ():
-            if auths.pop(key) or not named:  # an empty entry only says that a helper has it
+        if isinstance(auths, dict):
+            entries = [auths.pop(key) for key in _same_place(auths, host)]
+            if any(entries) or (entries and not named):  # an empty entry only says that a helper has it
                 removed.append(str(path))
-    return list(dict.fromkeys(removed))
+    return removed
 
 
 def _same_place(auths: dict[str, object], host: str) -> list[str]:
@@ -81,7 +83,8 @@ def _same_place(auths: dict[str, object], host: str) -> list[str]:
 
 @contextmanager
 def _changing(path: Path) -> Iterator[dict[str, object]]:
-    """The file's document, to be changed in place; it is written when it has changed and nothing was raised."""
+    """The file's document, to be changed in place; it is written when it has changed and nothing was
+    raised."""
     try:
         path = path.resolve()  # who links it to elsewhere wants it there
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

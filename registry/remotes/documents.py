@@ -1,8 +1,8 @@
 """Manifests and indexes as a registry gives them: capped, hashed here, and unambiguous.
 
-OCI distribution specification 1.1, "Pulling manifests"; OCI image specification 1.1, "Digests" (the registered
-algorithms). Docker-Content-Digest is what the registry says; our own hash of the bytes is what counts. A
-document that could be read as two things (CVE-2021-41190, GHSA-5j5w-g665-5m35) is refused.
+OCI distribution specification 1.1, "Pulling manifests"; OCI image specification 1.1, "Digests" (the
+registered algorithms). Docker-Content-Digest is what the registry says; our own hash of the bytes is what
+counts. A document that could be read as two things (CVE-2021-41190, GHSA-5j5w-g665-5m35) is refused.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from registry.manifest import Descriptor, Index, Manifest, parse
 
 MANIFEST_TYPES = frozenset({mediatypes.OCI_MANIFEST, mediatypes.DOCKER_MANIFEST})
 INDEX_TYPES = frozenset({mediatypes.OCI_INDEX, mediatypes.DOCKER_MANIFEST_LIST})
-ACCEPTED = ", ".join(
-    (
-        mediatypes.OCI_MANIFEST,
-        mediatypes.OCI_INDEX,
-        mediatypes.DOCKER_MANIFEST,
-        mediatypes.DOCKER_MANIFEST_LIST,
-    )
+_ACCEPTED = (
+    mediatypes.OCI_MANIFEST,
+    mediatypes.OCI_INDEX,
+    mediatypes.DOCKER_MANIFEST,
+    mediatypes.DOCKER_MANIFEST_LIST,
 )
+ACCEPTED = ", ".join(_ACCEPTED)
 """The Accept header for documents."""
 
 _DIGEST = re.compile(r"(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}|blake3:[0-9a-f]{64})", re.ASCII)
@@ -56,7 +55,8 @@ def read_document(
     for text in types:
         if text in (MANIFEST_TYPES if is_index else INDEX_TYPES):
             raise MalformedFile(
-                f"{shown} gave a document that is called {text} and holds {'an index' if is_index else 'a manifest'}."
+                f"{shown} gave a document that is called {text} and holds"
+                f" {'an index' if is_index else 'a manifest'}."
             )
     known = {text for text in types[:2] if text in MANIFEST_TYPES | INDEX_TYPES}
     if len(known) > 1:

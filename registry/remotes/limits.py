@@ -1,9 +1,9 @@
 """What well-known registries take at most, so that a push which cannot end is not begun.
 
-What is not known is None. The OCI distribution specification 1.1 asks registries to take manifests of 4 MiB; many
-take more. Sources, as of 2026:
-- GitHub: docs.github.com, "Working with the Container registry" (10 GB per layer, ten minutes per upload); its
-  chunks may have 4 MiB (its own answer to larger ones: github.com/wasmCloud/wash-archive/issues/268)
+What is not known is None. The OCI distribution specification 1.1 asks registries to take manifests of 4 MiB;
+many take more. Sources, as of 2026:
+- GitHub: docs.github.com, "Working with the Container registry" (10 GB per layer, ten minutes per upload);
+  its chunks may have 4 MiB (its own answer to larger ones: github.com/wasmCloud/wash-archive/issues/268)
 - Amazon ECR: docs.aws.amazon.com/AmazonECR, "Amazon ECR service quotas" (52,000 MiB), and "Amazon ECR Public
   service quotas" (10,000 MiB)
 - Azure: learn.microsoft.com/azure/container-registry, "Container Registry SKUs" (200 GiB; manifests 4 MiB)

@@ -1,11 +1,12 @@
-"""Registries that speak the OCI distribution specification 1.1 (docker-registry, GHCR, Docker Hub, zot, ...)."""
+"""Registries that speak the OCI distribution specification 1.1 (docker-registry, GHCR, Docker Hub, zot,
+...)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from registry.digest import Digest
-from registry.errors import BadContent, DigestMismatch, NotFound, OperationFailed, SizeMismatch
+from registry.errors import BadContent, DigestMismatch, NotFound, OperationFailed, SizeMismatch, SlmctlError
 from registry.formats.quote import quoted
 from registry.manifest import MAX_MANIFEST_BYTES, Descriptor, Index, Manifest, load_json_object, parse
 from registry.names import ModelRef
@@ -23,12 +24,17 @@ from registry.remotes.uploads import Uploads
 
 _PAGE = 1000
 
+Explain = Callable[[Answer, str | Digest], SlmctlError | None]
+"""The error for a bad answer about a reference, or None where there is nothing special to say."""
+
 
 class OciRemote:
     """One repository of a registry: pull and push. See `registry.remotes.base.PushRemote`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, explain: Explain | None = None) -> None:
+        """`explain` may have a better error for an answer about a manifest than `refusal`."""
         self._connection = connection
+        self._explain = explain
         self._blobs = Blobs(connection)
         self._uploads = Uploads(connection)
 
@@ -71,7 +77,8 @@ class OciRemote:
     def read_blob(self, descriptor: Descriptor, limit: int = MAX_MANIFEST_BYTES) -> bytes:
         if descriptor.size > limit:
             raise SizeMismatch(
-                f"The blob {descriptor.digest.short} of {self.shown} has {descriptor.size} bytes; at most {limit} are"
+                f"The blob {descriptor.digest.short} of {self.shown} has {descriptor.size} bytes; at"
+                f" most {limit} are"
                 " read here."
             )
         blob = Blob(digest=descriptor.digest, size=descriptor.size)
@@ -125,7 +132,8 @@ class OciRemote:
 
     def put_manifest(self, raw: bytes, media_type: str, reference: str) -> Digest:
         """As in the protocol; a manifest with a subject is entered in the tag for referrers too, where the
-        registry does not do that itself (OCI distribution specification, "Pushing Manifests with Subject")."""
+        registry does not do that itself (OCI distribution specification, "Pushing Manifests with
+        Subject")."""
         self._connection.will_push()
         digest = Digest.of(raw)
         target = Digest.parse(reference) if reference.startswith("sha256:") else reference
@@ -143,7 +151,8 @@ class OciRemote:
             said = answer.headers.get("Docker-Content-Digest", "").strip()
             if said.startswith("sha256:") and said != str(digest):
                 raise DigestMismatch(
-                    f"{self.shown} took a manifest and says that it has another digest now, {quoted(said, 100)}"
+                    f"{self.shown} took a manifest and says that it has another digest now,"
+                    f" {quoted(said, 100)}"
                     f" instead of {digest}.",
                     hint="It changes what is pushed, so that its copy cannot be trusted to be yours.",
                 )
@@ -167,6 +176,9 @@ class OciRemote:
         self, reference: str | Digest, wanted: Descriptor | Digest | None, what: str
     ) -> Manifest | Index:
         def use(answer: Answer) -> Manifest | Index:
+            if answer.status != 200:
+                special = self._explain(answer, reference) if self._explain else None
+                raise special or refusal(answer, what, self.shown)
             return read_document(
                 answer.read(MAX_MANIFEST_BYTES),
                 content_type=answer.headers.get("Content-Type", ""),
@@ -176,7 +188,8 @@ class OciRemote:
             )
 
         url = self.repository.manifest(reference)
-        return self._connection.ask("GET", url, what, use, headers={"Accept": ACCEPTED})
+        expected = (200, 401, 403, 404, 412)
+        return self._connection.ask("GET", url, what, use, headers={"Accept": ACCEPTED}, expected=expected)
 
     def _pinned(self, ref: ModelRef, digest: Digest) -> str:
         scheme = "http" if ref.plain_http else "oci"

@@ -1,5 +1,5 @@
-"""Lists that come in pages: the next page's address is in a Link header (RFC 8288), and only the registry's own
-origin is followed, never in a circle, never for ever."""
+"""Lists that come in pages: the next page's address is in a Link header (RFC 8288), and only the registry's
+own origin is followed, never in a circle, never for ever."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
 """Which token server may be asked, and which may have the user's password.
 
-A registry says in its challenge where tokens are had (the realm). A hostile one names somebody else's address,
-to have a password delivered there (CVE-2025-51471) or to have us knock at addresses that it cannot reach itself.
-So: a realm is an http(s) address without a user, a fragment or a trick in it; it is https unless the registry
-itself is spoken to without; the rules for redirects hold for its host (`http`); and name, password and identity
-token go to it only when it has the registry's own origin, or belongs to the registry by the list below or by
-the user's word. Elsewhere a token is asked for anonymously, as for any public model.
+A registry says in its challenge where tokens are had (the realm). A hostile one names somebody else's
+address, to have a password delivered there (CVE-2025-51471) or to have us knock at addresses that it cannot
+reach itself. So: a realm is an http(s) address without a user, a fragment or a trick in it; it is https
+unless the registry itself is spoken to without; the rules for redirects hold for its host (`http`); and
+name, password and identity token go to it only when it has the registry's own origin, or belongs to the
+registry by the list below or by the user's word. Elsewhere a token is asked for anonymously, as for any
+public model.
 """
 
 from __future__ import annotations

@@ -37,7 +37,8 @@ def from_api(connection: Connection, digest: Digest) -> tuple[Descriptor, ...] |
             found.update((each.digest, each) for each in index.manifests)
             if len(found) > MAX_REFERRERS:
                 raise MalformedFile(
-                    f"{connection.repository.shown} names more than {MAX_REFERRERS} referrers of one manifest."
+                    f"{connection.repository.shown} names more than {MAX_REFERRERS} referrers of one"
+                    " manifest."
                 )
     except NotFound:
         return None
@@ -52,7 +53,8 @@ def of_type(referrers: tuple[Descriptor, ...], artifact_type: str | None) -> tup
 
 
 def index_with(raw: bytes | None, added: Descriptor) -> bytes | None:
-    """The fallback index with one more referrer; None where it is in there already. `raw` is the one before."""
+    """The fallback index with one more referrer; None where it is in there already. `raw` is the one
+    before."""
     before: tuple[Descriptor, ...] = ()
     if raw is not None:
         document = parse(raw)

@@ -35,16 +35,16 @@ def checked_tag(text: str) -> str:
     if not is_tag(text):
         raise UsageError(
             f"{text!r:.80} is not a tag.",
-            hint="A tag has at most 128 letters, digits, dots, dashes and underscores, and begins with none of"
-            " the two in the middle.",
+            hint="A tag has at most 128 letters, digits, dots, dashes and underscores; it begins with no dot and"
+            " no dash.",
         )
     return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repository:
-    """Where a repository's API is. `host` is as `Url.place` writes it, with its port unless that is the scheme's
-    own; `shown` is what messages call it."""
+    """Where a repository's API is. `host` is as `Url.place` writes it, with its port unless that is the
+    scheme's own; `shown` is what messages call it."""
 
     scheme: str
     host: str
@@ -91,11 +91,12 @@ def repository_of(ref: ModelRef, *, plain_http: bool) -> Repository:
 
 
 def checked_path(path: str, source: str) -> str:
-    """The path of a repository as it is; `source` is the whole name, for the error. Raises InvalidReference."""
+    """The path of a repository as it is; `source` is the whole name, for the error. Raises
+    InvalidReference."""
     if len(path) <= _MAX_NAME_CHARACTERS and _NAME.fullmatch(path):
         return path
     at = max(source.find(path), 0)
-    hint = "Its parts are of lower-case letters and digits, with single dots, underscores or dashes between them."
+    hint = "Its parts are lower-case letters and digits, with single dots, underscores or dashes in between."
     raise InvalidReference(
         f"{path!r:.80} is not the name of a repository in an OCI registry.",
         source=source,

@@ -1,8 +1,9 @@
 """Sending blobs to a registry: whether it has them, mounting them from elsewhere, and uploads that go on.
 
-OCI distribution specification 1.1, "Pushing blobs". An upload is a session at an address that the registry gives
-and may change with each answer. A small blob goes in one PUT, a larger one in chunks; after a failure the
-registry is asked how much it has, and where it does not know the session any more, the upload begins again.
+OCI distribution specification 1.1, "Pushing blobs". An upload is a session at an address that the registry
+gives and may change with each answer. A small blob goes in one PUT, a larger one in chunks; after a failure
+the registry is asked how much it has, and where it does not know the session any more, the upload begins
+again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -64,8 +66,8 @@ class Uploads:
         return self._connection.ask("HEAD", url, what, use, expected=(200, 404))
 
     def mount(self, blob: Blob, path: str) -> bool:
-        """Take the blob from the repository `path` of the same registry. Where that fails, the session that the
-        registry begins instead is kept for `upload`."""
+        """Take the blob from the repository `path` of the same registry. Where that fails, the session that
+        the registry begins instead is kept for `upload`."""
         self._connection.will_mount(path)
         query = f"mount={quote(str(blob.digest), safe='')}&from={quote(path, safe='')}"
 
@@ -137,7 +139,8 @@ class _Upload:
                     best, failures = self._offset, 0
                     continue
                 error: Exception = OperationFailed(
-                    f"{self._shown} takes bytes of the blob {self._blob.digest.short} and has no more of it than"
+                    f"{self._shown} takes bytes of the blob {self._blob.digest.short} and has no more"
+                    " of it than"
                     " before.",
                     hint="Ask who runs the registry.",
                 )
@@ -194,7 +197,7 @@ class _Upload:
             return self._other(answer, session)
 
     def _other(self, answer: Answer, session: Session) -> Session:
-        """What follows an answer that is no success. Raises _Lost, TryAgain, and what `refusal` makes of it."""
+        """What follows an answer that is no success. Raises _Lost, TryAgain, and as `refusal`."""
         what = f"to take the blob {self._blob.digest.short}"
         if answer.status in TRANSIENT:
             raise refusal(answer, what, self._shown)
@@ -249,7 +252,9 @@ class _Upload:
         has = min(int(found[1]) + 1, self._blob.size + 1) if found else sent
         if has > sent:
             raise OperationFailed(
-                f"{self._shown} says that it has {has} bytes of the blob {self._blob.digest.short}, and was sent {sent}."
+                f"{self._shown} says that it has {has} bytes of the blob {self._blob.digest.short},"
+                " and was sent"
+                f" {sent}."
             )
         self._offset = 0 if has == 1 and sent != 1 else has  # "0-0" is how some say that they have nothing
         self._rewind(self._offset)
@@ -288,12 +293,10 @@ class _Upload:
         """Tell the registry that this one will not be closed; whatever it says to that."""
         if session is None:
             return
-        try:
+        with suppress(Unreachable, OperationFailed):
             self._connection.send(
                 "DELETE", session.location, follow=False, came_from=session.given_by
             ).close()
-        except (Unreachable, OperationFailed):
-            pass
 
     def _tell(self, count: int) -> None:
         if count:
