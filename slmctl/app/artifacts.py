@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from registry import mediatypes
 from registry.digest import Digest
 from registry.errors import MalformedFile
-from registry.manifest import MAX_INDEX_DEPTH, Descriptor, Index, Manifest
+from registry.manifest import MAX_INDEX_DEPTH, MAX_MANIFEST_BYTES, Descriptor, Index, Manifest
 from registry.remotes.base import Artifact, Remote
-from slmctl.app.package import SPEC_PATH
+from registry.store.reader import StoreReader
+from registry.store.store import Session, Store
 
 _MAX_DOCUMENTS = 500
-_OLLAMA_WEIGHTS = frozenset({"model", "projector", "adapter", "draft", "tensor", "json", "embed"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +62,18 @@ def tree_of(remote: Remote, artifact: Artifact) -> Tree:
     return tree
 
 
-def needed_to_read(manifest: Manifest) -> list[Descriptor]:
-    """The small blobs that tell what a variant is: its config, and what its author said."""
-    return [manifest.config, *(layer for layer in manifest.layers if _is_authored(layer))]
+class ReadsThrough(StoreReader):
+    """A store that asks a remote for the small blobs which it does not have, and keeps them.
 
+    So reading what a model is brings what must be here to read it again, and nothing else.
+    """
 
-def _is_authored(layer: Descriptor) -> bool:
-    if layer.media_type.startswith(mediatypes.OLLAMA_LAYER):
-        return layer.media_type.removeprefix(mediatypes.OLLAMA_LAYER) not in _OLLAMA_WEIGHTS
-    return layer.annotations.get(mediatypes.MODELPACK_FILEPATH) == SPEC_PATH
+    def __init__(self, store: Store, session: Session, remote: Remote) -> None:
+        super().__init__(store.root)
+        self._session = session
+        self._remote = remote
+
+    def read_blob(self, descriptor: Descriptor, limit: int = MAX_MANIFEST_BYTES) -> bytes:
+        if not self.has(descriptor.digest):
+            self._session.put(self._remote.read_blob(descriptor, limit))
+        return super().read_blob(descriptor, limit)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from registry.digest import Digest
 from registry.manifest import Descriptor
 from registry.store.store import Session, Store
 from registry.transfer.download import Wanted
@@ -22,10 +23,11 @@ class Work:
 class Coming:
     """What a reference turned out to be.
 
-    `source` is the pinned reference. `variants` are the ids of what is fetched, `others` of what the place has
-    beside that. `wanted` are all blobs of the chosen variants that are not small, here already or not; `size`
-    bytes of files they have together. `finish` puts the manifests into the store when the blobs are there, and
-    gives what the name shall point at; `root` is that where it is known before.
+    `source` is the pinned reference. `variants` are the ids of what is fetched, `others` of what the place
+    has beside that. `wanted` are all blobs of the chosen variants, here already or not, of which `size` bytes
+    are files; `labels` are what people call them. `root` is what the name will point at, where that is known
+    before `finish`, which is called when the blobs are there, puts in what is missing of the manifests, and
+    gives it.
     """
 
     source: str
@@ -33,5 +35,6 @@ class Coming:
     others: tuple[str, ...]
     wanted: tuple[Wanted, ...]
     size: int
+    labels: Mapping[Digest, str]
     root: Descriptor | None
     finish: Callable[[Session], Descriptor] = field(repr=False)

@@ -9,9 +9,8 @@ belongs to (`slmctl.app.upstream`).
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from registry.digest import Digest
@@ -21,6 +20,7 @@ from registry.remotes.base import Artifact
 from registry.store.index import Entry
 from registry.store.room import free_bytes
 from registry.store.store import Store
+from registry.transfer.pace import Pace
 from slmctl.app.coming import Coming, Work
 from slmctl.app.events import Note, OnEvent, ignore
 from slmctl.app.fetching import fetch
@@ -47,13 +47,17 @@ class PullRequest:
     force: bool = False
     expected: Digest | None = None
     dry_run: bool = False
+    pace: Pace = field(default_factory=Pace)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pulled:
-    """What a pull brought, or would bring. Sizes are in bytes: `size` of the chosen variants, `missing` of what
-    of them was not in the store, `free` of what the store's disk had left. `digest` is None in a dry run of a
-    model that is only made on arrival. `changed` is False where the name stood so already, with all of it."""
+    """What a pull brought, or would bring.
+
+    Sizes are in bytes: `size` of the chosen variants, `missing` of what of them was not in the store, `free`
+    of what the store's disk had left. `digest` is None in a dry run of a model that is only made on arrival.
+    `changed` is False where the name stood so already, with all of it.
+    """
 
     name: str
     source: str
@@ -88,7 +92,7 @@ def pull(
         _check_name(store, request, coming.source)
         outcome = _outcome(store, coming, request)
         _check_room(store, outcome)
-        fetch(session, network, coming.wanted, on_event)
+        fetch(session, coming.wanted, request.pace, on_event, coming.labels)
         descriptor = coming.finish(session)
         _check_digest(request, descriptor.digest)
         entry = Entry(name=request.where.name, descriptor=descriptor, source=coming.source, linked=now)

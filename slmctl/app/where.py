@@ -1,7 +1,8 @@
 """Where a model that is asked for by name is had: what `pull NAME` asks, and what it calls the result.
 
 A reference with a place (`hf.co/...`, `localhost:5000/...`, `ollama://...`) is that place. A bare name is the
-place that it was pulled from before, else the library's, else that of a list (`[names] search`).
+place that it was pulled from before, else the library's, else behind one of the beginnings that the settings
+have (`[names] search`).
 """
 
 from __future__ import annotations
@@ -13,15 +14,13 @@ from modelfiles.authoring import from_text
 from modelfiles.library.entry import LibraryEntry
 from modelfiles.spec import ModelSpec
 from registry.errors import NameTaken, NotFound
-from registry.names import DEFAULT_TAG, OLLAMA_HOST, OLLAMA_NAMESPACE, ModelRef, Source
+from registry.names import DEFAULT_TAG, OLLAMA_NAMESPACE, ModelRef, Source, parse
 from registry.store.index import NameTable
 from slmctl.app.library import LibraryModel, find_model, modelfile_text
 from slmctl.app.upstream import is_same_place, place_of
 
-LIBRARY = "library"
-OLLAMA = "ollama"
-SEARCH = (LIBRARY, OLLAMA)
-"""Where bare names are looked for unless the settings say otherwise, in order."""
+SEARCH = (f"ollama://{OLLAMA_NAMESPACE}",)
+"""Beginnings of names that a bare name is appended to, unless the settings have others."""
 
 _USUAL = ("gguf", "Q4_K_M")
 
@@ -40,13 +39,15 @@ class Where:
 
     `name` is the full name that the store will list it by. `places` are builds of one model, the usual one
     first; more than one only for a model of the library. `spec` is what the library's author adds. `said`
-    tells how a bare name was understood, None where nothing had to be.
+    tells how a bare name was understood, None where nothing had to be. `further` are where else to look if
+    there is nothing.
     """
 
     name: str
     places: tuple[Asked, ...]
     spec: ModelSpec = field(default_factory=ModelSpec)
     said: str | None = None
+    further: tuple[ModelRef, ...] = ()
 
     def of_format(self, wanted: str) -> Asked | None:
         """The place of a format, None where the library names none."""
@@ -64,7 +65,7 @@ def where_is(
         return Where(name=ref.full_name, places=(Asked(ref=ref),))
     entry = names.find(ref.full_name)
     place = place_of(entry.source) if entry is not None else None
-    model = _in_library(ref) if LIBRARY in search else None
+    model = _in_library(ref)
     if entry is not None and place is None and not force:
         raise NameTaken(
             f"The model {ref.short_name} was not pulled: it is from {entry.source or 'another tool'!r:.80}.",
@@ -75,19 +76,15 @@ def where_is(
         return Where(
             name=ref.full_name, places=(Asked(ref=pinned),), said=f"{ref.short_name} came from {place}."
         )
-    for each in search:
-        if each == LIBRARY and model is not None and not model.entry.ships:
-            return _from_library(ref, model)
-        if each == OLLAMA:
-            there = ModelRef(
-                source=Source.OLLAMA,
-                host=OLLAMA_HOST,
-                path=f"{OLLAMA_NAMESPACE}/{ref.path}",
-                tag=ref.tag,
-                digest=ref.digest,
-            )
-            said = f"{ref.short_name} is looked for in Ollama's library: {there}."
-            return Where(name=ref.full_name, places=(Asked(ref=there),), said=said)
+    if model is not None and not model.entry.ships:
+        return _from_library(ref, model)
+    tag = f":{ref.tag}" if ref.tag else ""
+    there = [replace(parse(f"{each.rstrip('/')}/{ref.path}{tag}"), digest=ref.digest) for each in search]
+    if there:
+        said = (
+            f"{ref.short_name} is not in the library of slmctl; looking for {' and '.join(map(str, there))}."
+        )
+        return Where(name=ref.full_name, places=(Asked(ref=there[0]),), said=said, further=tuple(there[1:]))
     raise NotFound(
         f"slmctl knows no place for the model {ref.short_name}.",
         hint="'slmctl search' lists the library; other places are named like hf.co/ORG/REPO:QUANTIZATION.",
