@@ -24,7 +24,6 @@ from registry.errors import (
 )
 from registry.manifest import Descriptor
 from registry.remotes.base import Blob, BlobSource, Changed, TryAgain
-from registry.store import partial as partials
 from registry.store.store import Store
 from registry.transfer.download import Wanted, download
 from registry.transfer.events import Finished, Moved, Present, Resumed, Retrying, TransferEvent
@@ -465,7 +464,7 @@ def test_a_full_disk_ends_it_at_once(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(partials.os, "pwrite", full)
+        patch.setattr(os, "pwrite", full)
         with pytest.raises(NoSpace):
             pull((blob_of(data), source))
     assert len(source.requests) <= PACE.connections
