@@ -69,6 +69,7 @@ class Authorizer:
         self._challenges: tuple[Challenge, ...] = ()
         self._challenged_by: Answer | None = None
         self._found: Found | None = None
+        self._held_back: Url | None = None  # the token server that did not get the credential
 
     def current(self, scopes: Sequence[str]) -> str | None:
         """What goes with a request now, None before the registry has asked. Raises as `renewed`."""
@@ -95,8 +96,24 @@ class Authorizer:
             self._challenged_by = answer
             fresh = self._renew(key)
             if fresh.authorization == refused:
-                raise self._locked_out(f"refuses the {self._whose()}{words_of(answer)}")
+                raise self.denied(answer)
             return fresh.authorization
+
+    def denied(self, answer: Answer) -> Unauthorized:
+        """The error for a 401 to a request with which all went that we have."""
+        if self._held_back is not None:
+            origin = origin_of(self._held_back)
+            host = self._repository.shown.split("/", 1)[0]
+            return Unauthorized(
+                f"{self._repository.shown} has its tokens made by {origin}, another server, so that"
+                " it was not"
+                f" sent the {self._whose()}; without that, this is refused{words_of(answer)}.",
+                hint=f"If that server belongs to the registry, say so: slmctl login {host} --token-server"
+                f" {origin}",
+            )
+        if self._found is None or self._found.credential is None:
+            return self._locked_out(f"gives this to nobody without a name and a password{words_of(answer)}")
+        return self._locked_out(f"refuses the {self._whose()}{words_of(answer)}")
 
     def _renew(self, scopes: tuple[str, ...]) -> _Held:
         self._held.pop(scopes, None)
@@ -135,10 +152,11 @@ class Authorizer:
         realm = checked_realm(challenge.parameters["realm"], self._repository.origin, shown)
         trusted = may_have_credentials(realm, self._repository.origin, self._trust)
         used = credential if trusted else None
+        self._held_back = None if used is credential else realm
         began = self._clock()
         with self._ask(realm, challenge, scopes, used) as answer:
             if answer.status != 200:
-                raise self._no_token(answer, realm, held_back=credential is not None and not trusted)
+                raise self._no_token(answer, realm)
             document = _document(answer.read(MAX_ANSWER_BYTES), origin_of(realm))
         token = document.get("token") or document.get("access_token")
         if not isinstance(token, str):
@@ -176,22 +194,10 @@ class Authorizer:
             came_from=self._challenged_by,
         )
 
-    def _no_token(self, answer: Answer, realm: Url, *, held_back: bool) -> SlmctlError:
-        origin = origin_of(realm)
+    def _no_token(self, answer: Answer, realm: Url) -> SlmctlError:
         if answer.status in TRANSIENT or answer.status not in {400, 401, 403, 404}:
-            return refusal(answer, "a token", origin.partition("://")[2])
-        if held_back:
-            host = self._repository.shown.split("/", 1)[0]
-            return Unauthorized(
-                f"{self._repository.shown} has its tokens made by {origin}, another server, which did"
-                " not get the"
-                f" {self._whose()}; without it there is no token{words_of(answer)}.",
-                hint=f"If that server belongs to the registry, say so with: slmctl login {host}"
-                f" --token-server {origin}",
-            )
-        if self._found is not None and self._found.credential is not None:
-            return self._locked_out(f"refuses the {self._whose()}{words_of(answer)}")
-        return self._locked_out(f"gives nobody a token without a name and a password{words_of(answer)}")
+            return refusal(answer, "a token", realm.place)
+        return self.denied(answer)
 
     def _whose(self) -> str:
         credential = self._found.credential if self._found else None

@@ -29,15 +29,11 @@ class Connection:
         self.repository = repository
         self._authorizer = authorizer
         self.patience = patience
-        self._scopes: tuple[str, ...] = (f"repository:{repository.path}:pull",)
+        self._scope = f"repository:{repository.path}:pull"
 
     def will_push(self) -> None:
         """From here on tokens are asked for that may push too."""
-        self._scopes = (f"repository:{self.repository.path}:pull,push", *self._scopes[1:])
-
-    def will_mount(self, path: str) -> None:
-        """From here on tokens are asked for that may read another repository of the registry too."""
-        self._scopes = tuple(dict.fromkeys((*self._scopes, f"repository:{path}:pull")))
+        self._scope = f"repository:{self.repository.path}:pull,push"
 
     def send(
         self,
@@ -49,16 +45,21 @@ class Connection:
         length: int | None = None,
         follow: bool = True,
         came_from: Answer | None = None,
+        reading: str | None = None,
     ) -> Answer:
-        """The answer to one request, whatever its status. A refused token is renewed once.
+        """The answer to one request, whatever its status, but for the registry's 401. A refused token is
+        renewed once. `reading` is another repository of the registry that the request reads too.
 
         Our authorization goes to the registry's own origin only; another address gets none, and the rules of
-        redirects from `came_from`, the answer that named it, hold for it. Raises as `HttpClient.send`, and as
-        `Authorizer.renewed`.
+        redirects from `came_from`, the answer that named it, hold for it. Raises Unauthorized, and as
+        `HttpClient.send` and `Authorizer.renewed`.
         """
         ours = origin_of(url) == self.repository.origin
-        authorization = self._authorizer.current(self._scopes) if ours else None
-        for tries_left in (1, 0):
+        scopes = (self._scope, *((f"repository:{reading}:pull",) if reading else ()))
+        authorization = self._authorizer.current(scopes) if ours else None
+        tries = 0
+        while True:
+            tries += 1
             answer = self.http.send(
                 method,
                 url,
@@ -69,11 +70,12 @@ class Connection:
                 follow=follow,
                 came_from=None if ours else came_from,
             )
-            if answer.status != 401 or not ours or not tries_left or not self.is_ours(answer):
-                break
+            if answer.status != 401 or not ours or not self.is_ours(answer):
+                return answer
             with answer:
-                authorization = self._authorizer.renewed(answer, self._scopes, authorization)
-        return answer
+                if tries > 1:
+                    raise self._authorizer.denied(answer)
+                authorization = self._authorizer.renewed(answer, scopes, authorization)
 
     def is_ours(self, answer: Answer) -> bool:
         """Whether the registry itself has answered, and not who it has sent us to."""
@@ -90,6 +92,7 @@ class Connection:
         expected: Sequence[int] = (200,),
         payload: Payload | None = None,
         length: int | None = None,
+        reading: str | None = None,
     ) -> T:
         """A small request, tried again with patience: `use` gets the answer if its status is expected.
 
@@ -97,7 +100,8 @@ class Connection:
         """
 
         def once() -> T:
-            with self.send(method, url, headers=headers, payload=payload, length=length) as answer:
+            sent = self.send(method, url, headers=headers, payload=payload, length=length, reading=reading)
+            with sent as answer:
                 if answer.status not in expected or answer.status in TRANSIENT:
                     raise refusal(answer, what, self.repository.shown)
                 return use(answer)

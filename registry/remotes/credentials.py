@@ -1,7 +1,7 @@
 """Credentials for registries, from the files that Docker and podman share with everyone.
 
     file  = {"auths": {KEY: entry}, "credHelpers": {KEY: PROGRAM}, "credsStore": PROGRAM, ...}
-    entry = {"auth": base64(USER ":" PASSWORD)} | {"username", "password"}, and "identitytoken", "registrytoken"
+    entry = {"auth": base64(USER ":" PASSWORD)} or {"username", "password"}; "identitytoken", "registrytoken"
     KEY   = host [":" port] ["/" path], or an old form: "https://index.docker.io/v1/", "https://host/v2/"
 
 Formats: docker/cli (cli/config/configfile and types), containers-auth.json(5). A key with a path counts for

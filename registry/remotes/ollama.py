@@ -1,8 +1,8 @@
 """Ollama's registry, registry.ollama.ai, and others that speak as it does.
 
-It speaks a part of the distribution specification: manifests of Docker's format and blobs, with or without a
-redirect, and no list of tags. Manifests are kept byte for byte. What it answers, and what Ollama's client sends
-(as of 0.33): `server/images.go`, `server/download.go`, `server/auth.go`.
+It speaks a part of the distribution specification: manifests of Docker's format and blobs, with or without
+a redirect, and no list of tags. Manifests are kept byte for byte. What it answers, and what Ollama's client
+sends (as of 0.33): `server/images.go`, `server/download.go`, `server/auth.go`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,13 @@ class OllamaRemote:
         return self._oci.shown
 
     def resolve(self, ref: ModelRef) -> Artifact:
-        artifact = self._oci.resolve(ref)
+        try:
+            artifact = self._oci.resolve(ref)
+        except Unauthorized as error:
+            raise Unauthorized(
+                f"Ollama's registry does not give {self.shown} to everybody. {error.message}",
+                hint="A private model of Ollama's can be pulled by Ollama itself; then: slmctl adopt",
+            ) from None
         tag = f":{ref.tag}" if ref.tag else ""
         pinned = f"ollama://{ref.path}{tag}@{artifact.root.digest}"
         return Artifact(pinned=pinned, root=artifact.root, document=artifact.document)
@@ -97,10 +103,5 @@ class OllamaRemote:
             return NotFound(
                 f"Ollama's registry has no {what}.",
                 hint=f"Its models are listed at https://ollama.com/search?q={name.rpartition('/')[2]}.",
-            )
-        if answer.status in {401, 403}:
-            return Unauthorized(
-                f"Ollama's registry does not give {what} to everybody.",
-                hint="A private model of Ollama's can be pulled by Ollama itself; then: slmctl adopt",
             )
         return None

@@ -35,8 +35,8 @@ def checked_tag(text: str) -> str:
     if not is_tag(text):
         raise UsageError(
             f"{text!r:.80} is not a tag.",
-            hint="A tag has at most 128 letters, digits, dots, dashes and underscores; it begins with no dot and"
-            " no dash.",
+            hint="A tag has at most 128 letters, digits, dots, dashes and underscores; it begins with no dot"
+            " and no dash.",
         )
     return text
 

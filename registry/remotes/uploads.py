@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from registry.digest import Digest
-from registry.errors import DigestMismatch, OperationFailed, Unreachable
+from registry.errors import DigestMismatch, OperationFailed, Unauthorized, Unreachable
 from registry.remotes.answers import TRANSIENT, refusal, words_of
 from registry.remotes.base import Blob, OpenAt, TryAgain
 from registry.remotes.connection import Connection
@@ -68,7 +68,6 @@ class Uploads:
     def mount(self, blob: Blob, path: str) -> bool:
         """Take the blob from the repository `path` of the same registry. Where that fails, the session that
         the registry begins instead is kept for `upload`."""
-        self._connection.will_mount(path)
         query = f"mount={quote(str(blob.digest), safe='')}&from={quote(path, safe='')}"
 
         def use(answer: Answer) -> bool:
@@ -77,13 +76,17 @@ class Uploads:
                     self._begun[blob.digest] = session_of(answer, self._connection)
             return answer.status == 201
 
-        return self._connection.ask(
-            "POST",
-            f"{self._connection.repository.uploads()}?{query}",
-            f"to take the blob {blob.digest.short} from {path}",
-            use,
-            expected=(201, 202, 400, 401, 403, 404, 405),
-        )
+        try:
+            return self._connection.ask(
+                "POST",
+                f"{self._connection.repository.uploads()}?{query}",
+                f"to take the blob {blob.digest.short} from {path}",
+                use,
+                expected=(201, 202, 400, 403, 404, 405),
+                reading=path,
+            )
+        except Unauthorized:  # who may write here need not be one who may read there
+            return False
 
     def upload(self, blob: Blob, open_at: OpenAt, progress: Callable[[int], None]) -> None:
         with self._lock:
