@@ -278,7 +278,7 @@ class Store(StoreReader):
                     dead = [lease for lease in dead if lease.digests <= within]
                 for lease in dead:
                     lease.path.unlink(missing_ok=True)
-                listed = {digest for lease in dead for digest in lease.digests}
+                listed = {digest for lease in dead for digest in lease.digests} - ours.digests
                 gc.free(self.layout, listed, self.names(), ahead)
                 if within is None:
                     remove_partials(self.layout, listed)
