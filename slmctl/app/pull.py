@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from registry.digest import Digest
-from registry.errors import DigestMismatch, NameTaken, NoSpace, UsageError
+from registry.errors import DigestMismatch, NameTaken, NoSpace, SlmctlError, UsageError
 from registry.names import short_name
 from registry.remotes.base import Artifact
 from registry.store.index import Entry
@@ -24,7 +25,8 @@ from registry.transfer.pace import Pace
 from slmctl.app.coming import Coming, Work
 from slmctl.app.events import Note, OnEvent, ignore
 from slmctl.app.fetching import fetch
-from slmctl.app.network import Network
+from slmctl.app.package import Package
+from slmctl.app.places import Places
 from slmctl.app.pull_artifact import coming_artifact
 from slmctl.app.pull_hub import coming_hub
 from slmctl.app.upstream import is_same_place
@@ -71,7 +73,7 @@ class Pulled:
 
 
 def pull(
-    store: Store, network: Network, request: PullRequest, *, now: str, on_event: OnEvent = ignore
+    store: Store, places: Places, request: PullRequest, *, now: str, on_event: OnEvent = ignore
 ) -> Pulled:
     """Fetch a model and link its name.
 
@@ -79,16 +81,16 @@ def pull(
     """
     if request.where.said:
         on_event(Note(text=request.where.said))
-    places = _places(request)
-    _check_name(store, request, str(places[0].ref))
+    asked = _asked(request)
+    _check_name(store, request, str(asked[0].ref))
     if request.dry_run:
         with tempfile.TemporaryDirectory(prefix="slmctl-") as folder:
             scratch = Store(Path(folder))
             with scratch.session("pull --dry-run") as session:
-                coming = _coming(Work(store=scratch, session=session), network, request, places, on_event)
+                coming = _coming(Work(store=scratch, session=session), places, request, asked, on_event)
                 return _outcome(store, coming, request)
     with store.session(f"pull {request.where.name}", resumable=True) as session:
-        coming = _coming(Work(store=store, session=session), network, request, places, on_event)
+        coming = _coming(Work(store=store, session=session), places, request, asked, on_event)
         _check_name(store, request, coming.source)
         outcome = _outcome(store, coming, request)
         _check_room(store, outcome)
@@ -103,21 +105,22 @@ def pull(
 
 
 def _coming(
-    work: Work, network: Network, request: PullRequest, places: Sequence[Asked], on_event: OnEvent
+    work: Work, places: Places, request: PullRequest, asked: Sequence[Asked], on_event: OnEvent
 ) -> Coming:
-    remotes = [network.remote_of(place.ref) for place in places]
-    found = [remote.resolve(place.ref) for remote, place in zip(remotes, places, strict=True)]
+    remotes = [places.remote_of(each.ref) for each in asked]
+    found = [remote.resolve(each.ref) for remote, each in zip(remotes, asked, strict=True)]
     first = found[0]
     wanted = request.variants if len(request.where.places) == 1 else ()
     if isinstance(first, Artifact):
         return coming_artifact(
             work,
             remotes[0],
-            network.sources_of(places[0].ref),
+            places.sources_of(asked[0].ref, remotes[0]),
             first,
             name=request.where.name,
             wanted=wanted,
             all_variants=request.all_variants,
+            kept=_kept(work.store, request),
         )
     listings = [
         (remote, listing)
@@ -133,7 +136,16 @@ def _coming(
     )
 
 
-def _places(request: PullRequest) -> Sequence[Asked]:
+def _kept(store: Store, request: PullRequest) -> frozenset[str]:
+    """The variants of an earlier version that are here, where there is one: what is pulled again by itself."""
+    with suppress(SlmctlError):
+        entry = store.names().find(request.where.name)
+        if entry is not None and is_same_place(entry.source, str(request.where.places[0].ref)):
+            return frozenset(each.id for each in Package.of(store, entry).variants if each.local)
+    return frozenset()
+
+
+def _asked(request: PullRequest) -> Sequence[Asked]:
     """Which of several places are asked: those that the variants name, else the usual one."""
     where = request.where
     if request.all_variants and request.variants:

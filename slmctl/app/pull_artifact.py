@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from registry.manifest import Descriptor
 from registry.remotes.base import Artifact, Blob, BlobSource, Remote
@@ -23,8 +23,10 @@ def coming_artifact(
     name: str,
     wanted: Sequence[str],
     all_variants: bool,
+    kept: Collection[str] = (),
 ) -> Coming:
-    """Take in the documents of an artifact and all that tells what its variants are; choose among them.
+    """Take in the documents of an artifact and all that tells what its variants are; choose among them: what
+    is wanted, else the ids in `kept`, else the usual one.
 
     Raises as `Remote.manifest`, `Package.of` and `Package.choose` do.
     """
@@ -33,7 +35,7 @@ def coming_artifact(
         work.session.put(document.raw)
     reader = ReadsThrough(work.store, work.session, remote)
     package = Package.of(reader, Entry(name=name, descriptor=tree.root, source=None, linked=None))
-    chosen = _choose(package, wanted, all_variants=all_variants)
+    chosen = _choose(package, wanted, kept, all_variants=all_variants)
     blobs = {
         blob.digest: blob for variant in chosen for blob in tree.manifests[variant.digest].blobs if blob.size
     }
@@ -52,9 +54,13 @@ def coming_artifact(
     )
 
 
-def _choose(package: Package, wanted: Sequence[str], *, all_variants: bool) -> Sequence[Variant]:
+def _choose(
+    package: Package, wanted: Sequence[str], kept: Collection[str], *, all_variants: bool
+) -> Sequence[Variant]:
     if all_variants:
         return package.variants
+    if not wanted and (again := [variant for variant in package.variants if variant.id in kept]):
+        return again
     chosen = {package.choose(each).digest for each in wanted} or {package.choose(None).digest}
     return [variant for variant in package.variants if variant.digest in chosen]
 

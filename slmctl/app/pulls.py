@@ -21,12 +21,13 @@ def by_name(
     search: Sequence[str],
     name: ModelRef | None = None,
     force: bool = False,
+    variants: tuple[str, ...] = (),
 ) -> PullRequest:
     """The pull of what `ref` names, under its own name or `name`. Raises as `where_is` does."""
     where = where_is(ref, store.names(), search=search, force=force or name is not None)
     if name is not None:
         where = replace(where, name=name.full_name)
-    return PullRequest(where=where, force=force)
+    return PullRequest(where=where, force=force, variants=variants)
 
 
 def everything(store: StoreReader) -> list[PullRequest]:

@@ -22,7 +22,7 @@ from slmctl.cli.render import human_bytes
 from slmctl.cli.sizes import to_rate
 
 if TYPE_CHECKING:
-    from slmctl.app.network import Network
+    from slmctl.app.places import Places
 
 _ABOUT = (
     "Fetch models into the store: from the Hugging Face Hub (hf.co/ORG/REPO:QUANTIZATION), Ollama's registry"
@@ -68,12 +68,12 @@ def command(
     dry_run: bool,
     limit_rate: int | None,
     quiet: bool,
-    options: NetworkOptions,
+    network: NetworkOptions,
 ) -> None:
     context.output.quiet = quiet
     _check_usage(names, all_names=all_names, lock_file=lock_file, new_name=new_name)
-    with options.network(context) as network:
-        requests = _requests(context, network, names, lock_file, new_name, force=force)
+    with network.places(context) as places:
+        requests = _requests(context, places, names, lock_file, new_name, force=force)
         outcomes: list[Pulled | Failed] = []
         for each in requests:
             request = replace(
@@ -85,7 +85,7 @@ def command(
                 pace=replace(each.pace, limit_rate=limit_rate),
             )
             try:
-                outcomes.append(_pull_one(context, network, request))
+                outcomes.append(_pull_one(context, places, request))
             except SlmctlError as error:
                 if len(requests) == 1:
                     raise
@@ -142,7 +142,7 @@ def _check_usage(
 
 def _requests(
     context: Context,
-    network: Network,
+    places: Places,
     names: Sequence[str],
     lock_file: str | None,
     new_name: str | None,
@@ -154,12 +154,12 @@ def _requests(
     if not names:
         return everything(context.store)
     rename = parse_new_name(new_name) if new_name is not None else None
-    search = network.settings.search
+    search = places.network.settings.search
     return [by_name(context.store, parse(name), search=search, name=rename, force=force) for name in names]
 
 
-def _pull_one(context: Context, network: Network, request: PullRequest) -> Pulled:
-    return pull(context.store, network, request, now=context.now(), on_event=context.output.on_event)
+def _pull_one(context: Context, places: Places, request: PullRequest) -> Pulled:
+    return pull(context.store, places, request, now=context.now(), on_event=context.output.on_event)
 
 
 def _line(pulled: Pulled, *, dry_run: bool) -> str:
