@@ -124,8 +124,8 @@ class Package:
         )
 
     def choose(self, wanted: str | None) -> Variant:
-        """The variant whose id is `wanted` or contains it in any case; without a wish Q4_K_M, else the first, of
-        those that are here if any is.
+        """The variant whose id is `wanted` or contains it in any case; without a wish Q4_K_M, else the first,
+        of those that are here if any is.
 
         Raises NotFound when none matches, UsageError when several do.
         """

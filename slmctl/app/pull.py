@@ -137,7 +137,7 @@ def _coming(
 
 
 def _kept(store: Store, request: PullRequest) -> frozenset[str]:
-    """The variants of an earlier version that are here, where there is one: what is pulled again by itself."""
+    """The variants of an earlier version that are here: what is pulled again by itself."""
     with suppress(SlmctlError):
         entry = store.names().find(request.where.name)
         if entry is not None and is_same_place(entry.source, str(request.where.places[0].ref)):

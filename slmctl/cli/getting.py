@@ -1,4 +1,4 @@
-"""Having a model that a command names: from the store, and where it is not there, from where it can be had."""
+"""Having a model that a command names: from the store, else from where it can be had."""
 
 from __future__ import annotations
 
