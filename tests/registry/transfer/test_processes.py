@@ -18,6 +18,7 @@ from registry.digest import Digest
 from registry.store.keeper import Keeper
 from registry.store.store import Store
 from tests.fakes.wire import Request, Wire, reply
+from tests.processes import until
 from tests.registry.transfer.blob_server import BlobServer, blob_server
 
 MIB = 1 << 20
@@ -205,16 +206,17 @@ def test_memory_does_not_grow_with_the_blob(tmp_path: Path) -> None:
 
 def test_a_killed_pull_is_swept_by_gc_all_only(tmp_path: Path) -> None:
     small, data = b"small", random.Random(4).randbytes(8 * MIB)
+    keeper = Keeper(tmp_path)
     with blob_server(small, data) as server:
         killed = Puller(tmp_path, server, small, data)
 
         def kill(served: int) -> None:
             if served >= 5 * MIB:
+                until(lambda: keeper.has(Digest.of(small)) or None)
                 killed.process.kill()
 
         server.on_served = kill
         assert killed.end() == -signal.SIGKILL
-    keeper = Keeper(tmp_path)
     kept = keeper.collect()
     assert kept.garbage == ()
     assert kept.crashed_bytes > MIB
