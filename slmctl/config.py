@@ -203,7 +203,7 @@ SETTINGS: tuple[Setting, ...] = (
 def resolve(
     setting: Setting, environment: Mapping[str, str], written: Mapping[str, object], file: Path
 ) -> Resolved | None:
-    """The setting as the environment or the config file has it, None where neither does. Raises UsageError."""
+    """The setting as the environment or the file has it, None where neither does. Raises UsageError."""
     found = find(setting, environment, written, file)
     if found is None:
         return None
