@@ -50,14 +50,14 @@ class Journal:
     def parse(cls, raw: bytes, digest: Digest, size: int, *, this_boot: str) -> Journal:
         """Read a journal, whatever is in it: what is not understood ends it."""
         found = cls()
-        lines = raw.split(b"\n")[:-1]
-        with suppress(ValueError, UnicodeDecodeError):
-            header = lines[0].decode("ascii").split(" ") if lines else []
-            if header[:3] != [_SCHEMA, digest.hex, str(size)] or len(header) != 4:
-                return found
-            for line in lines[1:]:
+        header, *lines = raw.split(b"\n")[:-1] or [b""]
+        boots = (this_boot, header.rpartition(b" ")[2].decode("ascii", "replace"))
+        if header + b"\n" != header_line(digest, size, boots[1]):
+            return found
+        with suppress(ValueError):  # UnicodeDecodeError is one
+            for line in lines:
                 found._take(line.decode("utf-8"), size)
-        if not this_boot or header[3] != this_boot:
+        if not this_boot or boots[0] != boots[1]:
             found.done = found.kept.copy()
         return found
 
