@@ -34,8 +34,12 @@ def make_context(places: Sequence[CaPlace]) -> ssl.SSLContext:
     """
     context = _of_the_system()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    seen: set[Path] = set()
     for place in places:
-        _add(context, place)
+        where = place.path.resolve()
+        if where not in seen:  # many set all four variables to one file
+            seen.add(where)
+            _add(context, place)
     return context
 
 

@@ -15,6 +15,7 @@ _PORTS = {"http": 80, "https": 443}
 _URL = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<rest>.*)", re.DOTALL)
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 _MAX_LENGTH = 16 * 1024
+_PRINTABLE = "".join(map(chr, range(33, 127)))
 
 
 class BadUrl(ValueError):
@@ -74,7 +75,10 @@ def parse(text: str) -> Url:
     if rest.startswith("#"):
         raise BadUrl("it has a fragment where the path should begin")
     host, port = _authority(authority, _PORTS[scheme])
-    target = quote(rest.partition("#")[0], safe="/?%:@!$&'()*+,;=~-._[]|^`{}\"<>")
+    try:
+        target = quote(rest.partition("#")[0], safe=_PRINTABLE)
+    except UnicodeEncodeError:
+        raise BadUrl("it has characters that are none") from None
     return Url(scheme, host, port, target if target.startswith("/") else f"/{target}")
 
 
@@ -83,17 +87,19 @@ def join(base: Url, location: str) -> Url:
 
     Header text comes as latin-1; what is beyond ASCII is percent-encoded byte by byte.
     """
-    location = quote(location.strip(" \t"), safe="".join(map(chr, range(33, 127))), encoding="latin-1")
+    try:
+        location = quote(location.strip(" \t").encode("latin-1"), safe=_PRINTABLE)
+    except UnicodeEncodeError:
+        raise BadUrl("it has characters that no header has") from None
     if "\\" in location:
         raise BadUrl("it has a backslash, which some read as a slash")
     if location.startswith(("//", "http:", "https:")) and not re.match(r"(https?:)?//[^/]", location):
         raise BadUrl("it has no host")
     try:
-        return parse(urljoin(str(base), location))
-    except BadUrl:
-        raise
+        joined = urljoin(str(base), location)
     except ValueError:
         raise BadUrl("it is no http or https address") from None
+    return parse(joined)
 
 
 def _authority(text: str, default: int) -> tuple[str, int]:
@@ -133,6 +139,6 @@ def _host(name: str) -> str:
                 decoded = label[4:].encode("ascii").decode("punycode")
             except (UnicodeError, ValueError, OverflowError):
                 decoded = ""
-            if not decoded or decoded.isascii():
+            if not decoded.isprintable() or decoded.isascii():
                 raise BadUrl("its host's name has an xn-- part that says nothing")
     return name
