@@ -21,6 +21,7 @@ MODELPACK_FILE_METADATA = "org.cncf.model.file.metadata+json"
 MODELPACK_UNTESTED = "org.cncf.model.file.mediatype.untested"
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_MANIFEST_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 OLLAMA_LAYER = "application/vnd.ollama.image."
 """What the types of Ollama's layers begin with; behind it stands what the layer is."""
