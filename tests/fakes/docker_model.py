@@ -18,7 +18,7 @@ TYPE = "application/vnd.docker.ai."
 CREATED = "2025-03-04T10:11:12.123456789Z"
 
 
-def annotations(path: str, size: int) -> dict[str, str]:
+def file_annotations(path: str, size: int) -> dict[str, str]:
     metadata = {
         "name": path.rsplit("/", 1)[-1],
         "mode": 0o600,
@@ -48,7 +48,7 @@ def gguf_model(
     made = FakeArtifact()
 
     def layer(kind: str, data: bytes, path: str) -> None:
-        made.layer(TYPE + kind, data, annotations(path, len(data)) if annotated else {})
+        made.layer(TYPE + kind, data, file_annotations(path, len(data)) if annotated else {})
 
     for number, data in enumerate(weights, 1):
         layer(
@@ -78,7 +78,7 @@ def folder_model(files: Mapping[str, bytes]) -> FakeArtifact:
     made = FakeArtifact()
     for path, data in files.items():
         kind = "safetensors" if path.endswith(".safetensors") else "model.file"
-        made.layer(TYPE + kind, data, annotations(path, len(data)))
+        made.layer(TYPE + kind, data, file_annotations(path, len(data)))
     described = {"format": "safetensors", "quantization": "BF16", "parameters": "1.24B", "safetensors": {}}
     _configure(made, "0.2", described)
     return made
