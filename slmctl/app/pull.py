@@ -18,6 +18,7 @@ from registry.digest import Digest
 from registry.errors import DigestMismatch, NameTaken, NoSpace, SlmctlError, UsageError
 from registry.names import short_name
 from registry.remotes.base import Artifact
+from registry.remotes.mirrors import sources_of
 from registry.store.index import Entry
 from registry.store.room import free_bytes
 from registry.store.store import Store
@@ -115,7 +116,7 @@ def _coming(
         return coming_artifact(
             work,
             remotes[0],
-            places.sources_of(asked[0].ref, remotes[0]),
+            tuple(sources_of(remotes[0])),
             first,
             name=request.where.name,
             wanted=wanted,

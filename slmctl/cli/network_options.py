@@ -38,7 +38,7 @@ class NetworkOptions:
         from slmctl.app.places import Places
 
         with self.network(context) as network:
-            yield Places(network, context.settings.environment)
+            yield Places(network, context.output.on_event)
 
 
 def network_options(function: Callable[..., None]) -> Callable[..., None]:

@@ -44,7 +44,7 @@ def describe(blobs: BlobReader, manifest: Manifest) -> Described:
         kind = match["kind"]
         number = seen[kind] = seen.get(kind, -1) + 1
         path = _path(kind, number, entries.get(kind, []), layer)
-        part = Part(path=path, role=_ROLES.get(kind, kind), layer=layer, packing=match["packing"])
+        part = Part(path=path, role=_ROLES.get(kind, "doc"), layer=layer, packing=match["packing"])
         (left_out if kind in _LEFT_OUT else parts).append(part)
     if not any(part.role == "weights" for part in parts):
         refers = _text(kitfile.get("model"), "path")
