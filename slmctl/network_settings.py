@@ -46,6 +46,15 @@ class NetworkSettings:
     """Docker's folder, with config.json."""
     registry_auth_files: tuple[Path, ...]
     """Podman's files of logins, best first; they need not be there."""
+    docker_config_is_named: bool
+    """Whether the user named Docker's folder, so that it counts before podman's usual files."""
+    registry_auth_file_is_named: bool
+    token_servers_file: Path
+    """Where `login --token-server` keeps what the user said."""
+    token_servers: Mapping[str, tuple[str, ...]]
+    """Per registry, the addresses of token servers that may have its passwords."""
+    helper_environment: Mapping[str, str] = field(repr=False)
+    """What credential helpers are run with."""
     resolved: tuple[Resolved, ...]
 
     @classmethod
@@ -83,6 +92,11 @@ class NetworkSettings:
             hf_offline=bool(values["hf_offline"]),
             docker_config=Path(str(values["docker_config"])),
             registry_auth_files=tuple(_auth_files(values["registry_auth_file"], environment)),
+            registry_auth_file_is_named=bool(values["registry_auth_file"]),
+            token_servers_file=settings.home / "token-servers.json",
+            docker_config_is_named=asked["docker_config"] != "default",
+            token_servers=_table(str(values["token_servers"] or "")),
+            helper_environment=dict(environment),
             resolved=tuple(resolved),
         )
 
@@ -210,6 +224,18 @@ def _mirrors(text: str) -> str:
     return ";".join(entries)
 
 
+def _token_servers(text: str) -> str:
+    entries = []
+    for host, places in _table(text).items():
+        for place in places:
+            try:
+                parse(place)
+            except BadUrl as error:
+                raise ValueError(f"the token server {place:.60} of {host:.60} is none: {error}") from None
+        entries.append(f"{read_place(host)}={','.join(places)}")
+    return ";".join(entries)
+
+
 def _endpoint(text: str) -> str:
     try:
         return str(parse(text.strip())).rstrip("/")
@@ -326,4 +352,11 @@ NETWORK_SETTINGS: tuple[Setting, ...] = (
     ),
     _file_setting("docker_config", "DOCKER_CONFIG", "Docker's folder, whose config.json has logins"),
     _file_setting("registry_auth_file", "REGISTRY_AUTH_FILE", "podman's file of logins"),
+    Setting(
+        key="token_servers",
+        variables=("SLMCTL_TOKEN_SERVERS",),
+        read=_token_servers,
+        about="token servers that may have a registry's passwords: HOST=URL,URL;HOST=... or a table of lists",
+        is_table=True,
+    ),
 )

@@ -99,6 +99,12 @@ class Authorizer:
                 raise self.denied(answer)
             return fresh.authorization
 
+    @property
+    def held_back(self) -> Url | None:
+        """The token server that was asked without the credential that there is, because it is not the
+        registry's by what we know."""
+        return self._held_back
+
     def denied(self, answer: Answer) -> Unauthorized:
         """The error for a 401 to a request with which all went that we have."""
         if self._held_back is not None:

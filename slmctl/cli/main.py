@@ -41,6 +41,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "df": ("slmctl.cli.commands.df", "Show what each model costs on the disk, alone and shared"),
     "export": ("slmctl.cli.commands.export", "Write models as a bundle to carry elsewhere"),
     "import": ("slmctl.cli.commands.import_", "Take the models of a bundle into the store"),
+    "login": ("slmctl.cli.commands.login", "Keep a name and a password for a registry"),
+    "logout": ("slmctl.cli.commands.logout", "Forget the password for a registry"),
     "lock": ("slmctl.cli.commands.lock", "Pin models to their digests in a file"),
     "logs": ("slmctl.cli.commands.logs", "Show what a model's engine wrote when it ran last"),
     "modelfile": ("slmctl.cli.commands.modelfile", "Read, check and format Modelfiles"),
@@ -56,6 +58,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "keep them": ("list", "show", "create", "cp", "rm"),
     "look after them": ("verify", "gc", "df"),
     "carry them": ("export", "import", "adopt", "lock"),
+    "log in": ("login", "logout"),
     "write them": ("modelfile", "render"),
     "slmctl itself": ("config", "completion", "version"),
 }
