@@ -26,12 +26,8 @@ Repositories = Mapping[str, Mapping[str, bytes]]
 Override = Callable[[Request], bytes | None]
 """An answer of a test's own, or None for the usual one."""
 
-_LARGE = (".gguf", ".safetensors", ".onnx", ".onnx.data", ".bin")
-
-
-def is_large(path: str) -> bool:
-    """Whether the hub keeps a file with LFS."""
-    return path.endswith(_LARGE) or path.endswith("tokenizer.json")
+LARGE = (".gguf", ".safetensors", ".onnx", ".onnx.data", ".bin", "tokenizer.json")
+"""How the names of files end that the hub keeps with LFS."""
 
 
 def git_sha1(data: bytes) -> str:
@@ -70,11 +66,16 @@ class FakeHub:
     signature: str = "1"
     ranges: bool = True
     served: dict[str, bytes] = field(default_factory=dict)
+    large: tuple[str, ...] = LARGE
     listed: list[dict[str, object]] = field(default_factory=list)
     etag: dict[str, str | None] = field(default_factory=dict)
     linked_etag: dict[str, str | None] = field(default_factory=dict)
     cdn_etag: dict[str, str | None] = field(default_factory=dict)
     override: Override | None = None
+
+    def is_large(self, path: str) -> bool:
+        """Whether the hub keeps a file with LFS."""
+        return path.endswith(self.large)
 
     @property
     def endpoint(self) -> str:
@@ -146,9 +147,9 @@ class FakeHub:
         for path, data in self._entries(name):
             entry: dict[str, object] = {"rfilename": path}
             if blobs:
-                stored = pointer(data) if is_large(path) else data
+                stored = pointer(data) if self.is_large(path) else data
                 entry |= {"size": len(data), "blobId": git_sha1(stored)}
-            if blobs and is_large(path):
+            if blobs and self.is_large(path):
                 digest = hashlib.sha256(data).hexdigest()
                 entry["lfs"] = {"sha256": digest, "size": len(data), "pointerSize": len(pointer(data))}
             siblings.append(entry)
@@ -182,14 +183,14 @@ class FakeHub:
                 if path[:at] not in folders:
                     folders.add(path[:at])
                     entries.append({"type": "directory", "oid": git_sha1(b""), "size": 0, "path": path[:at]})
-            stored = pointer(data) if is_large(path) else data
+            stored = pointer(data) if self.is_large(path) else data
             entry: dict[str, object] = {
                 "type": "file",
                 "oid": git_sha1(stored),
                 "size": len(data),
                 "path": path,
             }
-            if is_large(path):
+            if self.is_large(path):
                 digest = hashlib.sha256(data).hexdigest()
                 entry["lfs"] = {"oid": digest, "size": len(data), "pointerSize": len(stored)}
             entries.append(entry)
@@ -205,7 +206,7 @@ class FakeHub:
         data = self.repositories[name].get(path)
         if data is None:
             return self._error(request, 404, "EntryNotFound", "Entry not found")
-        large = is_large(path)
+        large = self.is_large(path)
         stored = pointer(data) if large else data
         headers = {"X-Repo-Commit": self.commit, "Accept-Ranges": "bytes"}
         etag = self.etag.get(path, f'"{git_sha1(stored)}"')

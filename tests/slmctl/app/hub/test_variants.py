@@ -16,7 +16,7 @@ BF16 = json.dumps({"model_type": "llama", "torch_dtype": "bfloat16"}).encode()
 
 
 def genai(*providers: str) -> bytes:
-    options = {"provider_options": [{name: {}} for name in providers]}
+    options: dict[str, object] = {"provider_options": [{name: {}} for name in providers]}
     return json.dumps({"model": {"type": "phi3", "decoder": {"session_options": options}}}).encode()
 
 
