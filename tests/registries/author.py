@@ -28,3 +28,8 @@ def put_manifest(url: str, repository: str, raw: bytes, media_type: str, referen
     done = requests.put(address, data=raw, headers={"Content-Type": media_type}, timeout=30)
     assert done.status_code == 201, done.text
     return digest
+
+
+def has_manifest(url: str, repository: str, reference: str) -> bool:
+    address = f"{url}/v2/{repository}/manifests/{reference}"
+    return requests.head(address, headers={"Accept": "*/*"}, timeout=30).status_code == 200

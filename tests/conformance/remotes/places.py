@@ -13,7 +13,7 @@ from registry.remotes.connection import Connection
 from registry.remotes.ollama import OllamaRemote, ollama_repository
 from tests.conformance.remotes.samples import Sample, index_of_two, ollama_model
 from tests.fakes.registry import FakeRegistry, fake_registry
-from tests.registries.author import put_blob, put_manifest
+from tests.registries.author import has_manifest, put_blob, put_manifest
 from tests.registries.fixtures import LOGIN, Tokens, client_of, name_in, registries_of
 from tests.registries.programs import Registry
 
@@ -35,7 +35,9 @@ class Place:
 
 
 def fill(registry: Registry, path: str, sample: Sample, tag: str) -> None:
-    """Put a sample into a real registry, by somebody else's hand."""
+    """Put a sample into a real registry, by somebody else's hand; once is enough for all tests."""
+    if has_manifest(registry.url, path, tag):
+        return
     for data in sample.blobs.values():
         put_blob(registry.url, path, data)
     for digest, (raw, media_type) in sample.documents.items():
