@@ -129,6 +129,21 @@ class Answer:
             )
         return self._decoded(limit)
 
+    def document(self, limit: int, *, within: float | None = None) -> bytes:
+        """As `read`, where JSON or the like is expected.
+
+        Raises Unreachable for a web page: a hotel's network answers 200 with its login page to everything.
+        """
+        body = self.read(limit, within=within)
+        start = body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+        is_page = self.headers.get("content-type", "").lower().startswith("text/html")
+        if is_page or start.startswith((b"<!doctype html", b"<html", b"<head")):
+            raise Unreachable(
+                f"{self.way} answered with a web page instead of a document.",
+                hint="If this network wants you to log in first, do that in a browser; else check the host.",
+            )
+        return body
+
     def discard(self) -> None:
         """Have done with the body: a short one is read, so that the connection can be used again."""
         try:

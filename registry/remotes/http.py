@@ -23,7 +23,7 @@ from registry.errors import Unreachable
 from registry.remotes import addresses, connections, trust
 from registry.remotes.addresses import Address, Scope
 from registry.remotes.answer import Answer
-from registry.remotes.connections import Door, Failed, TrustedAdapter
+from registry.remotes.connections import AddressRefused, Door, Failed, TrustedAdapter
 from registry.remotes.mishaps import Way, explain, refused
 from registry.remotes.network import NOTHING, HttpSettings, Proxy, proxy_for
 from registry.remotes.urls import BadUrl, Url, join, parse
@@ -151,15 +151,14 @@ class HttpClient:
         while True:
             try:
                 response = adapter.send(request, stream=True, timeout=timeout)
-                break
-            except Failed as failed:
-                if failed.reused and again and not isinstance(failed.reason, connections.Stalled):
-                    again = False  # the other side had closed it before it saw the request
-                    continue
-                raise explain(way, failed) from None
-            except (requests.RequestException, HTTPError, OSError, connections.AddressRefused) as error:
-                raise explain(way, error) from None
-        return Answer(response.raw, way, self.settings, seen_through=proxy is None)
+            except (Failed, AddressRefused, requests.RequestException, HTTPError, OSError) as error:
+                mishap = explain(way, error)
+                again = again and isinstance(error, Failed) and error.was_left
+            else:
+                return Answer(response.raw, way, self.settings, seen_through=proxy is None)
+            if not again:
+                raise mishap  # out here, because requests' errors hold the request with its credentials
+            again = False
 
     def _allowed(self, way: Way, source: Scope | None) -> frozenset[Scope]:
         """Where the address behind `way.url` may lie. Raises Unreachable when nowhere."""

@@ -10,7 +10,9 @@ import socket
 import ssl
 from dataclasses import dataclass
 
-from registry.errors import SlmctlError, Unauthorized, Unreachable
+from requests.exceptions import InvalidHeader
+
+from registry.errors import BadContent, SlmctlError, Unauthorized, Unreachable
 from registry.remotes.base import TryAgain
 from registry.remotes.connections import AddressRefused, Failed, Flooded, Phase, Stalled, TooLate
 from registry.remotes.network import Proxy
@@ -76,6 +78,8 @@ def explain(way: Way, error: Exception) -> SlmctlError:
 
 def interrupted(way: Way, error: Exception, when: str) -> SlmctlError:
     """A connection that failed after it was made."""
+    if isinstance(error, InvalidHeader):  # two different lengths
+        return BadContent(f"{way} does not say clearly how long its answer is.")
     if isinstance(error, Flooded):
         return Unreachable(f"The head of the answer from {way} is larger than 256 KiB.")
     if isinstance(error, Stalled | TimeoutError):

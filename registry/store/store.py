@@ -154,6 +154,11 @@ class Session:
         """Where the store is."""
         return self._store.root
 
+    def take_stream(self, chunks: Iterable[bytes], size: int, progress: Progress | None = None) -> Digest:
+        """Store a blob that comes as a stream and has no name yet; see `Ingest.take_stream`."""
+        with store_errors(self._store.root):
+            return self._ingest.take_stream(chunks, size, self._lease, progress=progress or _silent)
+
     def move(self, source: SourceFile, *, check: Check, progress: Progress | None = None) -> Digest:
         """Store a user's file; `finish_moves` removes the original, `undo_moves` leaves it as it was.
 

@@ -132,7 +132,7 @@ def read_header(block: bytes) -> Header | None:
         name = _text(block[345:500]) + b"/" + name
     if kind is None:
         what = _KINDS.get(block[156:157], f"an entry of the kind {block[156:157]!r}")
-        raise MalformedFile(f"The archive holds {what} ({_shown(name)}); a bundle has plain files only.")
+        raise MalformedFile(f"The archive holds {what} ({_shown(name)}); only plain files are taken.")
     return Header(name=name, size=_number(block[124:136]), kind=kind)
 
 

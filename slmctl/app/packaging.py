@@ -23,7 +23,8 @@ from registry.manifest import (
     modelpack_layer,
     modelpack_manifest,
 )
-from slmctl.app.package import MEDIA_TYPES, SPEC_PATH, PackageFile, Variant, variant_id
+from slmctl.app.dialects.modelpack import SPEC_PATH
+from slmctl.app.package import MEDIA_TYPES, PackageFile, Variant, variant_id
 
 
 class BlobWriter(Protocol):
@@ -55,6 +56,10 @@ def build_of(variant: Variant) -> Build:
 
     Raises UsageError for one whose facts nobody knows.
     """
+    if variant.packed is not None:
+        raise UsageError(
+            f"The files of the variant {variant.id} are packed in tars.", hint="'slmctl pull' unpacks it."
+        )
     if variant.facts is None:
         raise UsageError(f"The variant {variant.id} has no facts to build on.", hint="Its file is not here.")
     files = tuple(file for file in variant.files if file.path != SPEC_PATH and file.role != "spec")

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("slmctl.cli.commands.stop", "Unload a model"),
     "search": ("slmctl.cli.commands.search", "Find models by name, task, licence and size; offline"),
     "show": ("slmctl.cli.commands.show", "Show what a model is"),
+    "pull": ("slmctl.cli.commands.pull", "Fetch models from registries and hubs"),
     "adopt": ("slmctl.cli.commands.adopt", "Take in models that other tools have, without copying"),
     "cp": ("slmctl.cli.commands.cp", "Give a model another name"),
     "rm": ("slmctl.cli.commands.rm", "Remove models"),
@@ -57,8 +58,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "run models": ("run", "ps", "stop", "logs"),
     "keep them": ("list", "show", "create", "cp", "rm"),
     "look after them": ("verify", "gc", "df"),
-    "carry them": ("export", "import", "adopt", "lock"),
-    "log in": ("login", "logout"),
+    "fetch and carry": ("pull", "login", "logout", "export", "import", "adopt", "lock"),
     "write them": ("modelfile", "render"),
     "slmctl itself": ("config", "completion", "version"),
 }

@@ -13,9 +13,10 @@ from pathlib import PurePosixPath
 from registry.errors import MalformedFile
 from registry.formats.shards import ShardName
 from registry.remotes.base import HubFile
+from slmctl.app.file_names import file_path
 from slmctl.app.gguf_names import is_beside, label_in, projector_order
 from slmctl.app.hub.variant import HubPart, HubVariant
-from slmctl.app.package import file_path, variant_id
+from slmctl.app.package import variant_id
 
 _ENDING = ".gguf"
 _PROJECTOR = re.compile(r"(?:^|[-._])mmproj(?:$|[-._])", re.IGNORECASE)
