@@ -32,6 +32,7 @@ TITLE = "org.opencontainers.image.title"
 """The name of a file, where ORAS and podman made the artifact."""
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_MANIFEST_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 OLLAMA_LAYER = "application/vnd.ollama.image."
 """What the types of Ollama's layers begin with; behind it stands what the layer is."""

@@ -8,31 +8,40 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from registry.errors import OperationFailed, UsageError
 
-Value = str | int | float | None
+if TYPE_CHECKING:
+    from slmctl.network_settings import NetworkSettings
+
+Value = str | int | float | bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """What one setting is called, in which variables, and how its text is read.
 
-    `read` raises ValueError with the reason when the text will not do.
+    A dot in the key is a table of the config file: `names.search`. `read` raises ValueError with the reason
+    when the text will not do. `shown` is the value as others may see it, where the value itself is a secret.
+    A list in the file is text with `separator` between its items; a table has none unless `is_table`.
     """
 
     key: str
     variables: tuple[str, ...]
     read: Callable[[str], Value]
     about: str
+    shown: Callable[[str], str] | None = None
+    separator: str = ","
+    is_table: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
-    """A setting's value and where it came from: `default`, `environment NAME` or `file PATH`."""
+    """A setting's value as it is shown, and its origin: `default`, `environment NAME` or `file PATH`."""
 
     key: str
     value: Value
@@ -45,7 +54,7 @@ class Settings:
 
     `stores` are further ones, which are only read; `context_length` is in tokens, None where nobody asked for
     one; `start_timeout_seconds` bounds the loading of a model; `environment` is what a worker's environment
-    is chosen from.
+    is chosen from; `written` is what stands in the config file `file`.
     """
 
     home: Path
@@ -55,7 +64,9 @@ class Settings:
     start_timeout_seconds: float
     runtime_folders: tuple[Path, ...]
     resolved: tuple[Resolved, ...]
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
+    file: Path
+    written: Mapping[str, object] = field(repr=False)
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -64,7 +75,7 @@ class Settings:
         Raises UsageError for a value that will not do, with the place where it stands.
         """
         environment = dict(os.environ) if environment is None else environment
-        home = _from_environment(_HOME, environment) or Resolved(
+        home = resolve(_HOME, environment, {}, Path()) or Resolved(
             key="home", value=str(user_data_folder(environment, sys.platform)), origin="default"
         )
         file = Path(str(home.value)) / "config.toml"
@@ -78,10 +89,8 @@ class Settings:
         }
         resolved = {"home": home}
         for setting in SETTINGS[1:]:
-            resolved[setting.key] = (
-                _from_environment(setting, environment)
-                or _from_file(setting, written, file)
-                or Resolved(key=setting.key, value=defaults[setting.key], origin="default")
+            resolved[setting.key] = resolve(setting, environment, written, file) or Resolved(
+                key=setting.key, value=defaults[setting.key], origin="default"
             )
         context = resolved["context_length"].value
         timeout = resolved["start_timeout"].value
@@ -96,7 +105,19 @@ class Settings:
             runtime_folders=runtime_folders(environment),
             resolved=tuple(resolved.values()),
             environment=environment,
+            file=file,
+            written=written,
         )
+
+    @property
+    def network(self) -> NetworkSettings:
+        """The settings of the network; read when asked for, because `slmctl list` must start fast.
+
+        Raises UsageError for a value that will not do.
+        """
+        from slmctl.network_settings import NetworkSettings
+
+        return NetworkSettings.load(self)
 
 
 def wants_traceback() -> bool:
@@ -126,7 +147,7 @@ def runtime_folders(environment: Mapping[str, str]) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(Path(text) for text in candidates if text.startswith("/")))
 
 
-def _path(text: str) -> str:
+def read_path(text: str) -> str:
     if "\0" in text or not text.strip():
         raise ValueError("a path is missing")
     try:
@@ -136,7 +157,7 @@ def _path(text: str) -> str:
 
 
 def _paths(text: str) -> str:
-    return ":".join(dict.fromkeys(_path(each) for each in text.split(":") if each.strip()))
+    return ":".join(dict.fromkeys(read_path(each) for each in text.split(":") if each.strip()))
 
 
 def _tokens(text: str) -> int:
@@ -145,23 +166,24 @@ def _tokens(text: str) -> int:
     return int(text)
 
 
-def _seconds(text: str) -> float:
+def read_seconds(text: str) -> float:
     value = float(text)  # its ValueError says enough
     if not 0 < value < 1e9:
         raise ValueError("it takes a number of seconds above 0")
     return value
 
 
-_HOME = Setting(key="home", variables=("SLMCTL_HOME",), read=_path, about="where slmctl keeps its state")
+_HOME = Setting(key="home", variables=("SLMCTL_HOME",), read=read_path, about="where slmctl keeps its state")
 
 SETTINGS: tuple[Setting, ...] = (
     _HOME,
-    Setting(key="store", variables=("SLMCTL_STORE",), read=_path, about="the store's folder"),
+    Setting(key="store", variables=("SLMCTL_STORE",), read=read_path, about="the store's folder"),
     Setting(
         key="stores",
         variables=("SLMCTL_STORES",),
         read=_paths,
         about="further stores that are read and never written, with colons between them",
+        separator=":",
     ),
     Setting(
         key="context_length",
@@ -172,34 +194,59 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         key="start_timeout",
         variables=("SLMCTL_START_TIMEOUT",),
-        read=_seconds,
+        read=read_seconds,
         about="seconds that a model may take to load",
     ),
 )
 
 
-def _from_environment(setting: Setting, environment: Mapping[str, str]) -> Resolved | None:
+def resolve(
+    setting: Setting, environment: Mapping[str, str], written: Mapping[str, object], file: Path
+) -> Resolved | None:
+    """The setting as the environment or the file has it, None where neither does. Raises UsageError."""
+    found = find(setting, environment, written, file)
+    if found is None:
+        return None
+    value, origin = found
+    if setting.shown is not None:
+        value = setting.shown(str(value))
+    return Resolved(key=setting.key, value=value, origin=origin)
+
+
+def find(
+    setting: Setting, environment: Mapping[str, str], written: Mapping[str, object], file: Path
+) -> tuple[Value, str] | None:
+    """As `resolve`, but the value itself, with its origin."""
     for variable in setting.variables:
         if text := environment.get(variable, ""):
-            value = _checked(setting, text, f"The variable {variable}")
-            return Resolved(key=setting.key, value=value, origin=f"environment {variable}")
-    return None
-
-
-def _from_file(setting: Setting, written: Mapping[str, object], file: Path) -> Resolved | None:
-    if setting.key not in written:
+            return _checked(setting, text, f"The variable {variable}"), f"environment {variable}"
+    value: object = written
+    for part in setting.key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    if value is None:
         return None
-    value = _checked(setting, str(written[setting.key]), f"The setting {setting.key} in {file}")
-    return Resolved(key=setting.key, value=value, origin=f"file {file}")
+    where = f"The setting {setting.key} in {file}"
+    return _checked(setting, _as_text(setting, value, where), where), f"file {file}"
+
+
+def _as_text(setting: Setting, value: object, where: str) -> str:
+    """What stands in the file, as the variable would say it."""
+    if setting.is_table and isinstance(value, Mapping):
+        items = {str(key): each if isinstance(each, list) else [each] for key, each in value.items()}
+        return ";".join(f"{key}={','.join(map(str, each))}" for key, each in items.items())
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return setting.separator.join(value)
+    if isinstance(value, (Mapping, list)):
+        raise UsageError(f"{where} cannot be a table or a list.", hint=f"It is {setting.about}.")
+    return str(value)
 
 
 def _checked(setting: Setting, text: str, where: str) -> Value:
     try:
         return setting.read(text)
     except ValueError as error:
-        raise UsageError(
-            f"{where} has a bad value {text!r:.60}: {error}.", hint=f"It is {setting.about}."
-        ) from None
+        bad = "a bad value" if setting.shown is not None else f"a bad value {text!r:.60}"
+        raise UsageError(f"{where} has {bad}: {error}.", hint=f"It is {setting.about}.") from None
 
 
 def _read_file(file: Path) -> dict[str, object]:
@@ -220,7 +267,11 @@ def _read_file(file: Path) -> dict[str, object]:
             f"The config file {file} is not valid TOML: {error}.", hint="Correct it, or move it away."
         ) from None
     known = [setting.key for setting in SETTINGS if setting is not _HOME]
-    for key in written:
+    for key in _keys(written):
+        if key not in known:
+            from slmctl.network_settings import NETWORK_SETTINGS
+
+            known += [setting.key for setting in NETWORK_SETTINGS if setting.key not in known]
         if key not in known:
             import difflib
 
@@ -230,3 +281,11 @@ def _read_file(file: Path) -> dict[str, object]:
                 hint=f"Did you mean {near[0]}?" if near else f"It knows {', '.join(known)}.",
             )
     return written
+
+
+def _keys(written: Mapping[str, object]) -> Iterator[str]:
+    for key, value in written.items():
+        if key == "names" and isinstance(value, Mapping):
+            yield from (f"{key}.{each}" for each in value)
+        else:
+            yield key

@@ -76,9 +76,11 @@ def plan(layout: Layout, names: NameTable, known: gc.Documents, *, everything: b
         for digest, _ in notes.all_borrowed(layout)
         if digest not in needed | held | by_damaged and (everything or digest not in crashed)
     ]
+    temporaries = inventory.temporaries(layout, leases)
     garbage += [
         Garbage(kind="temporary", path=each.path, size=each.size)
-        for each in inventory.temporaries(layout, leases)
+        for each in temporaries
+        if everything or not each.can_go_on
     ]
     garbage += [
         Garbage(kind="lease", path=lease.path, size=0)
@@ -87,7 +89,8 @@ def plan(layout: Layout, names: NameTable, known: gc.Documents, *, everything: b
     ]
     return Collection(
         garbage=tuple(garbage),
-        crashed_bytes=sum(sizes[digest] for digest in left),
+        crashed_bytes=sum(sizes[digest] for digest in left)
+        + sum(each.size for each in temporaries if each.can_go_on and not everything),
         damaged_bytes=sum(sizes.get(digest, 0) for digest in by_damaged),
     )
 

@@ -27,6 +27,7 @@ from registry.errors import DigestMismatch, NotFound, OperationFailed, SizeMisma
 from registry.store.durable import check_length, flush_file, flush_folder, write_all
 from registry.store.leases import Lease
 from registry.store.locks import Locks
+from registry.store.partial import Partial
 from registry.store.room import free_bytes
 
 _FICLONE = 0x40049409  # _IOW(0x94, 9, int), linux/fs.h
@@ -185,6 +186,10 @@ class Ingest:
 
             _check_stream(digest, size, chunks, write)
             self._commit(path, fd, digest, size)
+
+    def take_partial(self, partial: Partial) -> None:
+        """Make a partial the blob that it is: all of it is here, and its digest was computed from it."""
+        self._commit(partial.path, partial.fd, partial.digest, partial.size)
 
     def take_stream(
         self, chunks: Iterable[bytes], size: int, lease: Lease, *, progress: Progress = _no_progress

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,9 +37,10 @@ from registry.store.durable import (
 )
 from registry.store.index import Entry, NameTable
 from registry.store.ingest import Check, Ingest, Progress, SourceFile, hash_open_file
-from registry.store.leases import Lease
+from registry.store.leases import Lease, find_leases
 from registry.store.locks import Locks
 from registry.store.origins import note_origin
+from registry.store.partial import Partial, bytes_done, open_partial, remove_partials
 from registry.store.reader import AGAIN, StoreReader
 
 
@@ -108,6 +110,49 @@ class Session:
             self._ingest.take_chunks(
                 descriptor.digest, descriptor.size, chunks, self._lease, progress=progress or _silent
             )
+
+    def expect(self, digests: Iterable[Digest]) -> None:
+        """Say what is going to come: from now on it is no garbage, in place or not yet."""
+        with store_errors(self._store.root):
+            self._lease.add(*digests)
+            with self._locks.shared():  # a collection that had not seen the lease is over now
+                pass
+
+    def has(self, descriptor: Descriptor) -> bool:
+        """Whether a blob that is expected is here, with its size; then it is whole, and not hashed again."""
+        try:
+            self._store.open_blob(descriptor).close()
+        except (NotFound, BadContent):
+            return False
+        return True
+
+    def settle(self) -> None:
+        """Make the names of all blobs durable: who put them there may have died before doing so."""
+        with store_errors(self._store.root):
+            flush_folder(self._store.layout.blobs)
+
+    def partial(self, digest: Digest, size: int) -> Partial | None:
+        """What there is of a blob that is expected and not here yet; None while another is at it.
+
+        Then ask again, after looking whether the blob is here. Release it in the end.
+        """
+        with store_errors(self._store.root), self._locks.shared():
+            return open_partial(self._store.layout, digest, size)
+
+    def bytes_done(self, digest: Digest, size: int) -> int:
+        """How much of a blob another has got so far."""
+        return bytes_done(self._store.layout, digest, size)
+
+    def finish(self, partial: Partial) -> None:
+        """Make a partial the blob: all of it was written, and its digest is that of its bytes."""
+        with store_errors(self._store.root):
+            self._ingest.take_partial(partial)
+            partial.finished()
+
+    @property
+    def root(self) -> Path:
+        """Where the store is."""
+        return self._store.root
 
     def take_stream(self, chunks: Iterable[bytes], size: int, progress: Progress | None = None) -> Digest:
         """Store a blob that comes as a stream and has no name yet; see `Ingest.take_stream`."""
@@ -192,8 +237,12 @@ class Store(StoreReader):
                     self._write_names(NameTable.empty())
 
     @contextmanager
-    def session(self, purpose: str) -> Iterator[Session]:
-        """Hold a lease for long work. When it fails, what only it had put in is collected."""
+    def session(self, purpose: str, *, resumable: bool = False) -> Iterator[Session]:
+        """Hold a lease for long work. When it fails, what only it had put in is collected.
+
+        Not so when it is `resumable`: then blobs and partials stay, as those of a killed process do, until
+        one with the same `purpose` succeeds, or `gc --all`.
+        """
         self.prepare()
         with store_errors(self.root), self._locks.shared():
             lease = Lease(self.layout.leases, purpose=purpose)
@@ -201,13 +250,43 @@ class Store(StoreReader):
         try:
             yield session
         except BaseException:
-            lease.end()
-            with suppress(StoreUnusable, NoSpace):
-                self.free(lease.digests)
+            if resumable and lease.digests:
+                lease.leave()
+                self._forget_leases(purpose, lease, within=lease.digests)
+            else:
+                lease.end()
+                with suppress(StoreUnusable, NoSpace):
+                    self.free(lease.digests)
             session.undo_moves()
             raise
         finally:
             lease.end()
+        if resumable:
+            self._forget_leases(purpose, lease)
+
+    def _forget_leases(self, purpose: str, ours: Lease, within: AbstractSet[Digest] | None = None) -> None:
+        """End the leases that dead owners left for the same purpose, and free what nobody else needs.
+
+        With `within`, only those that list nothing else: ours speaks for them.
+        """
+        with suppress(StoreUnusable, NoSpace, OSError):
+            if not any(lease.purpose == purpose for lease in find_leases(self.layout.leases)):
+                return
+            ahead = self._read_ahead()
+            with store_errors(self.root), self._locks.exclusive():
+                dead = [
+                    lease
+                    for lease in find_leases(self.layout.leases)
+                    if not lease.held and lease.purpose == purpose and lease.path != ours.path
+                ]
+                if within is not None:
+                    dead = [lease for lease in dead if lease.digests <= within]
+                for lease in dead:
+                    lease.path.unlink(missing_ok=True)
+                listed = {digest for lease in dead for digest in lease.digests} - ours.digests
+                gc.free(self.layout, listed, self.names(), ahead)
+                if within is None:
+                    remove_partials(self.layout, listed)
 
     def try_lease(self, purpose: str, digests: Iterable[Digest]) -> Lease | None:
         """A lease that lasts until a power cut at most, for who has the blobs open already.

@@ -269,7 +269,14 @@ class _Verification:
             for path in inventory.foreign(layout)
         ]
         findings += [
-            Finding(kind="temporary", message="its owner is gone", path=each.path, size=each.size)
+            Finding(
+                kind="temporary",
+                message="part of a blob that was not fetched to its end"
+                if each.can_go_on
+                else "its owner is gone",
+                path=each.path,
+                size=each.size,
+            )
             for each in now.temporaries
         ]
         findings += [

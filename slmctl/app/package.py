@@ -124,13 +124,15 @@ class Package:
         )
 
     def choose(self, wanted: str | None) -> Variant:
-        """The variant whose id is `wanted` or contains it in any case; without a wish Q4_K_M, else the first.
+        """The variant whose id is `wanted` or contains it in any case; without a wish Q4_K_M, else the first,
+        of those that are here if any is.
 
         Raises NotFound when none matches, UsageError when several do.
         """
         ids = ", ".join(variant.id for variant in self.variants)
         if wanted is None:
-            usual = default_id([variant.id for variant in self.variants])
+            here = [variant for variant in self.variants if variant.local] or self.variants
+            usual = default_id([variant.id for variant in here])
             return next(variant for variant in self.variants if variant.id == usual)
         text = wanted.lower()
         matches = [variant for variant in self.variants if variant.id == text]

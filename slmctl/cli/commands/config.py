@@ -24,7 +24,8 @@ def command(context: click.Context) -> None:
 @make_command("list", about="List all settings with their values.")
 @click.option("--show-origin", is_flag=True, help="Say where each value comes from.")
 def list_settings(context: Context, show_origin: bool) -> None:
-    resolved = context.settings.resolved
+    settings = context.settings
+    resolved = (*settings.resolved, *settings.network.resolved)
     rows = [
         (each.key, "-" if each.value is None else str(each.value), *((each.origin,) if show_origin else ()))
         for each in resolved
