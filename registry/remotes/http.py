@@ -208,9 +208,7 @@ def _next(
     if step in onward.came:
         raise refused(onward, "it leads in a circle")
     if len(onward.came) > MAX_REDIRECTS:
-        raise refused(
-            onward, f"it would be redirect number {len(onward.came)}, and {MAX_REDIRECTS} are followed"
-        )
+        raise refused(onward, f"only {MAX_REDIRECTS} redirects in a row are followed")
     if way.url.scheme == "https" and step.scheme == "http":
         raise refused(onward, "that would leave encryption")
     crosses = step.origin != way.url.origin
