@@ -104,6 +104,8 @@ def _of_connect(way: Way, reason: Exception) -> SlmctlError:
             if not way.proxy
             else "Check the network and the proxy settings.",
         )
+    if isinstance(reason, ConnectionResetError | ConnectionAbortedError):
+        return interrupted(way, reason, "as soon as it was made")
     if isinstance(reason, TimeoutError):
         why = "it did not answer in time"
     else:
