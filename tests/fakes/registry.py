@@ -196,8 +196,10 @@ def _head(request: Request, whole: bytes) -> bytes:
 
 
 @contextmanager
-def fake_registry(*tricks: Trick) -> Iterator[FakeRegistry]:
-    """One that serves until the block ends."""
+def fake_registry(
+    *tricks: Trick, host: str = "127.0.0.1", shown_host: str | None = None
+) -> Iterator[FakeRegistry]:
+    """One that serves until the block ends; see `tests.fakes.wire.serve`."""
     made: list[FakeRegistry] = []
 
     def script(request: Request, wire: Wire) -> None:
@@ -212,6 +214,6 @@ def fake_registry(*tricks: Trick) -> Iterator[FakeRegistry]:
         else:
             wire.reset()  # a trick that gives nothing cuts the connection
 
-    with serve(script) as server:
+    with serve(script, host=host, shown_host=shown_host) as server:
         made.append(FakeRegistry(server=server, tricks=list(tricks)))
         yield made[0]
