@@ -15,13 +15,14 @@ from registry.formats.quote import quoted
 from registry.remotes.base import Blob, HubFile
 from registry.remotes.huggingface import blob_of
 from slmctl.app.events import Note, OnEvent, ignore
+from slmctl.app.file_names import checked_path
 from slmctl.app.hub.card import Card, read_card
 from slmctl.app.hub.defaults import GENERATION_CONFIG, OLLAMA_FILES, from_generation_config, from_ollama_files
 from slmctl.app.hub.facts import HubFacts, facts_of
 from slmctl.app.hub.folders import CARD, CONFIG
 from slmctl.app.hub.repository import HubRepository
 from slmctl.app.hub.variant import HubPart, HubVariant
-from slmctl.app.package import PackageFile, checked_path, variant_id
+from slmctl.app.package import PackageFile, variant_id
 from slmctl.app.packaging import BlobWriter, Build
 
 _SMALL_BYTES = 256 << 10
