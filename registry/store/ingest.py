@@ -191,6 +191,31 @@ class Ingest:
         """Make a partial the blob that it is: all of it is here, and its digest was computed from it."""
         self._commit(partial.path, partial.fd, partial.digest, partial.size)
 
+    def take_stream(
+        self, chunks: Iterable[bytes], size: int, lease: Lease, *, progress: Progress = _no_progress
+    ) -> Digest:
+        """Store a blob of `size` bytes that comes as a stream and whose digest nobody knows: a file in a tar.
+
+        Raises SizeMismatch when there are fewer or more of them; then nothing is stored.
+        """
+        hasher = hashlib.sha256()
+        count = 0
+        with self._temporary(lease) as (path, fd):
+            _check_room(fd, size)
+            for data in chunks:
+                count += len(data)
+                if count > size:
+                    break
+                hasher.update(data)
+                write_all(fd, data)
+                progress(len(data))
+            if count != size:
+                raise SizeMismatch(f"A file has not the {size} bytes that it should have.")
+            digest = Digest(hasher.hexdigest())
+            lease.add(digest)
+            self._commit(path, fd, digest, size)
+        return digest
+
     def share_file(
         self, source: SourceFile, lease: Lease, *, check: Check, progress: Progress = _no_progress
     ) -> Digest:

@@ -24,8 +24,9 @@ from registry.store.notes import Note
 from registry.store.reader import StoreReader
 from registry.store.store import Session
 from slmctl.app.events import ByteCounter, OnEvent
+from slmctl.app.file_names import file_path
 from slmctl.app.foreign.found import FoundFile, FoundModel, shown
-from slmctl.app.package import PackageFile, file_path
+from slmctl.app.package import PackageFile
 from slmctl.app.packaging import BlobWriter, Build, write_model
 from slmctl.app.sources import read_gguf
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from registry.digest import Digest
 from registry.errors import SlmctlError, UsageError
 from registry.manifest import Descriptor
-from registry.names import Source, parse
+from registry.names import ModelRef, Source, parse
+from registry.remotes.base import Remote
 from registry.store.bundle import open_bundle
 from registry.store.findings import Report, Scope, order
 from registry.store.index import Entry
@@ -39,11 +40,17 @@ class CheckRequest:
 
 
 def check(
-    store: Keeper, request: CheckRequest, on_event: OnEvent = ignore, *, further: Sequence[StoreReader] = ()
+    store: Keeper,
+    request: CheckRequest,
+    on_event: OnEvent = ignore,
+    *,
+    further: Sequence[StoreReader] = (),
+    remote_of: Callable[[ModelRef], Remote] | None = None,
 ) -> Report:
     """Re-hash what is asked for; damaged blobs of the user's own store are put aside.
 
-    Raises NotFound, UsageError, DigestMismatch, StoreUnusable.
+    With `remote_of`, a repair asks the places too that models were pulled from. Raises NotFound, UsageError,
+    DigestMismatch, StoreUnusable.
     """
     reader, names = _find(store, further, request, on_event)
     scope = Scope(names=names, digest=request.digest, made_here=MADE_HERE, threads=usable_cpus())
@@ -74,7 +81,12 @@ def check(
 
     from slmctl.app.repairing import sources_of  # it makes models; few verifications repair
 
-    return repair(store, scope, report, sources_of(store, further, on_event), fetching)
+    sources = sources_of(store, further, on_event)
+    if remote_of is not None:
+        from slmctl.app.remote_repair import FromRemotes
+
+        sources.append(FromRemotes(store, remote_of, on_event))
+    return repair(store, scope, report, sources, fetching)
 
 
 def _names(reader: StoreReader) -> Mapping[str, Entry]:

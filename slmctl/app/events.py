@@ -18,6 +18,23 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """How far a pull or a push is: `done` of `total` bytes of one blob, and of all of them.
+
+    `stage` is "pull" or "push", `item` what the blob is called. Bytes that were there already count as done
+    and stand in `reused` too, so that they are no part of a speed; all counts are in bytes.
+    """
+
+    stage: str
+    item: str
+    done: int
+    total: int
+    all_done: int
+    all_total: int
+    reused: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
     """Something the user should know and need not act on. One sentence."""
 
@@ -38,7 +55,7 @@ class ReadsFromDisk:
     size: int
 
 
-Event = Progress | Note | EngineLog | ReadsFromDisk
+Event = Progress | Transfer | Note | EngineLog | ReadsFromDisk
 OnEvent = Callable[[Event], None]
 
 

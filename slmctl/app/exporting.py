@@ -21,9 +21,10 @@ from registry.store.reader import StoreReader
 from registry.store.store import Store
 from slmctl.app.events import ByteCounter, Note, OnEvent, ignore
 from slmctl.app.listing import names_with
+from slmctl.app.ollama_manifest import is_ollama
 from slmctl.app.package import Package
 from slmctl.app.packaging import build_of, index_of, write_model
-from slmctl.app.variants import is_modelpack, manifests_of
+from slmctl.app.variants import manifests_of
 
 STDOUT = "-"
 _STDOUT_FD = 1
@@ -143,7 +144,7 @@ def _content(
     documents: set[Digest] = set()
     models: list[Named] = []
     for entry in entries:
-        if not all(map(is_modelpack, manifests_of(reader, entry.descriptor))):
+        if any(map(is_ollama, manifests_of(reader, entry.descriptor))):
             package = Package.of(reader, entry)
             _check_complete(reader, entry, [file.digest for each in package.variants for file in each.files])
             translated = _translated(package, variants, on_event)

@@ -16,6 +16,7 @@ from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 from slmctl.cli.exits import Exit
+from slmctl.cli.network_options import NetworkOptions, network_options
 from slmctl.cli.render import counted, human_bytes, table
 
 _WORDS = {
@@ -39,9 +40,19 @@ _WORDS = {
     is_flag=True,
     help="Fetch what is damaged or missing from where it came from; nothing else is fetched.",
 )
-def command(context: Context, target: str | None, digest: str | None, repair: bool) -> None:
+@network_options
+def command(
+    context: Context, target: str | None, digest: str | None, repair: bool, network: NetworkOptions
+) -> None:
     request = CheckRequest(target=target, digest=_digest(digest), repair=repair)
-    report = check(context.keeper, request, context.output.on_event, further=context.further)
+    on_event = context.output.on_event
+    if repair:
+        with network.places(context) as places:
+            report = check(
+                context.keeper, request, on_event, further=context.further, remote_of=places.remote_of
+            )
+    else:
+        report = check(context.keeper, request, on_event, further=context.further)
     context.output.result(_fields(report), lambda: _text(report))
     for line in _others(report.findings):
         context.output.note(line)

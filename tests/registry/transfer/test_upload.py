@@ -22,7 +22,7 @@ from registry.store.store import Store
 from registry.transfer.download import Wanted, download
 from registry.transfer.events import Finished, Moved, Present, Retrying, TransferEvent
 from registry.transfer.pace import Pace, Patience
-from registry.transfer.upload import TooLarge, check_limits, upload
+from registry.transfer.upload import TooLarge, check_limits, from_reader, upload
 from tests.registries.programs import docker_registry
 from tests.registry.transfer.sources import Source, blob_of
 
@@ -97,7 +97,7 @@ def test_all_blobs_are_there_afterwards(store: Store) -> None:
     remote = Registry()
     as_remote: PushRemote = remote
     events: list[TransferEvent] = []
-    upload(store, as_remote, [*BLOBS, BLOBS[0]], PACE, events.append)
+    upload(from_reader(store), as_remote, [*BLOBS, BLOBS[0]], PACE, events.append)
     assert remote.contents == {Digest.of(data): data for data in CONTENTS}
     assert sorted(remote.uploads()) == sorted(blob.digest for blob in BLOBS)
     moved = dict.fromkeys(BLOBS, 0)
@@ -117,14 +117,14 @@ def test_several_are_sent_at_once(store: Store) -> None:
             left[0] -= 1
             barrier.wait(timeout=30)
 
-    upload(store, Registry(spoil=meet), BLOBS, PACE)
+    upload(from_reader(store), Registry(spoil=meet), BLOBS, PACE)
 
 
 def test_what_is_there_or_can_be_mounted_is_not_sent(store: Store) -> None:
     remote = Registry(contents={BLOBS[0].digest: CONTENTS[0]}, mountable={BLOBS[1].digest: "t/base"})
     events: list[TransferEvent] = []
     mounts = {blob.digest: ["t/other", "t/base"] for blob in BLOBS[:3]}
-    upload(store, remote, BLOBS[:3], PACE, events.append, mounts=mounts)
+    upload(from_reader(store), remote, BLOBS[:3], PACE, events.append, mounts=mounts)
     assert remote.uploads() == [BLOBS[2].digest]
     assert {event.blob for event in events if isinstance(event, Present)} == set(BLOBS[:2])
     assert ("mount t/other", BLOBS[0].digest) not in remote.log
@@ -133,7 +133,7 @@ def test_what_is_there_or_can_be_mounted_is_not_sent(store: Store) -> None:
 def test_nothing_is_sent_that_would_be_refused(store: Store) -> None:
     remote = Registry(limits=Limits(layer_bytes=MIB + 4, manifest_bytes=10))
     with pytest.raises(TooLarge, match=rf"at most {MIB + 4} bytes, and one has {MIB + 5}"):
-        upload(store, remote, BLOBS, PACE)
+        upload(from_reader(store), remote, BLOBS, PACE)
     assert remote.log == []
     check_limits(remote, BLOBS[:5], [b"{}"])
     with pytest.raises(TooLarge, match="manifests of at most 10 bytes, and one has 11"):
@@ -150,7 +150,7 @@ def test_a_failure_that_may_pass_is_tried_again(store: Store) -> None:
 
     events: list[TransferEvent] = []
     remote = Registry(spoil=spoil)
-    upload(store, remote, BLOBS[:1], PACE, events.append)
+    upload(from_reader(store), remote, BLOBS[:1], PACE, events.append)
     assert BLOBS[0].digest in remote.contents
     assert [event.reason for event in events if isinstance(event, Retrying)] == [
         "The registry answered 503."
@@ -163,22 +163,22 @@ def test_it_is_given_up_in_the_end(store: Store) -> None:
 
     remote = Registry(spoil=spoil)
     with pytest.raises(Unreachable, match="503"):
-        upload(store, remote, BLOBS[:1], PACE)
+        upload(from_reader(store), remote, BLOBS[:1], PACE)
     assert len(remote.uploads()) == 4
 
 
 def test_the_first_error_ends_it(store: Store) -> None:
     with pytest.raises(NotFound, match="missing"):
-        upload(store, Registry(), [*BLOBS, blob_of(b"not here")], PACE)
+        upload(from_reader(store), Registry(), [*BLOBS, blob_of(b"not here")], PACE)
 
 
 def test_a_real_registry_takes_them_and_gives_them_back(store: Store, tmp_path: Path) -> None:
     with docker_registry(tmp_path) as registry, HttpClient(HttpSettings()) as http:
         registries = Registries(http=http, keyring=Keyring((), search_path="", helper_environment={}))
         remote = registries.oci(parse(f"http://{registry.host}/t/m"))
-        upload(store, remote, BLOBS, PACE)
+        upload(from_reader(store), remote, BLOBS, PACE)
         again: list[TransferEvent] = []
-        upload(store, remote, BLOBS, PACE, again.append)
+        upload(from_reader(store), remote, BLOBS, PACE, again.append)
         assert {type(event) for event in again} == {Present}
         here = Store(tmp_path / "here")
         with here.session("pull") as session:

@@ -173,9 +173,9 @@ def test_a_small_file_that_only_git_names_is_held_against_its_name(
     folder = cache / "models--org--small"
     (folder / "snapshots" / COMMIT).mkdir(parents=True)
     (folder / "blobs").mkdir()
-    hub_file = {"org/plain": {"plain-Q8_0.bin": HELLO}}
+    hub_file = {"org/plain": {"plain-Q8_0.dat": HELLO}}
     download(cache, hub_file)
-    blob = blob_of(cache, "org/plain", "plain-Q8_0.bin")
+    blob = blob_of(cache, "org/plain", "plain-Q8_0.dat")
     assert len(blob.name) == 40
     shutil.copy(blob, folder / "blobs" / blob.name)
     (folder / "snapshots" / COMMIT / "small-Q8_0.gguf").symlink_to(f"../../blobs/{blob.name}")
