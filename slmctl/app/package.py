@@ -22,6 +22,7 @@ from registry.store.index import Entry, NameTable
 from registry.store.reader import StoreReader
 from slmctl.app.derived_facts import derived_facts
 from slmctl.app.dialects.described import TEMPLATE_PATH
+from slmctl.app.dialects.folders import derived_folder_facts
 from slmctl.app.dialects.reading import describe
 from slmctl.app.file_names import file_path
 from slmctl.app.ollama_manifest import is_ollama, read_model
@@ -178,11 +179,11 @@ def _variant(store: StoreReader, manifest: Manifest) -> Variant:
     )
     format_ = said.format or "gguf"
     facts = _facts(manifest)
-    if facts is None and format_ == "gguf":
-        facts = _derived(store, manifest, files)
+    if facts is None and not said.packed:
+        facts = _derived(store, manifest, files, format_, said.quantization)
     if facts is not None:
         format_ = facts.format
-    quantization = facts.quantization if facts else said.quantization
+    quantization = (facts.quantization if facts else None) or said.quantization
     return Variant(
         id=written_id(manifest) or variant_id(format_, quantization),
         format=format_,
@@ -197,13 +198,23 @@ def _variant(store: StoreReader, manifest: Manifest) -> Variant:
     )
 
 
-def _derived(store: StoreReader, manifest: Manifest, files: Sequence[PackageFile]) -> ModelFacts | None:
-    """What the headers of GGUF weights say; None where they are gone or damaged, which is said on use."""
+def _derived(
+    store: StoreReader,
+    manifest: Manifest,
+    files: Sequence[PackageFile],
+    format_: str,
+    quantization: str | None,
+) -> ModelFacts | None:
+    """What the headers of the weights say; None where they are gone or damaged, which is said on use."""
     weights = sorted((file for file in files if file.role == "weights"), key=lambda file: file.path)
     if not weights:
         return None
     with suppress(NotFound, BadContent, OperationFailed):
-        return derived_facts(store, manifest.digest, [file.descriptor for file in weights])
+        if format_ == "gguf":
+            return derived_facts(store, manifest.digest, [file.descriptor for file in weights])
+        blobs = {file.path: file.descriptor for file in files}
+        paths = [file.path for file in weights]
+        return derived_folder_facts(store, manifest.digest, blobs, paths, quantization)
     return None
 
 
@@ -222,7 +233,7 @@ def _ollama_variant(store: StoreReader, manifest: Manifest) -> Variant:
         for role, layers in of_role.items()
         for number, layer in enumerate(layers)
     )
-    facts = _derived(store, manifest, files) if model.format == "gguf" else None
+    facts = _derived(store, manifest, files, "gguf", None) if model.format == "gguf" else None
     quantization = model.quantization or (facts.quantization if facts else None)
     return Variant(
         id=variant_id(model.format, quantization),

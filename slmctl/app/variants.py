@@ -78,5 +78,5 @@ def listed_id(store: StoreReader, manifest: Manifest) -> str:
     model_format, quantization = found
     noted = noted_facts(store, manifest.digest)
     if noted is not None and (quantization is None or not is_ollama(manifest)):
-        quantization = noted.quantization
+        model_format, quantization = noted.format, noted.quantization or quantization
     return f"{model_format}-{quantization or 'unknown'}".lower()

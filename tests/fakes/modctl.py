@@ -15,7 +15,7 @@ EMPTY = "application/vnd.oci.empty.v1+json"
 
 
 def kind_of(path: str) -> str:
-    if path.endswith((".gguf", ".safetensors")):
+    if path.endswith((".gguf", ".safetensors", ".onnx")):
         return "weight"
     return "doc" if path.endswith((".md", "LICENSE")) else "code" if path.endswith(".py") else "weight.config"
 

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from registry.errors import BadContent, DoesNotFit, MalformedFile, UsageError
+from registry.errors import DoesNotFit, UsageError
 from registry.formats.facts import ModelFacts
 from registry.formats.gguf import GgufHeader
 from registry.formats.gguf_facts import facts_from_gguf
 from registry.formats.shards import ShardName
 from registry.store.reader import StoreReader
 from slmctl.app.dialects.described import Described, format_by_names
+from slmctl.app.dialects.folders import folder_facts
 from slmctl.app.events import Note, OnEvent
 from slmctl.app.file_names import file_path
 from slmctl.app.package import PackageFile
 from slmctl.app.packaging import Build
 from slmctl.app.sources import read_gguf, role_of
-
-_MAX_CONFIG_BYTES = 4 << 20
 
 
 def builds_of(
@@ -99,29 +97,15 @@ def _header(store: StoreReader, file: PackageFile) -> GgufHeader:
 def _folder(
     store: StoreReader, files: Sequence[PackageFile], weights: Sequence[PackageFile], said: Described
 ) -> Build:
-    """A folder of safetensors or ONNX weights, with what its config.json says."""
-    format_ = format_by_names(file.path for file in weights) or said.format or "unknown"
-    config = next((file for file in files if file.path == "config.json"), None)
-    document = _document(store, config) if config else {}
-    architecture = document.get("model_type")
-    precision = document.get("torch_dtype") or document.get("dtype")
-    facts = ModelFacts(
-        format=format_,
-        architecture=architecture if isinstance(architecture, str) and architecture else "unknown",
-        quantization=said.quantization or (_SHORT.get(precision) if isinstance(precision, str) else None),
+    """A folder of safetensors or ONNX weights."""
+    blobs = {file.path: file.descriptor for file in files}
+    facts = folder_facts(store, blobs, sorted(file.path for file in weights), said.quantization)
+    facts = facts or ModelFacts(  # nothing says more, and nothing can run it
+        format=format_by_names(file.path for file in weights) or said.format or "unknown",
+        architecture="unknown",
+        quantization=said.quantization,
     )
     return Build(files=tuple(_in_order(files)), facts=facts, licenses=said.licenses, spec=said.spec)
-
-
-_SHORT = {"bfloat16": "BF16", "float16": "F16", "float32": "F32", "float8_e4m3fn": "F8_E4M3"}
-
-
-def _document(store: StoreReader, file: PackageFile) -> dict[str, object]:
-    try:
-        value = json.loads(store.read_blob(file.descriptor, _MAX_CONFIG_BYTES))
-    except (ValueError, RecursionError, BadContent):
-        raise MalformedFile("The model's config.json is no JSON text of a few kilobytes.") from None
-    return value if isinstance(value, dict) else {}
 
 
 _ORDER = {"weights": 0, "projector": 1, "adapter": 2, "draft": 3, "config": 4, "doc": 5}

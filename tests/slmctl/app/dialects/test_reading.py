@@ -23,7 +23,8 @@ from tests.gguf_bytes import STRING, Builder, tiny
 
 WEIGHTS = tiny().build()
 PROJECTOR = Builder().put("general.architecture", STRING, "clip").build()
-SAFETENSORS = (2).to_bytes(8, "little") + b"{}"
+TENSORS = b'{"model.embed_tokens.weight":{"dtype":"BF16","shape":[4,2],"data_offsets":[0,16]}}'
+SAFETENSORS = len(TENSORS).to_bytes(8, "little") + TENSORS + bytes(16)
 CONFIG_JSON = json.dumps({"model_type": "llama", "torch_dtype": "bfloat16"}).encode()
 
 
@@ -130,8 +131,31 @@ def test_a_folder_of_docker(store: Store) -> None:
         "tokenizer/tokenizer.json": "config",
         "README.md": "doc",
     }
-    assert (variant.id, variant.facts) == ("safetensors-bf16", None)
+    assert variant.id == "safetensors-bf16"
+    assert variant.facts is not None
+    assert (variant.facts.architecture, variant.facts.quantization) == ("llama", "BF16")
     assert list_models(store)[0].variants == ("safetensors-bf16",)
+
+
+def test_an_mlx_folder_is_called_one_whatever_its_publisher_says(store: Store) -> None:
+    config = {"model_type": "llama", "quantization": {"group_size": 64, "bits": 4}}
+    files = {"model.safetensors": SAFETENSORS, "config.json": json.dumps(config).encode()}
+    for artifact in (
+        docker_model.folder_model(files),
+        modctl.model_pack(files, config={"format": "safetensors"}),
+    ):
+        variant = opened(store, artifact)
+        assert (variant.id, variant.format) == ("mlx-q4-g64", "mlx")
+        assert list_models(store)[0].variants == ("mlx-q4-g64",)
+
+
+def test_an_onnx_folder_is_called_one(store: Store) -> None:
+    config = {"model": {"type": "phi3", "context_length": 4096, "decoder": {"head_size": 96}}}
+    files = {"model.onnx": b"onnx", "genai_config.json": json.dumps(config).encode()}
+    variant = opened(store, modctl.model_pack(files, config={"precision": "int4"}))
+    assert (variant.id, variant.format) == ("onnx-int4", "onnx")
+    assert variant.facts is not None
+    assert variant.facts.trained_context == 4096
 
 
 def test_a_whole_model_of_modctl(store: Store) -> None:
