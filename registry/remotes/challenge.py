@@ -43,33 +43,34 @@ def _challenges(text: str) -> list[Challenge]:
     found: list[Challenge] = []
     at = _skip(text, 0)
     while scheme := _TOKEN.match(text, at):
-        at = scheme.end()
+        end = scheme.end()
         parameters: dict[str, str] = {}
-        if text[at : at + 1] in {" ", "\t"}:
-            at, parameters = _parameters(text, _skip(text, at))
+        if text[end : end + 1] in {" ", "\t"}:
+            end, parameters = _parameters(text, end)
         found.append(Challenge(scheme=scheme[0].lower(), parameters=parameters))
-        if at < len(text) and text[at] not in " \t,":
+        at = _skip(text, end)
+        if "," not in text[end:at]:
             break
-        at = _skip(text, at)
     return found
 
 
-def _parameters(text: str, at: int) -> tuple[int, dict[str, str]]:
-    """The parameters that begin at `at`, and where the next challenge begins."""
+def _parameters(text: str, end: int) -> tuple[int, dict[str, str]]:
+    """The parameters behind a scheme that ends at `end`, and where they end."""
     parameters: dict[str, str] = {}
-    follows_comma = text[:at].rstrip(" \t").endswith(",")  # then it is the next scheme: `Negotiate , Basic`
-    if (blob := _TOKEN68.match(text, at)) and not follows_comma:
+    at = _skip(text, end)
+    if "," not in text[end:at] and (blob := _TOKEN68.match(text, at)):
         return blob.end(), parameters
     while (name := _TOKEN.match(text, at)) and (equals := _EQUALS.match(text, name.end())):
         value = _QUOTED.match(text, equals.end()) or _TOKEN.match(text, equals.end())
-        if value is None:
-            return len(text), parameters
         key = name[0].lower()
-        if key in parameters:  # RFC 9110, 11.2: once per challenge; the first is what others read too
+        if value is None or key in parameters:  # RFC 9110, 11.2: each once per challenge
             return len(text), parameters
         parameters[key] = re.sub(r"\\(.)", r"\1", value[1]) if value.re is _QUOTED else value[0]
-        at = _skip(text, value.end())
-    return at, parameters
+        end = value.end()
+        at = _skip(text, end)
+        if "," not in text[end:at]:
+            break
+    return end, parameters
 
 
 def _skip(text: str, at: int) -> int:

@@ -26,7 +26,7 @@ from registry.errors import (
 from registry.formats.quote import quoted
 from registry.manifest import MAX_MANIFEST_BYTES, Descriptor, Index, Manifest
 from registry.names import ModelRef
-from registry.remotes.base import Blob, HubFile, Listing, TryAgain
+from registry.remotes.base import Blob, HubFile, Listing
 from registry.remotes.http import Answer, HttpClient
 from registry.remotes.hub_documents import (
     MAX_DOCUMENT_BYTES,
@@ -49,7 +49,6 @@ POINTER = b"version https://git-lfs.github.com/spec/"
 
 _MAX_STEPS = 5
 _MAX_PAGES = 1000
-_MAX_KEPT = 4096
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
@@ -60,6 +59,7 @@ _HASH = re.compile(r'(?:W/)?"?([0-9a-f]{64}|[0-9a-f]{40})"?', re.ASCII)
 class _Signed:
     """An address at a CDN, and the hub's answer that gave it."""
 
+    key: str
     url: str
     given_by: Answer
 
@@ -94,6 +94,7 @@ class HuggingFaceRemote:
         self._on_wait = on_wait
         self._commit: str | None = None
         self._kept: dict[str, _Signed] = {}
+        self._asking: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
     @property
@@ -223,42 +224,49 @@ class HuggingFaceRemote:
 
     def _fetch(self, path: str, headers: dict[str, str], *, sha256: str | None, size: int) -> Answer:
         """Ask for a file: at the address that is known, else at the one that the hub gives; anew once."""
+        stale: _Signed | None = None
+        for last in (False, True):
+            signed = self._address(path, headers, stale, sha256=sha256, size=size)
+            if isinstance(signed, Answer):
+                return signed
+            try:
+                answer = self._http.send("GET", signed.url, headers=headers, came_from=signed.given_by)
+            except Unreachable:
+                self._forget(signed)
+                raise
+            if answer.status not in _EXPIRED or last:
+                break
+            answer.close()
+            stale = signed
+        return answer
+
+    def _address(
+        self, path: str, headers: dict[str, str], stale: _Signed | None, *, sha256: str | None, size: int
+    ) -> _Signed | Answer:
+        """Where the file lies: as it is known, unless that is `stale`, else as the hub says; the hub's answer
+        itself when the file lies there. Who asks for one file at the same time waits for the first."""
         assert self._commit is not None, "resolve comes first"
         key = f"{self._commit}/{path}"
         with self._lock:
+            asking = self._asking.setdefault(key, threading.Lock())
+        with asking:
             kept = self._kept.get(key)
-        if kept is not None:
-            try:
-                answer = self._http.send("GET", kept.url, headers=headers, came_from=kept.given_by)
-            except (TryAgain, Unreachable):
-                self._forget(key, kept)
-                raise
-            if answer.status not in _EXPIRED:
-                return answer
-            answer.close()
-            self._forget(key, kept)
-        for last in (False, True):
+            if kept is not None and kept is not stale:
+                return kept
             answer = self._from_hub(f"{self._base}/{self._repository}/resolve/{quote(key)}", headers)
             if answer.status not in _REDIRECTS:
                 return answer
-            with answer as given_by:
-                self._check_linked(given_by, path, sha256, size)
-                signed = _Signed(url=str(self._target(given_by)), given_by=given_by)
-                given_by.discard()
-            answer = self._http.send("GET", signed.url, headers=headers, came_from=signed.given_by)
-            if answer.status not in _EXPIRED or last:
-                break
-            answer.close()  # it had expired before we came
-        if answer.status in {200, 206}:
-            with self._lock:
-                if len(self._kept) < _MAX_KEPT:
-                    self._kept[key] = signed
-        return answer
+            with answer:
+                self._check_linked(answer, path, sha256, size)
+                signed = _Signed(key=key, url=str(self._target(answer)), given_by=answer)
+                answer.discard()
+            self._kept[key] = signed
+            return signed
 
-    def _forget(self, key: str, signed: _Signed) -> None:
+    def _forget(self, signed: _Signed) -> None:
         with self._lock:
-            if self._kept.get(key) is signed:
-                del self._kept[key]
+            if self._kept.get(signed.key) is signed:
+                del self._kept[signed.key]
 
     def _from_hub(self, url: str, headers: dict[str, str]) -> Answer:
         """Ask the hub itself, following what it says as long as that stays with the hub."""

@@ -104,6 +104,8 @@ def _of_connect(way: Way, reason: Exception) -> SlmctlError:
             if not way.proxy
             else "Check the network and the proxy settings.",
         )
+    if isinstance(reason, ConnectionResetError | ConnectionAbortedError):
+        return interrupted(way, reason, "as soon as it was made")
     if isinstance(reason, TimeoutError):
         why = "it did not answer in time"
     else:
@@ -123,7 +125,7 @@ def _of_proxy(way: Way, reason: Exception) -> SlmctlError:
     status = re.search(r"failed: (\d{3})", str(reason))
     if status is None:
         return interrupted(way, reason, "before the proxy answered")
-    if status[1] == "407":
+    if status[1] in {"401", "407"}:  # tinyproxy answers 401 to a wrong password
         return proxy_denied(way)
     return NotReached(
         f"{way.url.place} could not be reached: the proxy {way.proxy.shown} answered {status[1]}.",

@@ -51,13 +51,13 @@ class Journal:
         """Read a journal, whatever is in it: what is not understood ends it."""
         found = cls()
         header, *lines = raw.split(b"\n")[:-1] or [b""]
-        boots = (this_boot, header.rpartition(b" ")[2].decode("ascii", "replace"))
-        if header + b"\n" != header_line(digest, size, boots[1]):
+        written_under = header.rpartition(b" ")[2].decode("ascii", "replace")
+        if header + b"\n" != header_line(digest, size, written_under):
             return found
         with suppress(ValueError):  # UnicodeDecodeError is one
             for line in lines:
                 found._take(line.decode("utf-8"), size)
-        if not this_boot or boots[0] != boots[1]:
+        if not this_boot or this_boot != written_under:
             found.done = found.kept.copy()
         return found
 

@@ -74,6 +74,8 @@ class Session:
         self._lease = lease
         self._locks = locks
         self._moved: list[tuple[SourceFile, Digest]] = []
+        self.expects = False
+        """Whether something is being fetched, which is worth going on with after a failure."""
 
     def keep(self, digests: Iterable[Digest]) -> None:
         """Keep blobs that are in the store from being collected while this session lasts.
@@ -113,6 +115,7 @@ class Session:
 
     def expect(self, digests: Iterable[Digest]) -> None:
         """Say what is going to come: from now on it is no garbage, in place or not yet."""
+        self.expects = True
         with store_errors(self._store.root):
             self._lease.add(*digests)
             with self._locks.shared():  # a collection that had not seen the lease is over now
@@ -240,8 +243,8 @@ class Store(StoreReader):
     def session(self, purpose: str, *, resumable: bool = False) -> Iterator[Session]:
         """Hold a lease for long work. When it fails, what only it had put in is collected.
 
-        Not so when it is `resumable`: then blobs and partials stay, as those of a killed process do, until
-        one with the same `purpose` succeeds, or `gc --all`.
+        Not so when it is `resumable` and had begun to fetch: then blobs and partials stay, as those of a
+        killed process do, until one with the same `purpose` succeeds, or `gc --all`.
         """
         self.prepare()
         with store_errors(self.root), self._locks.shared():
@@ -250,7 +253,7 @@ class Store(StoreReader):
         try:
             yield session
         except BaseException:
-            if resumable and lease.digests:
+            if resumable and session.expects:
                 lease.leave()
                 self._forget_leases(purpose, lease, within=lease.digests)
             else:

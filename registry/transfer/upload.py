@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import BinaryIO, Protocol
@@ -26,6 +26,21 @@ _GRACE_SECONDS = 0.3
 _AT_ONCE = 4
 """Blobs that are sent at once, of however many connections a pace has: a registry takes them one by one, and
 writes each to its disk."""
+
+
+OpenBlob = Callable[[Blob, int], BinaryIO]
+"""Opens a blob at an offset; may be called again."""
+
+
+def from_reader(reader: Reader) -> OpenBlob:
+    """Opens the blobs of a store or a bundle."""
+
+    def open_at(blob: Blob, offset: int) -> BinaryIO:
+        stream = reader.open_blob(Descriptor(media_type="", digest=blob.digest, size=blob.size))
+        stream.seek(offset)
+        return stream
+
+    return open_at
 
 
 class Reader(Protocol):
@@ -57,7 +72,7 @@ def check_limits(remote: PushRemote, blobs: Sequence[Blob], manifests: Sequence[
 
 
 def upload(
-    reader: Reader,
+    open_blob: OpenBlob,
     remote: PushRemote,
     blobs: Sequence[Blob],
     pace: Pace | None = None,
@@ -68,22 +83,22 @@ def upload(
     """Have all of `blobs` in the remote's repository; on return they are there.
 
     `mounts` names repositories of the same host that may have a blob already. Raises TooLarge before anything
-    is sent, and what the remote or the reader raises.
+    is sent, and what the remote or `open_blob` raises.
     """
     check_limits(remote, blobs)
-    _Upload(reader, remote, pace or Pace(), on_event, mounts or {}).run(blobs)
+    _Upload(open_blob, remote, pace or Pace(), on_event, mounts or {}).run(blobs)
 
 
 class _Upload:
     def __init__(
         self,
-        reader: Reader,
+        open_blob: OpenBlob,
         remote: PushRemote,
         pace: Pace,
         on_event: OnEvent,
         mounts: Mapping[Digest, Sequence[str]],
     ) -> None:
-        self._reader = reader
+        self._open_blob = open_blob
         self._remote = remote
         self._pace = pace
         self._tell = on_event
@@ -171,12 +186,7 @@ class _Upload:
             with self._lock:
                 self._moved[blob] = self._moved.get(blob, 0) + count
 
-        def open_at(offset: int) -> BinaryIO:
-            stream = self._reader.open_blob(Descriptor(media_type="", digest=blob.digest, size=blob.size))
-            stream.seek(offset)
-            return stream
-
-        self._remote.upload(blob, open_at, progress)
+        self._remote.upload(blob, lambda offset: self._open_blob(blob, offset), progress)
         return Finished(blob=blob)
 
 

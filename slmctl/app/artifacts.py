@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import io
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from registry.digest import Digest
 from registry.errors import MalformedFile
 from registry.manifest import MAX_INDEX_DEPTH, MAX_MANIFEST_BYTES, Descriptor, Index, Manifest
-from registry.remotes.base import Artifact, Remote
+from registry.remotes.base import Artifact, Blob, Remote
+from registry.remotes.peeking import Peek
 from registry.store.reader import StoreReader
 from registry.store.store import Session, Store
 
@@ -65,15 +68,29 @@ def tree_of(remote: Remote, artifact: Artifact) -> Tree:
 class ReadsThrough(StoreReader):
     """A store that asks a remote for the small blobs which it does not have, and keeps them.
 
-    So reading what a model is brings what must be here to read it again, and nothing else.
+    So reading what a model is brings what must be here to read it again, and nothing else. With `peeks`, the
+    headers of large files are read where they lie.
     """
 
-    def __init__(self, store: Store, session: Session, remote: Remote) -> None:
+    def __init__(self, store: Store, session: Session, remote: Remote, *, peeks: bool = False) -> None:
         super().__init__(store.root)
         self._session = session
         self._remote = remote
+        self._peeks = peeks
 
     def read_blob(self, descriptor: Descriptor, limit: int = MAX_MANIFEST_BYTES) -> bytes:
         if not self.has(descriptor.digest):
             self._session.put(self._remote.read_blob(descriptor, limit))
         return super().read_blob(descriptor, limit)
+
+    def open_blob(
+        self,
+        descriptor: Descriptor,
+        progress: Callable[[int], None] | None = None,
+        *,
+        check_notes: bool = True,
+    ) -> BinaryIO:
+        if self._peeks and not self.has(descriptor.digest):
+            blob = Blob(digest=descriptor.digest, size=descriptor.size)
+            return io.BufferedReader(Peek(self._remote, blob))
+        return super().open_blob(descriptor, progress, check_notes=check_notes)

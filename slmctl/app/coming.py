@@ -27,7 +27,7 @@ class Coming:
     has beside that. `wanted` are all blobs of the chosen variants, here already or not, of which `size` bytes
     are files; `labels` are what people call them. `root` is what the name will point at, where that is known
     before `finish`, which is called when the blobs are there, puts in what is missing of the manifests, and
-    gives it.
+    gives it; it is None in a dry run of what is not read. `passing` are blobs that nobody needs afterwards.
     """
 
     source: str
@@ -37,4 +37,5 @@ class Coming:
     size: int
     labels: Mapping[Digest, str]
     root: Descriptor | None
-    finish: Callable[[Session], Descriptor] = field(repr=False)
+    finish: Callable[[Session], Descriptor] | None = field(repr=False)
+    passing: tuple[Digest, ...] = ()

@@ -50,6 +50,11 @@ class Counts:
         self._all_done = 0
         self._all_reused = 0
 
+    @property
+    def moved(self) -> int:
+        """Bytes that were really transferred."""
+        return self._all_done - self._all_reused
+
     def __call__(self, event: TransferEvent) -> None:
         count = self._counts[event.blob.digest]
         if isinstance(event, Retrying):

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 from registry.digest import Digest
 from registry.errors import DigestMismatch, NameTaken, NoSpace, SlmctlError, UsageError
 from registry.names import short_name
-from registry.remotes.base import Artifact
+from registry.remotes.base import Artifact, FileRemote, Listing
 from registry.remotes.mirrors import sources_of
 from registry.store.index import Entry
 from registry.store.room import free_bytes
@@ -95,6 +96,9 @@ def pull(
         _check_name(store, request, coming.source)
         outcome = _outcome(store, coming, request)
         _check_room(store, outcome)
+        assert coming.finish is not None
+        if coming.root is not None:
+            _check_digest(request, coming.root.digest)
         fetch(session, coming.wanted, request.pace, on_event, coming.labels)
         descriptor = coming.finish(session)
         _check_digest(request, descriptor.digest)
@@ -102,6 +106,8 @@ def pull(
         linked = store.link_all(
             [entry], lambda old, new: _check_replaceable(old, new, request), keep_equal=False
         )[0]
+    if coming.passing:
+        store.free(coming.passing)
     return replace(outcome, digest=linked.descriptor.digest)
 
 
@@ -122,17 +128,21 @@ def _coming(
             wanted=wanted,
             all_variants=request.all_variants,
             kept=_kept(work.store, request),
+            on_event=on_event,
         )
     listings = [
-        (remote, listing)
+        (cast("FileRemote", remote), listing)
         for remote, listing in zip(remotes, found, strict=True)
-        if not isinstance(listing, Artifact)
+        if isinstance(listing, Listing)
     ]
     return coming_hub(
+        work.session,
         listings,
         spec=request.where.spec,
         wanted=wanted,
         all_variants=request.all_variants and len(request.where.places) == 1,
+        kept=_kept(work.store, request),
+        dry_run=request.dry_run,
         on_event=on_event,
     )
 

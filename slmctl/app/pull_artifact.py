@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 
-from registry.manifest import Descriptor
+from registry.errors import UsageError
+from registry.manifest import Descriptor, Manifest
 from registry.remotes.base import Artifact, Blob, BlobSource, Remote
 from registry.store.index import Entry
+from registry.store.reader import StoreReader
 from registry.store.store import Session
 from registry.transfer.download import Wanted
 from slmctl.app.artifacts import ReadsThrough, Tree, tree_of
 from slmctl.app.coming import Coming, Work
+from slmctl.app.dialects.unpacking import needs, unpack
+from slmctl.app.events import OnEvent, ignore
 from slmctl.app.package import Package, Variant
+
+_CHUNK_BYTES = 256 << 10
 
 
 def coming_artifact(
@@ -24,11 +33,13 @@ def coming_artifact(
     wanted: Sequence[str],
     all_variants: bool,
     kept: Collection[str] = (),
+    on_event: OnEvent = ignore,
 ) -> Coming:
     """Take in the documents of an artifact and all that tells what its variants are; choose among them: what
     is wanted, else the ids in `kept`, else the usual one.
 
-    Raises as `Remote.manifest`, `Package.of` and `Package.choose` do.
+    Of packed variants one is taken, and unpacked at the end. Raises UsageError for several of them, and as
+    `Remote.manifest`, `Package.of` and `Package.choose` do.
     """
     tree = tree_of(remote, artifact)
     for document in tree.documents:
@@ -36,8 +47,17 @@ def coming_artifact(
     reader = ReadsThrough(work.store, work.session, remote)
     package = Package.of(reader, Entry(name=name, descriptor=tree.root, source=None, linked=None))
     chosen = _choose(package, wanted, kept, all_variants=all_variants)
+    packed = [variant for variant in chosen if variant.packed is not None]
+    if packed and len(chosen) > 1:
+        raise UsageError(
+            f"The variants of {name} are packed in tars, and are unpacked one at a time.",
+            hint=f"Choose one with --variant: {', '.join(variant.id for variant in package.variants)}.",
+        )
+    needed = {variant.digest: needs(reader, tree.manifests[variant.digest]) for variant in chosen}
     blobs = {
-        blob.digest: blob for variant in chosen for blob in tree.manifests[variant.digest].blobs if blob.size
+        blob.digest: blob
+        for variant in chosen
+        for blob in (tree.manifests[variant.digest].config, *needed[variant.digest].layers)
     }
     return Coming(
         source=artifact.pinned,
@@ -49,9 +69,29 @@ def coming_artifact(
         ),
         size=sum({file.digest: file.size for variant in chosen for file in variant.files}.values()),
         labels={file.digest: file.path for variant in chosen for file in variant.files},
-        root=tree.root,
-        finish=lambda session: _finish(session, tree),
+        root=None if packed else _root(tree),
+        passing=tuple(blobs) if packed else (),
+        finish=lambda session: (
+            _unpack(session, reader, tree.manifests[packed[0].digest], on_event) if packed else _root(tree)
+        ),
     )
+
+
+def _root(tree: Tree) -> Descriptor:
+    """What the name points at. The documents are here already, and under the lease."""
+    document = tree.indexes.get(tree.root.digest) or tree.manifests[tree.root.digest]
+    return replace(tree.root, artifact_type=document.artifact_type, annotations={})
+
+
+def _unpack(session: Session, reader: StoreReader, manifest: Manifest, on_event: OnEvent) -> Descriptor:
+    """A model of ours, made of the files in an artifact's tars, which are in the store by now."""
+
+    @contextmanager
+    def opened(layer: Descriptor) -> Iterator[Iterable[bytes]]:
+        with reader.open_blob(layer) as stream:
+            yield iter(partial(stream.read, _CHUNK_BYTES), b"")
+
+    return unpack(session, reader, manifest, blobs=reader, open_layer=opened, on_event=on_event)
 
 
 def _choose(
@@ -63,8 +103,3 @@ def _choose(
         return again
     chosen = {package.choose(each).digest for each in wanted} or {package.choose(None).digest}
     return [variant for variant in package.variants if variant.digest in chosen]
-
-
-def _finish(_: Session, tree: Tree) -> Descriptor:
-    """The documents are there already, and under the lease: nothing names them before the blobs are."""
-    return tree.root

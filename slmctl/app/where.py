@@ -7,11 +7,11 @@ have (`[names] search`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from modelfiles.authoring import from_text
-from modelfiles.library.entry import LibraryEntry
+from modelfiles.library.entry import Build, LibraryEntry
 from modelfiles.spec import ModelSpec
 from registry.errors import NameTaken, NotFound
 from registry.names import DEFAULT_TAG, OLLAMA_NAMESPACE, ModelRef, Source, parse
@@ -91,6 +91,11 @@ def where_is(
     )
 
 
+def usual_first(builds: Iterable[Build]) -> list[Build]:
+    """Builds of the library in their order, but the one that people take before all others."""
+    return sorted(builds, key=lambda build: (build.format, build.reference.tag) != _USUAL)
+
+
 def spec_for(name: ModelRef, place: ModelRef) -> ModelSpec:
     """What the library's author adds to a build pulled from `place` under `name`; nothing for other names."""
     model = _in_library(name) if name.source is Source.BARE else None
@@ -109,9 +114,9 @@ def _is_of(entry: LibraryEntry, place: ModelRef) -> bool:
 
 def _from_library(ref: ModelRef, model: LibraryModel) -> Where:
     entry = model.entry
-    builds = sorted(entry.builds, key=lambda build: (build.format, build.reference.tag) != _USUAL)
     places = tuple(
-        Asked(ref=replace(build.reference, digest=ref.digest), format=build.format) for build in builds
+        Asked(ref=replace(build.reference, digest=ref.digest), format=build.format)
+        for build in usual_first(entry.builds)
     )
     size = f" ({entry.name})" if ref.tag in (None, DEFAULT_TAG) else ""
     said = f"{ref.short_name}{size} is {entry.title} of the library: {places[0].ref}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import socket
@@ -87,17 +86,16 @@ def _wait_for(child: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 @contextmanager
 def docker_registry(
-    folder: Path, *, auth: Mapping[str, object] | None = None, address: str | None = None
+    folder: Path, *, auth: Mapping[str, object] | None = None, data: Path | None = None
 ) -> Iterator[Registry]:
-    """docker-registry with its files below `folder`. `address` is what clients call it, where it is behind
-    something else."""
+    """docker-registry with its files below `folder`; blobs and manifests in `data`, which several may share."""
     need("docker-registry")
     port = free_port()
     settings: dict[str, object] = {
         "version": 0.1,
         "log": {"accesslog": {"disabled": False}, "level": "info"},
         "storage": {
-            "filesystem": {"rootdirectory": str(folder / "data")},
+            "filesystem": {"rootdirectory": str(data or folder / "data")},
             "delete": {"enabled": True},
             "maintenance": {"uploadpurging": {"enabled": False}},
         },
@@ -105,7 +103,6 @@ def docker_registry(
             "addr": f"127.0.0.1:{port}",
             "secret": "of this test",
             "relativeurls": True,
-            **({"host": address} if address else {}),
         },
     }
     if auth:
@@ -114,7 +111,7 @@ def docker_registry(
     configuration.write_text(yaml.safe_dump(settings))
     log = folder / "registry.log"
     with running(["docker-registry", "serve", str(configuration)], log, port):
-        yield Registry(host=f"127.0.0.1:{port}", root=folder / "data", log=log, password=bool(auth))
+        yield Registry(host=f"127.0.0.1:{port}", root=data or folder / "data", log=log, password=bool(auth))
 
 
 def htpasswd(folder: Path) -> Mapping[str, object]:
@@ -180,8 +177,3 @@ http {{
   }}
 }}
 """
-
-
-def described(document: object) -> str:
-    """A JSON document as text, for files that programs read."""
-    return json.dumps(document)
