@@ -63,6 +63,13 @@ def index_is(data: bytes) -> bytes:
     return tar_bytes([layout, Member(name=b"index.json", data=data), *blobs])
 
 
+def odd_checksum(member: Member) -> bytes:
+    """As Perl's Archive::Tar fills it up: with a blank."""
+    data = member.to_bytes()
+    assert data[148:149] == b"0"
+    return data[:148] + b" " + data[149:]
+
+
 def rows_are(*rows: object) -> bytes:
     return index_is(json.dumps({"schemaVersion": 2, "manifests": list(rows)}).encode())
 
@@ -166,6 +173,10 @@ REFUSED: dict[str, bytes] = {
     "two pax headers": with_member(pax({"comment": "a"}), pax({"comment": "b"}), Member(name=b"README")),
     "pax header at the end": tar_bytes([*SMALL.members(), pax({"comment": "a"})]),
     "one name for all": tar_bytes([pax({"path": "index.json"}, b"g"), *SMALL.members()]),
+    "17 MiB of pax headers": with_member(*[pax({f"key{number}": "x" * 90 for number in range(600)}, b"g")] * 290),
+    "a link for all": tar_bytes([pax({"linkpath": "/etc/passwd"}, b"g"), *SMALL.members()]),
+    "sparse for all": tar_bytes([pax({"GNU.sparse.major": "1"}, b"g"), *SMALL.members()]),
+    "checksums of two tools": with_member(odd_checksum(Member(name=b"README"))),
     "one size for all": tar_bytes([pax({"size": "0"}, b"g"), *SMALL.members()]),
     "checksum wrong": with_member(Member(name=b"README", checksum=b"000000\0 ")),
     "folder with bytes": with_member(Member(name=b"blobs/", typeflag=b"5", data=b"x")),
@@ -410,6 +421,11 @@ def test_harmless_strangers_are_passed_over(slmctl: Program, bundle: Callable[[b
     assert "Passed over what is no part of a bundle: manifest.json, repositories, blobs/sha512" in done.err
     assert slmctl("import", "-", "--as", "again", stdin=tar_bytes(members)).code == 0
     assert len(list((slmctl.store / "blobs/sha256").iterdir())) == 3
+
+
+def test_another_way_to_write_checksums_is_read(slmctl: Program, bundle: Callable[[bytes], Path]) -> None:
+    data = tar_bytes([odd_checksum(member)[:512] + member.to_bytes()[512:] for member in SMALL.members()])
+    assert slmctl("import", str(bundle(data))).code == 0
 
 
 def test_blobs_that_no_model_has_do_not_stay(slmctl: Program, bundle: Callable[[bytes], Path]) -> None:
