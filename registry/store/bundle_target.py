@@ -7,7 +7,6 @@ whole and flushed; what a crash left under that name is what the next export to 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import stat
@@ -20,6 +19,7 @@ from registry.store.archive import INDEX, OCI_LAYOUT
 from registry.store.bundle import shown
 from registry.store.bundle_writer import Content
 from registry.store.durable import flush_file, flush_folder
+from registry.store.locks import lock_alone
 from registry.store.room import free_bytes, largest_file
 
 _OURS_IN_A_FOLDER = {OCI_LAYOUT, INDEX, "blobs", f"{OCI_LAYOUT}.partial", f"{INDEX}.partial"}
@@ -28,6 +28,14 @@ _OURS_IN_A_FOLDER = {OCI_LAYOUT, INDEX, "blobs", f"{OCI_LAYOUT}.partial", f"{IND
 def is_folder_target(text: str) -> bool:
     """Whether `text` asks for a folder: it ends in a slash, or a folder is there."""
     return text.endswith("/") or Path(text).is_dir()
+
+
+def resolved(text: str) -> Path:
+    """The path without symbolic links in it. Raises OSError where they lead in a circle."""
+    try:
+        return Path(text).resolve()
+    except RuntimeError:  # Python up to 3.12
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
 
 
 def check_outside(target: Path, store: Path) -> None:
@@ -146,7 +154,7 @@ def locked_folder(target: Path) -> Iterator[None]:
         made = True
     fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_alone(fd)
         yield
         with suppress(PermissionError):  # made now, or by an export that died before it flushed it
             flush_folder(target.parent)
@@ -206,7 +214,7 @@ def _open_locked(partial: Path, target: Path) -> int:
     while True:
         fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)  # less the umask
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_alone(fd)
             status = os.fstat(fd)
             if os.path.samestat(status, partial.lstat()):
                 if status.st_nlink == 1:

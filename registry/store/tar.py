@@ -66,7 +66,7 @@ class ChecksumStyle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """One header: the name as it is written, the bytes that follow, what they are, and its checksum's style."""
+    """One header: the name as it is written, the bytes that follow, what they are, how it was summed up."""
 
     name: bytes
     size: int

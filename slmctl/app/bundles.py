@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from registry.errors import InvalidReference, MalformedFile, NotFound, OperationFailed, UsageError
@@ -59,9 +60,12 @@ def _entry(bundle: Bundle, path: Path, name: str | None) -> Entry:
             raise NotFound(f"{ref.short_name} in {shown(path)} is not at {ref.digest}.")
         return entry
     if len(entries) > 1:
+        names = _names(entries)
+        if not names:
+            raise MalformedFile(f"{shown(path)} has {len(entries)} models, and none has a name.")
         raise UsageError(
             f"{shown(path)} has {len(entries)} models: {_listed(entries)}.",
-            hint=f"Name one behind a colon: {shown(path)}:{short_name(min(entries))}",
+            hint=f"Name one behind a colon: {shown(path)}:{names[0]}",
         )
     if entries:
         return next(iter(entries.values()))
@@ -71,8 +75,13 @@ def _entry(bundle: Bundle, path: Path, name: str | None) -> Entry:
     return Entry(name=path.stem, descriptor=roots[0], source=None, linked=None)
 
 
-def _listed(entries: dict[str, Entry]) -> str:
-    names = sorted(short_name(name) for name in entries if _is_name(name))
+def _names(entries: Iterable[str]) -> list[str]:
+    """The names that can be asked for: a stranger's table may have others."""
+    return sorted(short_name(name) for name in entries if _is_name(name))
+
+
+def _listed(entries: Iterable[str]) -> str:
+    names = _names(entries)
     more = len(names) - _SHOWN_NAMES
     return ", ".join(names[:_SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 

@@ -253,7 +253,10 @@ def _take_file(session: Session, wanted: Descriptor, stream: BinaryIO, progress:
 
 def _entries(raw: bytes, rename: ModelRef | None, now: str) -> list[Entry]:
     """The names in an index.json, as they are to be linked. Raises MalformedFile, UsageError."""
-    index = parse(raw)
+    try:
+        index = parse(raw)
+    except MalformedFile as error:
+        raise MalformedFile(error.message.replace("The manifest", f"The bundle's {INDEX}", 1)) from None
     if not isinstance(index, Index):
         raise MalformedFile(f"The bundle's {INDEX} is not an index.")
     if not index.manifests:

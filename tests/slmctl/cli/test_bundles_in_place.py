@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bundles import small
 from tests.processes import until, wait_until_gone, worker_of
 from tests.slmctl.cli.program import Program
 from tools.random_model import write_random_model, write_random_shards
@@ -82,6 +83,15 @@ def test_several_models_are_named_behind_a_colon(
     assert slmctl("run", f"{path}:a@sha256:{'0' * 64}", "x").code == 3
     assert slmctl("run", f"{path}:../a", "x").code == 2
     assert slmctl("run", f"{path}x:a", "x").code == 3
+
+
+def test_only_names_that_can_be_asked_for_are_proposed(slmctl: Program, tmp_path: Path) -> None:
+    path = tmp_path / "b.tar"
+    path.write_bytes(small().renamed("a\x1b[2J", "b").to_tar())
+    refused = slmctl("run", str(path), "x")
+    assert (refused.code, refused.hint) == (2, f"Name one behind a colon: {path}:b")
+    path.write_bytes(small().renamed("a\x1b[2J", "b\x1b[2J").to_tar())
+    assert slmctl("run", str(path), "x").code == 5
 
 
 def test_a_path_with_a_colon_is_a_path_first(slmctl: Program, one: str, tmp_path: Path) -> None:

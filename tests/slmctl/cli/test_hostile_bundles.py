@@ -76,7 +76,10 @@ def rows_are(*rows: object) -> bytes:
 
 def model_of(manifest: object, **extra: object) -> bytes:
     """A bundle whose only model is `manifest`, beside the small one's blobs."""
-    raw = canonical_json(manifest)
+    return manifest_is(canonical_json(manifest), **extra)
+
+
+def manifest_is(raw: bytes, **extra: object) -> bytes:
     return replace(SMALL.with_blob(raw), models=[{**row("m:latest", raw), **extra}]).to_tar()
 
 
@@ -210,6 +213,14 @@ REFUSED: dict[str, bytes] = {
     "index with a key twice": index_is(b'{"schemaVersion":2,"schemaVersion":2,"manifests":[]}'),
     "index that is a manifest": index_is(b'{"schemaVersion":2,"layers":[]}'),
     "index both": index_is(b'{"schemaVersion":2,"manifests":[],"layers":[]}'),
+    "index in UTF-16": index_is(SMALL.index.decode().encode("utf-16")),
+    "index with a byte order mark": index_is(b"\xef\xbb\xbf" + SMALL.index),
+    "media type half a character": rows_are({**SMALL.models[0], "mediaType": "\ud800"}),
+    "artifact type half a character": rows_are({**SMALL.models[0], "artifactType": "\udfff"}),
+    "half a character as bytes": index_is(SMALL.index.replace(b"oci.image.manifest", b"\xed\xa0\x80")),
+    "manifest with half a character": manifest_is(
+        next(data for data in SMALL.blobs.values() if b'layers":[' in data).replace(b'"mediaType"', b'"\\ud800":1,"mediaType"', 1)
+    ),
     "row no object": rows_are(1),
     "row no digest": rows_are({}),
     "digest a path": rows_are({**SMALL.models[0], "digest": "sha256:../../../../etc/passwd"}),
