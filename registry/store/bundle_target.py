@@ -134,7 +134,8 @@ def new_file(target: Path, *, force: bool) -> Iterator[int]:
         yield fd
         flush_file(fd)
         _give_name(partial, target, force=force)
-        flush_folder(target.parent)
+        with suppress(PermissionError):  # a folder that may be written to and not be read
+            flush_folder(target.parent)
     finally:
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(fd), partial.lstat()):
@@ -211,15 +212,24 @@ def _has_size(folder: Path, name: str, size: int) -> bool:
 
 def _open_locked(partial: Path, target: Path) -> int:
     """The temporary, which is this process's alone: locked, and still under its name."""
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     while True:
-        fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)  # less the umask
+        is_new = True
+        try:
+            fd = os.open(partial, flags | os.O_CREAT | os.O_EXCL, 0o666)  # less the umask
+        except FileExistsError:
+            is_new = False
+            try:
+                fd = os.open(partial, flags)
+            except FileNotFoundError:
+                continue
         try:
             lock_alone(fd)
             status = os.fstat(fd)
             if os.path.samestat(status, partial.lstat()):
-                if status.st_nlink == 1:
+                if is_new or _is_ours(status):
                     return fd
-                partial.unlink()  # a killed export had given it its final name too: that file stays
+                partial.unlink()
         except BlockingIOError:
             os.close(fd)
             raise OperationFailed(
@@ -231,6 +241,12 @@ def _open_locked(partial: Path, target: Path) -> int:
             os.close(fd)
             raise
         os.close(fd)  # its owner has just finished
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    """Whether what lies in the temporary's place may be written over. A second name is the final one that a
+    killed export had given it; what a stranger put there would leave the bundle his."""
+    return status.st_nlink == 1 and status.st_uid == os.geteuid() and stat.S_ISREG(status.st_mode)
 
 
 def _give_name(partial: Path, target: Path, *, force: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import json
 import os
 import pty
@@ -19,7 +20,9 @@ from pathlib import Path
 
 import pytest
 
+from registry.errors import NoSpace, OperationFailed
 from registry.names import parse
+from registry.store import bundle_writer
 from registry.store.store import Store
 from slmctl.app.exporting import ExportRequest, export
 from tests.processes import until
@@ -445,6 +448,58 @@ def test_a_store_on_a_full_disk_is_exported(slmctl: Program, tiny_model: Path, t
     assert done.code == 0, done.err
     assert slmctl("import", str(tmp_path / "b.tar")).code == 0
     assert slmctl("import", str(tmp_path / "b"), "--as", "again").code == 0
+
+
+@pytest.mark.parametrize("target", ["b.tar", "b/"])
+def test_a_store_that_cannot_be_read_is_not_the_targets_fault(
+    store: Program, tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    keeper = Store(store.store)
+    monkeypatch.setattr(keeper, "open_blob", lambda _: Failing())
+    with pytest.raises(OperationFailed, match=r"The blob .* cannot be read") as raised:
+        export(keeper, ExportRequest(names=[parse("tiny")], target=f"{tmp_path}/{target}"))
+    assert raised.value.hint == "Check the disk that the store is on."
+    assert {path.name for path in tmp_path.iterdir()} == {"home"}
+
+
+@pytest.mark.parametrize("kind", ["another user's", "fifo", "folder's"])
+def test_what_a_stranger_put_where_a_bundle_is_written_is_not_used(
+    store: Program, tmp_path: Path, kind: str
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    target = tmp_path / "b.tar"
+    token = sha256(b"b.tar").hexdigest()[:16]
+    partial = tmp_path / f".slmctl-export-{token}.partial"
+    if kind == "fifo":
+        os.mkfifo(partial)
+    elif kind == "folder's":
+        partial.mkdir()
+    else:
+        partial.touch()
+        os.chown(partial, 65534, 65534)
+    outcome = store("export", "tiny", "-o", str(target))
+    assert outcome.code == (1 if kind == "folder's" else 0), outcome.err
+    if kind != "folder's":
+        assert (target.stat().st_uid, stat.S_ISREG(target.stat().st_mode)) == (0, True)
+        assert not partial.exists()
+
+
+def test_an_export_that_fails_with_its_last_file_leaves_nothing(
+    store: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+        path.write_bytes(data[:10])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(bundle_writer, "write_file", write_file)
+    with pytest.raises(NoSpace):
+        export(Store(store.store), ExportRequest(names=[parse("tiny")], target=f"{tmp_path}/b/"))
+    assert {path.name for path in tmp_path.iterdir()} == {"home"}
 
 
 @pytest.mark.parametrize("target", ["b.tar", "b/"])
