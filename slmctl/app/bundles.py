@@ -10,6 +10,7 @@ from registry.manifest import Descriptor
 from registry.names import ModelRef, parse_name, short_name
 from registry.store.bundle import Bundle, open_bundle, shown
 from registry.store.index import Entry
+from registry.store.reader import StoreReader
 from slmctl.app.package import Package
 
 _SHOWN_NAMES = 8
@@ -47,18 +48,24 @@ def split_path(text: str) -> tuple[Path, str | None]:
     return path, None
 
 
+def named_in(reader: StoreReader, path: Path, name: str) -> Entry:
+    """The entry `name` of the bundle or store at `path`. Raises NotFound, InvalidReference."""
+    ref = parse_name(name)
+    names = reader.names()
+    entry = names.find(ref.full_name)
+    if entry is None:
+        raise NotFound(
+            f"There is no model {ref.short_name} in {shown(path)}.", hint=f"It has {_listed(names.entries)}."
+        )
+    if ref.digest is not None and ref.digest != entry.descriptor.digest:
+        raise NotFound(f"{ref.short_name} in {shown(path)} is not at {ref.digest}.")
+    return entry
+
+
 def _entry(bundle: Bundle, path: Path, name: str | None) -> Entry:
-    entries = {entry.name: entry for entry in bundle.names().entries.values()}
+    entries = bundle.names().entries
     if name is not None:
-        ref = parse_name(name)
-        entry = bundle.names().find(ref.full_name)
-        if entry is None:
-            raise NotFound(
-                f"There is no model {ref.short_name} in {shown(path)}.", hint=f"It has {_listed(entries)}."
-            )
-        if ref.digest is not None and ref.digest != entry.descriptor.digest:
-            raise NotFound(f"{ref.short_name} in {shown(path)} is not at {ref.digest}.")
-        return entry
+        return named_in(bundle, path, name)
     if len(entries) > 1:
         names = _names(entries)
         if not names:

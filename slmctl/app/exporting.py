@@ -44,9 +44,13 @@ class ExportRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """What was written: the models, and the bytes of the tar, or of a folder's files."""
+    """What was written: the models, and the bytes of the tar, or of a folder's files.
+
+    `digest` is that of the bundle's table of names, and so covers all that is in it.
+    """
 
     models: tuple[Named, ...]
+    digest: Digest
     size: int
     as_folder: bool
 
@@ -81,7 +85,8 @@ def export(
                 write_archive(fd, content, reader.open_blob, progress)
     size = sum(content.blobs.values()) if as_folder else content.archive_bytes
     models = tuple(sorted(content.models, key=lambda model: model.name))
-    return Exported(models=models, size=size, as_folder=as_folder)
+    digest = Digest.of(content.index())
+    return Exported(models=models, digest=digest, size=size, as_folder=as_folder)
 
 
 def _checked_target(store: Store, request: ExportRequest, content: Content) -> tuple[Path | None, bool]:

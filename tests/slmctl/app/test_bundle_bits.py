@@ -49,13 +49,14 @@ def notices(store: Keeper, path: Path, digest: Digest) -> bool:
 
 def test_in_a_tar(store: Keeper, tmp_path: Path) -> None:
     path = tmp_path / "bundle.tar"
-    export(store, ExportRequest(names=[parse("one"), parse("two")], target=str(path)))
+    exported = export(store, ExportRequest(names=[parse("one"), parse("two")], target=str(path)))
     whole = path.read_bytes()
     with tarfile.open(path) as tar:
         members = tar.getmembers()
         index = tar.extractfile("index.json")
         assert index is not None
-        digest = Digest.of(index.read())
+        digest = exported.digest
+        assert digest == Digest.of(index.read())
     assert not notices(store, path, digest)
     chance = random.Random(0)
     places = [chance.randrange(len(whole)) for _ in range(20)]
