@@ -24,6 +24,7 @@ from registry.store import tar
 OCI_LAYOUT = "oci-layout"
 INDEX = "index.json"
 _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})", re.ASCII)
+_IN_A_FOLDER = re.compile(r"(.+)/(?:oci-layout|index\.json|blobs/sha256/[0-9a-f]{64})", re.ASCII)
 
 MAX_MEMBERS = 1 << 16
 MAX_SKIPPED_BYTES = 64 << 20
@@ -55,7 +56,7 @@ class Member:
 
 
 class Archive:
-    """A tar on an open file or pipe, to be read once from where it stands. `shown` names it in errors."""
+    """A tar on an open file, from its start, or on a pipe; to be read once. `shown` names it in errors."""
 
     def __init__(self, fd: int, shown: str) -> None:
         self._fd = fd
@@ -65,6 +66,7 @@ class Archive:
         self._position = 0
         self._skipped: list[str] = []
         self._skipped_bytes = 0
+        self._folder: str | None = None
         self._extended_bytes = 0
         self._checksum: tar.ChecksumStyle | None = None
         self._left = 0
@@ -174,11 +176,25 @@ class Archive:
 
     def _skip(self, member: Member) -> None:
         self._skipped.append(member.name)
+        if self._folder is None and (match := _IN_A_FOLDER.fullmatch(member.name)):
+            self._folder = match[1]
         self._skipped_bytes += member.size
         if self._skipped_bytes > MAX_SKIPPED_BYTES:
-            raise self._bad(
+            raise self._misplaced(
                 f"holds {member.name!r:.100} of {member.size} bytes, which is no part of a bundle"
             )
+
+    def incomplete(self) -> MalformedFile:
+        """What to raise when `oci-layout` or `index.json` did not come."""
+        return self._misplaced(f"has no {OCI_LAYOUT} and {INDEX}")
+
+    def _misplaced(self, what: str) -> MalformedFile:
+        if self._folder is None:
+            return self._bad(what)
+        return MalformedFile(
+            f"{self._shown} is not a bundle: its files lie in a folder, {self._folder!r:.100}.",
+            hint="Pack what is in the folder, not the folder: tar -C FOLDER -cf FILE .",
+        )
 
     def _check_end(self) -> None:
         """Behind the first block of zeros stands another, and zeros that fill the last record."""

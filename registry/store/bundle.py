@@ -202,7 +202,7 @@ class TarBundle(Bundle):
                 else:
                     layout = archive.read(member, MAX_OCI_LAYOUT_BYTES)
             if index is None or layout is None:
-                raise MalformedFile(f"{shown(path)} is not a bundle: it has no {OCI_LAYOUT} and {INDEX}.")
+                raise archive.incomplete()
             check_oci_layout(layout)
         except BaseException:
             os.close(fd)

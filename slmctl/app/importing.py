@@ -141,7 +141,7 @@ class _Importing:
                 check_oci_layout(archive.read(member, MAX_OCI_LAYOUT_BYTES))
                 has_layout = True
         if not has_layout or self._entries is None:
-            raise MalformedFile(f"{self._shown} is not a bundle: it has no oci-layout and {INDEX}.")
+            raise archive.incomplete()
         self._tell_skipped(archive.skipped)
 
     def take_bundle(self, session: Session, bundle: Bundle) -> None:

@@ -63,6 +63,10 @@ def index_is(data: bytes) -> bytes:
     return tar_bytes([layout, Member(name=b"index.json", data=data), *blobs])
 
 
+def in_a_folder(parts: Parts) -> bytes:
+    return tar_bytes(replace(member, name=b"a/" + member.name) for member in parts.members())
+
+
 def odd_checksum(member: Member) -> bytes:
     """As Perl's Archive::Tar fills it up: with a blank."""
     data = member.to_bytes()
@@ -201,6 +205,10 @@ REFUSED: dict[str, bytes] = {
     "a short text": b"hello\n",
     # its table of names
     "no index": tar_bytes([SMALL.members()[0], *SMALL.members()[2:]]),
+    "index in capitals": tar_bytes([SMALL.members()[0], replace(SMALL.members()[1], name=b"INDEX.JSON"), *SMALL.members()[2:]]),
+    "index in wide letters": tar_bytes([SMALL.members()[0], replace(SMALL.members()[1], name="\uff49ndex.json".encode()), *SMALL.members()[2:]]),
+    "blob in capitals": tar_bytes([*SMALL.members()[:-1], replace(SMALL.members()[-1], name=SMALL.members()[-1].name.upper())]),
+    "all in a folder": in_a_folder(SMALL),
     "no oci-layout": tar_bytes(SMALL.members()[1:]),
     "oci-layout of version 2": replace(SMALL, layout=b'{"imageLayoutVersion":"2.0.0"}').to_tar(),
     "oci-layout no JSON": replace(SMALL, layout=b"{").to_tar(),
@@ -432,6 +440,15 @@ def test_harmless_strangers_are_passed_over(slmctl: Program, bundle: Callable[[b
     assert "Passed over what is no part of a bundle: manifest.json, repositories, blobs/sha512" in done.err
     assert slmctl("import", "-", "--as", "again", stdin=tar_bytes(members)).code == 0
     assert len(list((slmctl.store / "blobs/sha256").iterdir())) == 3
+
+
+def test_a_folder_that_was_packed_is_said_to_be_one(slmctl: Program, bundle: Callable[[bytes], Path]) -> None:
+    large = in_a_folder(small(weights=bytes(65 << 20)))
+    for data in (in_a_folder(SMALL), large):
+        for outcome in (slmctl("import", str(bundle(data))), slmctl("import", "-", stdin=data)):
+            assert outcome.code == 5
+            assert "its files lie in a folder, 'a'" in outcome.err
+            assert outcome.hint.endswith("tar -C FOLDER -cf FILE .")
 
 
 def test_another_way_to_write_checksums_is_read(slmctl: Program, bundle: Callable[[bytes], Path]) -> None:
