@@ -16,11 +16,11 @@ from typing import BinaryIO
 
 from registry import mediatypes
 from registry.digest import Digest
-from registry.errors import DigestMismatch
+from registry.errors import DigestMismatch, OperationFailed
 from registry.manifest import Descriptor, canonical_json
 from registry.store import tar
 from registry.store.archive import INDEX, OCI_LAYOUT
-from registry.store.durable import flush_file, flush_folder, replace_file, write_all
+from registry.store.durable import flush_file, flush_folder, replace_file, write_all, write_file
 from registry.store.reader import Progress
 
 OCI_LAYOUT_BYTES = b'{"imageLayoutVersion":"1.0.0"}'
@@ -117,15 +117,19 @@ def write_folder(folder: Path, content: Content, open_blob: Open, progress: Prog
             flush_folder(each)
         with suppress(PermissionError):
             flush_folder(folder.parent)
+        write_file(folder / f"{INDEX}{_PARTIAL}", content.index())  # nothing that takes room is left to do
     except BaseException:
         for path in added:
             with suppress(OSError):
                 path.unlink()
+        with suppress(OSError):
+            (folder / f"{INDEX}{_PARTIAL}").unlink()
         for each in reversed(made):
             with suppress(OSError):
                 each.rmdir()
         raise
-    replace_file(folder / f"{INDEX}{_PARTIAL}", folder / INDEX, content.index())
+    (folder / f"{INDEX}{_PARTIAL}").rename(folder / INDEX)
+    flush_folder(folder)
 
 
 def unreached(folder: Path, content: Content) -> Iterator[Path]:
@@ -208,6 +212,17 @@ def _bytes_of(digest: Digest, size: int, content: Content, open_blob: Open) -> I
         return
     left = size
     with open_blob(Descriptor(media_type="", digest=digest, size=size)) as stream:
-        while left and (data := stream.read(min(left, _CHUNK_BYTES))):
+        while left and (data := _read(stream, min(left, _CHUNK_BYTES), digest)):
             left -= len(data)
             yield data
+
+
+def _read(stream: BinaryIO, size: int, digest: Digest) -> bytes:
+    """Read from the store: what goes wrong here is not the target's fault. Raises OperationFailed."""
+    try:
+        return stream.read(size)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise OperationFailed(
+            f"The blob {digest} cannot be read ({reason}).", hint="Check the disk that the store is on."
+        ) from error

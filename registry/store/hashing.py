@@ -164,6 +164,8 @@ def _check(reader: StoreReader, wanted: Descriptor, counter: _Counter) -> Checke
             return _hash(stream, digest, wanted.size, counter)
         except OSError as error:
             return Checked(digest=digest, state="unreadable", reason=_reason(error))
+        except OperationFailed as error:
+            return Checked(digest=digest, state="unreadable", reason=error.message)
 
 
 def _hash(stream: BinaryIO, digest: Digest, wanted_size: int, counter: _Counter) -> Checked:

@@ -99,19 +99,28 @@ class Session:
         """Store the bytes of a user's file, which stays untouched; see `Ingest.take_file`."""
         with store_errors(self._store.root):
             digest = self._ingest.take_file(source, self._lease, check=check, progress=progress or _silent)
-        layout = self._store.layout
-        temporary = layout.ingest / self._lease.temporary()
-        note_origin(layout, digest, source.path, source.status, temporary)
+        self._note_origin(digest, source.path, source.status)
         return digest
 
     def receive(
-        self, descriptor: Descriptor, chunks: Iterable[bytes], progress: Progress | None = None
+        self,
+        descriptor: Descriptor,
+        chunks: Iterable[bytes],
+        progress: Progress | None = None,
+        *,
+        origin: tuple[Path, os.stat_result] | None = None,
     ) -> None:
-        """Store a blob that comes as a stream; see `Ingest.take_chunks`."""
+        """Store a blob that comes as a stream; see `Ingest.take_chunks`. `origin` is the bundle's file."""
         with store_errors(self._store.root):
             self._ingest.take_chunks(
                 descriptor.digest, descriptor.size, chunks, self._lease, progress=progress or _silent
             )
+        if origin is not None:
+            self._note_origin(descriptor.digest, *origin)
+
+    def _note_origin(self, digest: Digest, path: Path, status: os.stat_result) -> None:
+        layout = self._store.layout
+        note_origin(layout, digest, path, status, layout.ingest / self._lease.temporary())
 
     def expect(self, digests: Iterable[Digest]) -> None:
         """Say what is going to come: from now on it is no garbage, in place or not yet."""

@@ -180,6 +180,7 @@ class _Verification:
     def _again(self, checked: Mapping[Digest, Checked], needs: Needs) -> dict[Digest, Checked]:
         """Look again at what was missing, or is another file by now: somebody may have put it there since."""
         doubtful = []
+        stored: dict[Digest, int] | None = None
         for each in checked.values():
             if each.state == "good":
                 continue
@@ -188,7 +189,9 @@ class _Verification:
                 status = self._reader.blob_status(each.digest)
             if each.file is None or status is None or FileId.of(status) != each.file:
                 need = needs.blobs.get(each.digest)
-                doubtful.append(need.descriptor if need is not None else _stand_in(each))
+                stored = self._reader.stored() if stored is None else stored
+                size = stored.get(each.digest, max(need.sizes) if need is not None else 0)
+                doubtful.append(Descriptor(media_type="", digest=each.digest, size=size))
         return self._check(doubtful)
 
     def _blob_findings(self, checked: Mapping[Digest, Checked], needs: Needs) -> list[Finding]:
@@ -319,7 +322,3 @@ def _rows(table: NameTable) -> tuple[list[tuple[Entry | None, Descriptor]], list
     named = {entry.descriptor.digest for entry in table.entries.values()}
     nameless = [(None, descriptor) for descriptor in roots if descriptor.digest not in named]
     return [*((entry, entry.descriptor) for entry in table.entries.values()), *nameless], []
-
-
-def _stand_in(checked: Checked) -> Descriptor:
-    return Descriptor(media_type="", digest=checked.digest, size=checked.size or 0)

@@ -30,11 +30,14 @@ _WORDS = {
 
 @make_command(
     "verify",
-    about="Hash everything in the store, or what the model NAME or the bundle at PATH has, and say what is"
-    " damaged or missing. Damaged files of your own store are moved to its folder 'quarantine'.",
+    about="Hash everything in the store, or what the model NAME, the bundle at PATH or its model PATH:NAME"
+    " has, and say what is damaged or missing. Damaged files of your own store are moved to its folder"
+    " 'quarantine'.",
 )
 @click.argument("target", required=False, metavar="[NAME|PATH]", shell_complete=candidates.models_and_files)
-@click.option("--digest", metavar="DIGEST", help="The model, or the bundle, has to have this digest.")
+@click.option(
+    "--digest", metavar="DIGEST", help="What the model has to have, or the bundle: 'export' told it."
+)
 @click.option(
     "--repair",
     is_flag=True,

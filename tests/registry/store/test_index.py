@@ -104,6 +104,14 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
+def test_another_tools_half_a_character_is_kept_as_it_is() -> None:
+    """JSON can say it, and UTF-8 cannot."""
+    row = '{"digest": "sha256:0", "annotations": {"x": "\\ud800 \u00fc"}}'
+    table = NameTable.parse(f'{{"schemaVersion": 2, "manifests": [{row}]}}'.encode())
+    assert NameTable.parse(table.to_bytes()) == table
+    assert b"\\ud800" in table.to_bytes()
+
+
 def test_the_same_bytes_are_parsed_once_and_other_ones_anew(store: Store) -> None:
     add(store, "a:latest", b"1")
     table = store.names()
