@@ -81,10 +81,21 @@ class Note:
             return "of a blob"
         return self.path if self.path.isprintable() else repr(self.path)
 
+    @property
+    def how_to_have_it_again(self) -> str:
+        return f"Get it again with {self.owner} and run 'slmctl adopt', or remove it with 'slmctl rm'."
+
     def gone(self) -> NotFound:
         return NotFound(
             f"The file {self.shown}, which slmctl uses where {self.owner} keeps it, is gone.",
-            hint=f"Get it again with {self.owner} and run 'slmctl adopt', or remove it with 'slmctl rm'.",
+            hint=self.how_to_have_it_again,
+        )
+
+    def lost(self, digest: Digest) -> NotFound:
+        """For a blob that was a link of their file, and is no longer in the store."""
+        return NotFound(
+            f"The blob {digest}, adopted from {self.owner} ({self.shown}), is missing from the store.",
+            hint=self.how_to_have_it_again,
         )
 
     def changed(self, digest: Digest) -> DigestMismatch:

@@ -177,10 +177,20 @@ class StoreReader:
         return note is not None and notes.is_there(note)
 
     def note_about(self, digest: Digest) -> notes.Note | None:
-        """Whose file a blob is, where another tool has it too or alone; None for one of our own."""
-        if self.layout.blob(digest).exists():
-            return notes.linked(self.layout, digest)
-        return self._borrowed(digest)
+        """Whose file a blob is, where another tool has it too or alone, or had, when the blob is missing;
+        None for one of our own."""
+        status = self.blob_status(digest)
+        if status is None:
+            return self._borrowed(digest) or self._linked(digest)
+        return self._linked(digest) if _may_be_theirs(status) else None
+
+    def missing(self, digest: Digest) -> NotFound:
+        """What to raise for a blob that is not here."""
+        if (note := self._borrowed(digest)) is not None:
+            return note.gone()
+        if (note := self._linked(digest)) is not None:
+            return note.lost(digest)
+        return NotFound(f"The blob {digest} is missing from the store.", hint=AGAIN)
 
     def blob_status(self, digest: Digest) -> os.stat_result | None:
         """The status of a blob's own file, not followed if it is a link; None where it has none.
@@ -293,6 +303,9 @@ class StoreReader:
     def _borrowed(self, digest: Digest) -> notes.Note | None:
         return notes.borrowed(self.layout, digest) if self.follows_notes else None
 
+    def _linked(self, digest: Digest) -> notes.Note | None:
+        return notes.linked(self.layout, digest) if self.follows_notes else None
+
     def _open(self, descriptor: Descriptor) -> tuple[int, notes.Note | None]:
         """The open file, of the right type and size, and the note about it where it is another tool's."""
         digest = descriptor.digest
@@ -306,15 +319,15 @@ class StoreReader:
             except FileNotFoundError:
                 note = self._borrowed(digest)
                 if note is None:
-                    raise NotFound(f"The blob {digest} is missing from the store.", hint=AGAIN) from None
+                    raise self.missing(digest) from None
                 fd = notes.open_borrowed(note)
             except OSError:
                 if os.path.islink(f"{self._blobs}/{digest.hex}"):  # noqa: PTH114
                     raise BadContent(f"The blob {digest} is not a regular file.") from None
                 raise
             status = os.fstat(fd)
-            if note is None and (status.st_nlink > 1 or stat.S_IMODE(status.st_mode) != _OUR_MODE):
-                note = notes.linked(self.layout, digest)
+            if note is None and _may_be_theirs(status):
+                note = self._linked(digest)
         if not stat.S_ISREG(status.st_mode):
             os.close(fd)
             raise note.gone() if note else BadContent(f"The blob {digest} is not a regular file.")
@@ -327,6 +340,11 @@ class StoreReader:
                 hint=AGAIN,
             )
         return fd, note
+
+
+def _may_be_theirs(status: os.stat_result) -> bool:
+    """Whether a blob's file may be a link of another tool's; one that we wrote has one name and our mode."""
+    return status.st_nlink > 1 or stat.S_IMODE(status.st_mode) != _OUR_MODE
 
 
 def _read(fd: int, size: int) -> bytes:

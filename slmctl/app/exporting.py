@@ -211,6 +211,8 @@ def _check_complete(reader: StoreReader, entry: Entry, blobs: Iterable[Digest]) 
     missing = [digest for digest in blobs if not reader.has(digest)]
     if not missing:
         return
+    if reader.note_about(missing[0]) is not None:
+        raise reader.missing(missing[0])
     package = Package.of(reader, entry)
     whole = [variant.id for variant in package.variants if variant.local]
     sparse = [variant.id for variant in package.variants if not variant.local]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from registry.errors import UsageError
 from registry.names import short_name
 from slmctl.app.adopt import AdoptedModel, adopt
 from slmctl.app.foreign.found import Place
@@ -25,7 +26,9 @@ from slmctl.cli.render import human_bytes, table
 @click.argument("paths", nargs=-1, metavar="[PATH]...", shell_complete=candidates.files)
 @click.option("--dry-run", is_flag=True, help="Say what would be taken in, and do nothing.")
 def command(context: Context, paths: tuple[str, ...], dry_run: bool) -> None:
-    named = [place_at(Path(path)) for path in paths]
+    if "" in paths:
+        raise UsageError("The name of a folder is empty.", hint="Name the folder of a tool's models.")
+    named = list(dict.fromkeys(place_at(Path(path)) for path in paths))
     places = named or usual_places(context.settings.environment)
     models = list(
         adopt(context.store, places, now=context.now(), dry_run=dry_run, on_event=context.output.on_event)

@@ -248,7 +248,7 @@ def test_one_name_goes_to_one_place(slmctl: Program, cache: Path, lmstudio: Path
     done = slmctl("adopt", str(cache), str(lmstudio), "--json")
     models = [model for model in done.json["models"] if model["name"] == "hf.co/org/hello-GGUF:F32"]
     assert [model["taken"] for model in models] == ["linked", None]
-    assert "taken by another model" in models[1]["problem"]
+    assert models[1]["problem"] == f"The name is taken by the model from huggingface://{cache}."
 
 
 def test_nothing_to_adopt(slmctl: Program, tmp_path: Path) -> None:
@@ -262,6 +262,7 @@ def test_nothing_to_adopt(slmctl: Program, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     assert slmctl("adopt", str(empty)).code == 2
+    assert slmctl("adopt", "").code == 2  # and not the folder that one is in
 
 
 def test_two_builds_of_one_quantization_are_called_by_their_files(slmctl: Program, lmstudio: Path) -> None:
