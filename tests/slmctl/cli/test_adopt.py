@@ -341,9 +341,13 @@ def test_an_equal_rewrite_is_hashed_and_accepted(slmctl: Program, ollama: Ollama
     adopt(slmctl, ollama)
     ollama.path_of(HELLO).write_bytes(HELLO)
     os.utime(ollama.path_of(HELLO), ns=(1, 1))
+    shown = slmctl("show", "bot", "--progress", "json")
+    assert "or only touched" in shown.err
+    assert '"event": "verify"' not in shown.err  # to show a model is not to read all of it
     done = ask(slmctl, "bot", "--progress", "json")
     assert done.code == 0
     assert '"event": "verify"' in done.err
+    assert slmctl("show", "bot").err == ""
     again = ask(slmctl, "bot", "--progress", "json")
     assert '"event": "verify"' not in again.err
 
