@@ -156,7 +156,13 @@ def is_there(note: Note) -> bool:
 
 
 def check(
-    layout: Layout, digest: Digest, note: Note, fd: int, progress: Callable[[int], None] | None = None
+    layout: Layout,
+    digest: Digest,
+    note: Note,
+    fd: int,
+    progress: Callable[[int], None] | None = None,
+    *,
+    renew: bool = True,
 ) -> None:
     """That an opened file is what the note says, or else still has the digest: then the note is renewed.
 
@@ -172,6 +178,8 @@ def check(
     unmoved = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
     if found != digest or not unmoved:
         raise note.changed(digest)
+    if not renew:
+        return
     renewed = Note.about(Path(note.path), before, owner=note.owner, borrowed=note.borrowed)
     with suppress(OSError, SlmctlError):  # a store that cannot be written: it is hashed again next time
         _renew(layout, digest, renewed)

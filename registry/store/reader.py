@@ -49,10 +49,12 @@ class StoreReader:
     """One store, to be read. It is cheap, holds no open file and may be shared between threads.
 
     `follows_notes` is whether files outside of the store may stand in for blobs, where a note of its says so:
-    never where a stranger may have written the notes (a bundle).
+    never where a stranger may have written the notes (a bundle). `renews_notes`: one that no longer fits its
+    file is written anew when the file turns out to have the right bytes.
     """
 
     follows_notes = True
+    renews_notes = True
 
     def __init__(self, root: Path) -> None:
         self.layout = Layout(root)
@@ -285,7 +287,7 @@ class StoreReader:
         try:
             if note is not None and check_notes:
                 with store_errors(self.root, doing="read"):
-                    notes.check(self.layout, descriptor.digest, note, fd, progress)
+                    notes.check(self.layout, descriptor.digest, note, fd, progress, renew=self.renews_notes)
         except BaseException:
             os.close(fd)
             raise
@@ -340,6 +342,12 @@ class StoreReader:
                 hint=AGAIN,
             )
         return fd, note
+
+
+class FurtherStore(StoreReader):
+    """A store that others look after: nothing is ever written to it."""
+
+    renews_notes = False
 
 
 def _may_be_theirs(status: os.stat_result) -> bool:

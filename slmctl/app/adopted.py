@@ -13,8 +13,8 @@ from slmctl.app.package import Package, Variant
 def adopted_problems(store: StoreReader, package: Package, variant: Variant) -> Iterator[str]:
     """What happened to the files of a variant that other tools have, a sentence each and what to do.
 
-    Nothing is hashed: whether a file that is no longer as it was noted still has its bytes is told by `verify`,
-    and by the next use. Blobs of our own are not looked at.
+    Nothing is hashed: whether a file that is no longer as it was noted still has its bytes is told by
+    `verify`, and by the next use. Blobs of our own are not looked at.
     """
     for file in variant.files:
         note = store.note_about(file.digest)
