@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +128,16 @@ def all_borrowed(layout: Layout) -> Iterator[tuple[Digest, Note]]:
             digest = Digest(name)
             if (note := borrowed(layout, digest)) is not None:
                 yield digest, note
+
+
+def without_blobs(layout: Layout, blobs: Container[Digest]) -> Iterator[tuple[Digest, Path]]:
+    """All notes, readable or not, that no blob in the store goes with; of two about one digest the first."""
+    found: dict[Digest, Path] = {}
+    for folder in (layout.borrowed, layout.linked):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            with suppress(BadContent):
+                found.setdefault(Digest(path.name), path)
+    yield from sorted((digest, path) for digest, path in found.items() if digest not in blobs)
 
 
 def open_borrowed(note: Note) -> int:
