@@ -84,6 +84,8 @@ class Session:
             with self._locks.shared():  # a collection that had not seen the lease is over now
                 missing = [digest for digest in digests if not self._store.has(digest)]
         if missing:
+            if self._store.note_about(missing[0]) is not None:
+                raise self._store.missing(missing[0])
             raise NotFound(f"The blob {missing[0]} is missing from the store.", hint="The model was removed.")
 
     def put(self, data: bytes) -> Digest:

@@ -414,8 +414,9 @@ def test_a_store_of_ollamas_that_moved(slmctl: Program, elsewhere: Path) -> None
     adopt(slmctl, ollama)
     moved = OllamaStore(ollama.root.rename(elsewhere / "moved"))
     assert ask(slmctl, "bot").code == 3
-    done = slmctl("export", "bot", "-o", "-")
-    assert (done.code, "is gone" in done.err, "Get it again with Ollama" in done.hint) == (3, True, True)
+    for command in (["export", "bot", "-o", "-"], ["create", "mine", "--from", "bot"]):
+        done = slmctl(*command)
+        assert (done.code, "is gone" in done.err, "Get it again with Ollama" in done.hint) == (3, True, True)
     models = adopt(slmctl, moved)
     assert [models[name]["taken"] for name in ("bot:latest", "team/mine:v1")] == ["borrowed", "borrowed"]
     assert ask(slmctl, "bot").code == 0

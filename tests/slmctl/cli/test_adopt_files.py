@@ -265,6 +265,13 @@ def test_nothing_to_adopt(slmctl: Program, tmp_path: Path) -> None:
     assert slmctl("adopt", "").code == 2  # and not the folder that one is in
 
 
+def test_a_named_folder_without_models_is_said(slmctl: Program, lmstudio: Path) -> None:
+    """Also where another one has some; those of the usual places say nothing then."""
+    done = slmctl("adopt", str(lmstudio), str(lmstudio / "mlx"), "--dry-run")
+    assert (done.code, "hf.co/org/hello-GGUF:F32" in done.out) == (0, True)
+    assert f"There is no model (PUBLISHER/MODEL/FILE.gguf) in {lmstudio / 'mlx'}." in done.err
+
+
 def test_two_builds_of_one_quantization_are_called_by_their_files(slmctl: Program, lmstudio: Path) -> None:
     folder = lmstudio / "org" / "twins"
     folder.mkdir()
