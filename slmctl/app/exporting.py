@@ -69,7 +69,8 @@ def export(
     path, as_folder = _checked_target(store, request, content)
     label = path.name if path is not None else "the bundle"
     progress = ByteCounter(on_event, stage="export", item=label, total=sum(content.blobs.values()))
-    with bundle_target.writing_errors(request.target), _kept(store, content, request.names):
+    shown = "stdout" if path is None else request.target
+    with bundle_target.writing_errors(shown), _kept(store, content, request.names):
         if path is None:
             write_archive(_STDOUT_FD, content, reader.open_blob, progress)
         elif as_folder:
