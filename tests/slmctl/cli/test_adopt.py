@@ -368,6 +368,15 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
+def own_blobs(ollama: OllamaStore) -> list[Path]:
+    """What the models in `ollama` that can be adopted are made of."""
+    digests = set()
+    for name in ("library/bot/latest", "team/mine/v1", "library/tensors/4b"):
+        manifest = json.loads((ollama.root / "manifests/registry.ollama.ai" / name).read_bytes())
+        digests |= {layer["digest"] for layer in (manifest["config"], *manifest["layers"])}
+    return [ollama.blobs / digest.replace(":", "-") for digest in digests]
+
+
 def check_borrowed(slmctl: Program, ollama: OllamaStore) -> None:
     """Adopt from a store that cannot be linked from; then Ollama touches, changes and removes a file."""
     before = snapshot(ollama.root)
@@ -376,6 +385,9 @@ def check_borrowed(slmctl: Program, ollama: OllamaStore) -> None:
     assert models["bot:latest"]["runs"]
     assert own_bytes(slmctl) < 50_000
     assert ask(slmctl, "bot").code == 0
+    df = slmctl("df", "--json").json
+    assert df["totals"]["total"] < 50_000
+    assert df["elsewhere"] == sum(path.stat().st_size for path in own_blobs(ollama))
     assert slmctl("show", "team/mine:v1", "--json").json["variants"][0]["local"]
     assert snapshot(ollama.root) == before
     assert all(path.stat().st_nlink == 1 for path in ollama.blobs.iterdir())
