@@ -244,7 +244,7 @@ class _Verification:
         if checked.state == "missing" and need is not None and not need.named:
             return replace(finding, kind="foreign", message="another tool's entry names it; it is not here")
         if checked.state == "damaged" and note is not None:
-            finding = replace(finding, message=f"{checked.reason}; {note.owner} has it as {note.shown}")
+            finding = replace(finding, message=f"{checked.reason}; adopted from {note.owner} ({note.shown})")
         if checked.state == "damaged" and self._keeper is not None:
             with suppress(StoreUnusable):
                 return replace(finding, quarantined=self._keeper.put_aside(checked))

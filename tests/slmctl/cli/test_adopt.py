@@ -322,7 +322,7 @@ def test_what_was_put_aside_is_not_believed_again(
     done = slmctl("verify", "--json")
     (finding,) = done.json["findings"]
     assert (done.code, finding["kind"], finding["adopted_from"]) == (5, "damaged", "Ollama")
-    assert f"Ollama has it as {weights}" in finding["message"]
+    assert f"adopted from Ollama ({weights})" in finding["message"]
     for command in (["run", "tiny", "hi"], ["export", "tiny", "-o", "-"]):
         done = slmctl(*command)
         assert (done.code, f"adopted from Ollama ({weights})" in done.err) == (3, True)
