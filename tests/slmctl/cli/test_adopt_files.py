@@ -236,6 +236,15 @@ def test_a_file_that_lm_studios_user_writes_to(slmctl: Program, lmstudio: Path) 
     assert ask(slmctl, name).code == 0
 
 
+def test_verify_reads_a_touched_file_once_and_leaves_its_note(slmctl: Program, lmstudio: Path) -> None:
+    adopt(slmctl, lmstudio)
+    for path in lmstudio.rglob("*.gguf"):
+        os.utime(path, ns=(1, 1))
+    before = snapshot(slmctl.store / "borrowed")
+    assert slmctl("verify").code == 0
+    assert snapshot(slmctl.store / "borrowed") == before
+
+
 def test_a_dry_run_does_not_hash(slmctl: Program, lmstudio: Path) -> None:
     done = slmctl("adopt", str(lmstudio.parent), "--dry-run", "--json", "--progress", "json")
     assert '"event": "hash"' not in done.err
