@@ -90,6 +90,7 @@ class _Adopting:
         self._on_event = on_event
         self._names = store.names()
         self._noted = {note.path: (digest, note) for digest, note in notes.all_borrowed(store.layout)}
+        self._is_settled = False
         self._put_aside = in_quarantine(store.layout)
         self._given: dict[str, tuple[str, Digest | None]] = {}
 
@@ -117,6 +118,8 @@ class _Adopting:
         if twin is not None:
             outcome = replace(outcome, notes=(*found.notes, f"It is the model from {shown(twin)}."))
         present = twin is not None or self._is_here(old, looked)
+        if present and not self._dry_run:
+            self._settle()
         if present or self._dry_run:
             self._given.setdefault(found.name.casefold(), (found.place.source, manifest))
             taken = _in_words(looked.how_in(self._store))
@@ -136,6 +139,11 @@ class _Adopting:
             remember_facts(self._store, descriptor.digest, looked.facts)
         self._given[found.name.casefold()] = (found.place.source, descriptor.digest)
         return replace(outcome, name=entry.name, digest=descriptor.digest, taken=_in_words(kinds))
+
+    def _settle(self) -> None:
+        if not self._is_settled:
+            self._store.settle_names()
+            self._is_settled = True
 
     def _is_here(self, old: Entry | None, looked: LookedAt) -> bool:
         """Whether the store has the model under its name, as far as anybody can tell without hashing."""
