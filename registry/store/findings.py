@@ -28,7 +28,8 @@ class Finding:
     unneeded     a whole blob that no name reaches
     foreign      not ours
 
-    `path` is where it lies; `size` in bytes; `quarantined` where it was moved; `repaired` where from.
+    `path` is where it lies; `size` in bytes; `quarantined` where it was moved; `repaired` where from;
+    `adopted_from` the tool whose file it is.
     """
 
     kind: str
@@ -39,6 +40,7 @@ class Finding:
     users: tuple[User, ...] = ()
     quarantined: Path | None = None
     repaired: str | None = None
+    adopted_from: str | None = None
 
     @property
     def is_bad(self) -> bool:

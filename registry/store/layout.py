@@ -76,6 +76,11 @@ class Layout:
         return self.cache / "origins"
 
     @property
+    def facts(self) -> Path:
+        """What was derived from the headers of models, a file `<hex of the manifest>.json` each."""
+        return self.cache / "facts"
+
+    @property
     def linked(self) -> Path:
         return self.root / "linked"
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,10 +81,21 @@ class Note:
             return "of a blob"
         return self.path if self.path.isprintable() else repr(self.path)
 
+    @property
+    def how_to_have_it_again(self) -> str:
+        return f"Get it again with {self.owner} and run 'slmctl adopt', or remove it with 'slmctl rm'."
+
     def gone(self) -> NotFound:
         return NotFound(
             f"The file {self.shown}, which slmctl uses where {self.owner} keeps it, is gone.",
-            hint=f"Get it again with {self.owner} and run 'slmctl adopt', or remove it with 'slmctl rm'.",
+            hint=self.how_to_have_it_again,
+        )
+
+    def lost(self, digest: Digest) -> NotFound:
+        """For a blob that was a link of their file, and is no longer in the store."""
+        return NotFound(
+            f"The blob {digest}, adopted from {self.owner} ({self.shown}), is missing from the store.",
+            hint=self.how_to_have_it_again,
         )
 
     def changed(self, digest: Digest) -> DigestMismatch:
@@ -119,6 +130,16 @@ def all_borrowed(layout: Layout) -> Iterator[tuple[Digest, Note]]:
                 yield digest, note
 
 
+def without_blobs(layout: Layout, blobs: Container[Digest]) -> Iterator[tuple[Digest, Path]]:
+    """All notes, readable or not, that no blob in the store goes with; of two about one digest the first."""
+    found: dict[Digest, Path] = {}
+    for folder in (layout.borrowed, layout.linked):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            with suppress(BadContent):
+                found.setdefault(Digest(path.name), path)
+    yield from sorted((digest, path) for digest, path in found.items() if digest not in blobs)
+
+
 def open_borrowed(note: Note) -> int:
     """Their file, opened for reading. Raises NotFound, OperationFailed."""
     try:
@@ -145,7 +166,13 @@ def is_there(note: Note) -> bool:
 
 
 def check(
-    layout: Layout, digest: Digest, note: Note, fd: int, progress: Callable[[int], None] | None = None
+    layout: Layout,
+    digest: Digest,
+    note: Note,
+    fd: int,
+    progress: Callable[[int], None] | None = None,
+    *,
+    renew: bool = True,
 ) -> None:
     """That an opened file is what the note says, or else still has the digest: then the note is renewed.
 
@@ -161,6 +188,8 @@ def check(
     unmoved = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
     if found != digest or not unmoved:
         raise note.changed(digest)
+    if not renew:
+        return
     renewed = Note.about(Path(note.path), before, owner=note.owner, borrowed=note.borrowed)
     with suppress(OSError, SlmctlError):  # a store that cannot be written: it is hashed again next time
         _renew(layout, digest, renewed)

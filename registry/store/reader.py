@@ -49,10 +49,12 @@ class StoreReader:
     """One store, to be read. It is cheap, holds no open file and may be shared between threads.
 
     `follows_notes` is whether files outside of the store may stand in for blobs, where a note of its says so:
-    never where a stranger may have written the notes (a bundle).
+    never where a stranger may have written the notes (a bundle). `renews_notes`: one that no longer fits its
+    file is written anew when the file turns out to have the right bytes.
     """
 
     follows_notes = True
+    renews_notes = True
 
     def __init__(self, root: Path) -> None:
         self.layout = Layout(root)
@@ -177,10 +179,20 @@ class StoreReader:
         return note is not None and notes.is_there(note)
 
     def note_about(self, digest: Digest) -> notes.Note | None:
-        """Whose file a blob is, where another tool has it too or alone; None for one of our own."""
-        if self.layout.blob(digest).exists():
-            return notes.linked(self.layout, digest)
-        return self._borrowed(digest)
+        """Whose file a blob is, where another tool has it too or alone, or had, when the blob is missing;
+        None for one of our own."""
+        status = self.blob_status(digest)
+        if status is None:
+            return self._borrowed(digest) or self._linked(digest)
+        return self._linked(digest) if _may_be_theirs(status) else None
+
+    def missing(self, digest: Digest) -> NotFound:
+        """What to raise for a blob that is not here."""
+        if (note := self._borrowed(digest)) is not None:
+            return note.gone()
+        if (note := self._linked(digest)) is not None:
+            return note.lost(digest)
+        return NotFound(f"The blob {digest} is missing from the store.", hint=AGAIN)
 
     def blob_status(self, digest: Digest) -> os.stat_result | None:
         """The status of a blob's own file, not followed if it is a link; None where it has none.
@@ -275,7 +287,7 @@ class StoreReader:
         try:
             if note is not None and check_notes:
                 with store_errors(self.root, doing="read"):
-                    notes.check(self.layout, descriptor.digest, note, fd, progress)
+                    notes.check(self.layout, descriptor.digest, note, fd, progress, renew=self.renews_notes)
         except BaseException:
             os.close(fd)
             raise
@@ -293,6 +305,9 @@ class StoreReader:
     def _borrowed(self, digest: Digest) -> notes.Note | None:
         return notes.borrowed(self.layout, digest) if self.follows_notes else None
 
+    def _linked(self, digest: Digest) -> notes.Note | None:
+        return notes.linked(self.layout, digest) if self.follows_notes else None
+
     def _open(self, descriptor: Descriptor) -> tuple[int, notes.Note | None]:
         """The open file, of the right type and size, and the note about it where it is another tool's."""
         digest = descriptor.digest
@@ -306,15 +321,15 @@ class StoreReader:
             except FileNotFoundError:
                 note = self._borrowed(digest)
                 if note is None:
-                    raise NotFound(f"The blob {digest} is missing from the store.", hint=AGAIN) from None
+                    raise self.missing(digest) from None
                 fd = notes.open_borrowed(note)
             except OSError:
                 if os.path.islink(f"{self._blobs}/{digest.hex}"):  # noqa: PTH114
                     raise BadContent(f"The blob {digest} is not a regular file.") from None
                 raise
             status = os.fstat(fd)
-            if note is None and (status.st_nlink > 1 or stat.S_IMODE(status.st_mode) != _OUR_MODE):
-                note = notes.linked(self.layout, digest)
+            if note is None and _may_be_theirs(status):
+                note = self._linked(digest)
         if not stat.S_ISREG(status.st_mode):
             os.close(fd)
             raise note.gone() if note else BadContent(f"The blob {digest} is not a regular file.")
@@ -327,6 +342,17 @@ class StoreReader:
                 hint=AGAIN,
             )
         return fd, note
+
+
+class FurtherStore(StoreReader):
+    """A store that others look after: nothing is ever written to it."""
+
+    renews_notes = False
+
+
+def _may_be_theirs(status: os.stat_result) -> bool:
+    """Whether a blob's file may be a link of another tool's; one that we wrote has one name and our mode."""
+    return status.st_nlink > 1 or stat.S_IMODE(status.st_mode) != _OUR_MODE
 
 
 def _read(fd: int, size: int) -> bytes:

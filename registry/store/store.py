@@ -88,6 +88,8 @@ class Session:
             with self._locks.shared():  # a collection that had not seen the lease is over now
                 missing = [digest for digest in digests if not self._store.has(digest)]
         if missing:
+            if self._store.note_about(missing[0]) is not None:
+                raise self._store.missing(missing[0])
             raise NotFound(f"The blob {missing[0]} is missing from the store.", hint="The model was removed.")
 
     def put(self, data: bytes) -> Digest:
@@ -382,11 +384,17 @@ class Store(StoreReader):
             if changed:
                 names = names.with_entries(list(changed.values()))
                 self._write_names(names)
-            else:  # whoever linked them may have died before flushing the table
-                flush_folder(self.root)
+            else:
+                self.settle_names()
             if replaced:
                 self._free_entries(names, replaced, ahead)
         return linked
+
+    def settle_names(self) -> None:
+        """Make the names that are here durable: whoever linked them may have died before flushing the table.
+        For who finds what it wanted to link, and says so. Raises StoreUnusable."""
+        with store_errors(self.root):
+            flush_folder(self.root)
 
     def unlink(self, names_to_remove: Iterable[str]) -> Removed:
         """Remove names, and the blobs that only they needed. Unknown names are passed over."""

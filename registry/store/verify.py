@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from registry.digest import Digest
 from registry.errors import BadContent, DigestMismatch, MalformedFile, StoreUnusable
 from registry.manifest import Descriptor
-from registry.store import inventory
+from registry.store import inventory, notes
 from registry.store.findings import Finding, Report, Scope, absent_findings, order, users_of
 from registry.store.hashing import Checked, FileId, check_blobs
 from registry.store.index import Entry, NameTable
@@ -227,6 +227,7 @@ class _Verification:
     def _blob_finding(self, checked: Checked, need: Need | None) -> Finding | None:
         """What is to be said of one blob; a damaged one is put aside."""
         kind = {"fickle": "damaged", "good": "malformed"}.get(checked.state, checked.state)
+        note = self._note_about(checked)
         finding = Finding(
             kind=kind,
             message=checked.reason,
@@ -234,6 +235,7 @@ class _Verification:
             path=self._reader.layout.blob(checked.digest),
             size=checked.size,
             users=users_of(need),
+            adopted_from=note.owner if note is not None else None,
         )
         if checked.state == "good":
             stated = sorted((need.sizes if need else set()) - {checked.size or 0})
@@ -244,10 +246,19 @@ class _Verification:
             )
         if checked.state == "missing" and need is not None and not need.named:
             return replace(finding, kind="foreign", message="another tool's entry names it; it is not here")
+        if checked.state == "damaged" and note is not None:
+            finding = replace(finding, message=f"{checked.reason}; adopted from {note.owner} ({note.shown})")
         if checked.state == "damaged" and self._keeper is not None:
             with suppress(StoreUnusable):
                 return replace(finding, quarantined=self._keeper.put_aside(checked))
         return finding
+
+    def _note_about(self, checked: Checked) -> notes.Note | None:
+        """Whose file it is that is not as it should be."""
+        if checked.state != "good":
+            with suppress(OSError):
+                return self._reader.note_about(checked.digest)
+        return None
 
     def _leftovers(self) -> tuple[list[FoundLease], list[inventory.Temporary]]:
         """Leases and temporaries of one moment; of about one moment where the store cannot be locked."""

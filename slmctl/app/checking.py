@@ -17,7 +17,7 @@ from registry.store.findings import Report, Scope, order
 from registry.store.index import Entry
 from registry.store.joined import JoinedReader
 from registry.store.keeper import Keeper
-from registry.store.reader import StoreReader
+from registry.store.reader import FurtherStore, StoreReader
 from registry.store.repair import repair
 from registry.store.verify import verify
 from slmctl.app.bundles import named_in, split_path
@@ -127,7 +127,7 @@ def _open(store: Keeper, path: Path, on_event: OnEvent) -> StoreReader:
     if path.is_dir() and store.root.is_dir() and path.samefile(store.root):
         return store
     if path.is_dir() and (path / "slmctl.json").exists():
-        return StoreReader(path.absolute())
+        return FurtherStore(path.absolute())
     bundle = open_bundle(path)
     if bundle.skipped:
         on_event(Note(text=f"What is no part of a bundle is not looked at: {bundle.skipped}."))

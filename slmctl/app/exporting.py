@@ -74,7 +74,8 @@ def export(
     path, as_folder = _checked_target(store, request, content)
     label = path.name if path is not None else "the bundle"
     progress = ByteCounter(on_event, stage="export", item=label, total=sum(content.blobs.values()))
-    with bundle_target.writing_errors(request.target), _kept(store, content, request.names):
+    shown = "stdout" if path is None else request.target
+    with bundle_target.writing_errors(shown), _kept(store, content, request.names):
         if path is None:
             write_archive(_STDOUT_FD, content, reader.open_blob, progress)
         elif as_folder:
@@ -219,6 +220,8 @@ def _check_complete(reader: StoreReader, entry: Entry, blobs: Iterable[Digest]) 
     missing = [digest for digest in blobs if not reader.has(digest)]
     if not missing:
         return
+    if reader.note_about(missing[0]) is not None:
+        raise reader.missing(missing[0])
     package = Package.of(reader, entry)
     whole = [variant.id for variant in package.variants if variant.local]
     sparse = [variant.id for variant in package.variants if not variant.local]

@@ -100,6 +100,7 @@ def _fields(report: Report) -> dict[str, object]:
                 ],
                 "quarantined": str(finding.quarantined) if finding.quarantined else None,
                 "repaired": finding.repaired,
+                "adopted_from": finding.adopted_from,
             }
             for finding in report.findings
         ],
@@ -165,6 +166,10 @@ def _sentence(report: Report) -> str:
 
 
 def _hint(report: Report, *, can_repair: bool) -> str:
+    tools = {finding.adopted_from for finding in report.findings if finding.is_bad}
+    if None not in tools:
+        owners = " and ".join(sorted(filter(None, tools)))
+        return f"Get it again with {owners} and run 'slmctl adopt', or remove it with 'slmctl rm'."
     if can_repair:
         return "'slmctl verify --repair' fetches what is lost from where it came from."
     return "Make, pull or import the models again, or copy the files from a backup."
