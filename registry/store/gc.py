@@ -36,19 +36,20 @@ def reached_from(layout: Layout, roots: Iterable[Digest], known: Documents | Non
     """
     known = {} if known is None else known
     reached: set[Digest] = set()
+    followed: set[Digest] = set()  # what another manifest has as a layer may be a manifest all the same
     level = set(roots)
     for _ in range(MAX_INDEX_DEPTH):
-        reached |= level
+        followed |= level
         below: set[Digest] = set()
         for digest in level:
             document = known.get(digest) or _read(layout, digest)
             known[digest] = document
             blobs = {descriptor.digest for descriptor in document.blobs}
             if isinstance(document, Index):
-                below |= {blob for blob in blobs - reached if layout.blob(blob).exists()}
+                below |= {blob for blob in blobs - followed if layout.blob(blob).exists()}
             reached |= blobs
         if not below:
-            return reached
+            return reached | followed
         level = below
     raise BadContent(f"An image index is nested deeper than {MAX_INDEX_DEPTH} levels.")
 

@@ -19,7 +19,7 @@ from registry.store.keeper import Keeper
 from registry.store.layout import Layout
 from registry.store.leases import RUNS
 from registry.store.verify import verify
-from tests.registry.store.models import add, add_several
+from tests.registry.store.models import add, add_several, link, write_manifest
 
 DEAD = "0123456789abcdef"
 
@@ -172,6 +172,19 @@ def test_a_manifest_is_read_once(store: Keeper, monkeypatch: pytest.MonkeyPatch)
     reads.clear()
     store.collect()
     assert len(reads) == len(set(reads)) == 6
+
+
+def test_a_manifest_that_another_one_has_as_a_layer_is_followed(store: Keeper) -> None:
+    """Whoever makes such a model must not thereby free the blobs of others, in whichever order they are read."""
+    several = add_several(store, "b:latest", [b"two", b"three"])
+    with store.session("test") as session:
+        for number, variant in enumerate(json.loads(store.read_blob(several.descriptor))["manifests"] * 3):
+            digest = Digest.parse(variant["digest"])
+            link(store, f"{number}:latest", write_manifest(session, digest, variant["size"], f"{number}"))
+    before = store.stored()
+    store.free(before)
+    assert store.collect(everything=True).garbage == ()
+    assert store.stored() == before
 
 
 @pytest.mark.root
