@@ -42,7 +42,7 @@ def reached_from(layout: Layout, roots: Iterable[Digest], known: Documents | Non
         followed |= level
         below: set[Digest] = set()
         for digest in level:
-            document = known.get(digest) or _read(layout, digest)
+            document = known.get(digest) or read_document(layout, digest)
             known[digest] = document
             blobs = {descriptor.digest for descriptor in document.blobs}
             if isinstance(document, Index):
@@ -109,6 +109,8 @@ def named_by_damaged(layout: Layout) -> set[Digest]:
     """What tables of names that were put aside still tell: all digests in them, and what those reach."""
     found: set[Digest] = set()
     for path in layout.damaged_indexes:
+        if not path.is_file():
+            continue  # a folder or the like, which told nothing
         for match in _DIGEST.findall(path.read_bytes()):
             digest = Digest(match.decode())
             found.add(digest)
@@ -127,14 +129,14 @@ def deletion_order(layout: Layout, digests: Iterable[Digest]) -> list[Digest]:
         try:
             if layout.blob(digest).lstat().st_size > MAX_MANIFEST_BYTES:
                 return 2
-            return 0 if isinstance(_read(layout, digest), Index) else 1
+            return 0 if isinstance(read_document(layout, digest), Index) else 1
         except (BadContent, OSError):
             return 2
 
     return sorted(digests, key=lambda digest: (rank(digest), digest))
 
 
-def _read(layout: Layout, digest: Digest) -> Manifest | Index:
+def read_document(layout: Layout, digest: Digest) -> Manifest | Index:
     """A manifest, its digest checked: one flipped bit in it may hide a blob behind another digest."""
     fd = os.open(layout.blob(digest), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as stream:

@@ -40,6 +40,7 @@ from registry.store.leases import Lease
 from registry.store.locks import Locks
 from registry.store.origins import note_origin
 from registry.store.reader import AGAIN, StoreReader
+from registry.store.salvage import salvaged
 
 
 class Replace(enum.Enum):
@@ -184,7 +185,7 @@ class Store(StoreReader):
             with self._locks.exclusive():
                 self.layout.prepare_files()
                 if not self.layout.index.exists() and not self.layout.previous_index.exists():
-                    self._write_names(NameTable.empty())
+                    self._write_names(self.names())  # none; a table that was lost is said, and not replaced
 
     @contextmanager
     def session(self, purpose: str) -> Iterator[Session]:
@@ -263,7 +264,7 @@ class Store(StoreReader):
         spellings: dict[str, str] = {}  # of the names that are new here
         ahead = self._read_ahead(moved=entries)
         with store_errors(self.root), self._locks.exclusive():
-            names = self.names()
+            names = self._names_to_change()
             for each in entries:
                 entry = each
                 old = names.find(entry.name)
@@ -301,7 +302,7 @@ class Store(StoreReader):
         self.prepare()
         ahead = self._read_ahead()
         with store_errors(self.root), self._locks.exclusive():
-            names = self.names()
+            names = self._names_to_change()
             found = {entry.name: entry for name in wanted if (entry := names.find(name))}
             names = names.without(found)
             self._write_names(names)
@@ -338,6 +339,13 @@ class Store(StoreReader):
             with suppress(BadContent, OSError):
                 candidates |= gc.reached_from(self.layout, [entry.descriptor.digest], known)
         return gc.free(self.layout, candidates, names, known)
+
+    def _names_to_change(self) -> NameTable:
+        """The table of names, with what can still be read of a damaged one, which is about to be replaced."""
+        names = self.names()
+        if names.generation == "previous":
+            names = names.with_entries(salvaged(self.layout.index))
+        return names
 
     def _write_names(self, names: NameTable) -> None:
         """Replace index.json, keeping the generation before it. The store's lock is held exclusively.

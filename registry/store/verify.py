@@ -21,6 +21,7 @@ from registry.store.findings import Finding, Report, Scope, absent_findings, ord
 from registry.store.hashing import Checked, FileId, check_blobs
 from registry.store.index import Entry, NameTable
 from registry.store.keeper import Keeper
+from registry.store.layout import VersionDamaged
 from registry.store.leases import FoundLease, find_leases
 from registry.store.needs import Need, Needs, Root, Walker
 from registry.store.quarantine import in_quarantine
@@ -105,8 +106,12 @@ class _Verification:
 
     def _look(self) -> _Snapshot:
         """Read the table of names and follow it."""
-        with suppress(OSError):
-            self._reader.layout.check_version()
+        try:
+            with suppress(OSError):
+                self._reader.layout.check_version()
+        except VersionDamaged as error:
+            finding = Finding(kind="damaged", message=error.message, path=self._reader.layout.version)
+            return _Snapshot(needs=Needs(), names=0, is_complete=False, findings=[finding])
         try:
             table = self._reader.names()
         except (StoreUnusable, BadContent) as error:

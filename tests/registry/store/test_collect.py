@@ -160,13 +160,13 @@ def test_what_a_table_put_aside_names_stays_and_is_told(store: Keeper) -> None:
 def test_a_manifest_is_read_once(store: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under the lock only what came meanwhile is read."""
     reads: list[Digest] = []
-    real = gc._read
+    real = gc.read_document
 
     def counted(layout: Layout, digest: Digest) -> Manifest | Index:
         reads.append(digest)
         return real(layout, digest)
 
-    monkeypatch.setattr(gc, "_read", counted)
+    monkeypatch.setattr(gc, "read_document", counted)
     for number in range(5):
         add(store, f"b{number}:latest", b"%d" % number)
     reads.clear()

@@ -341,6 +341,37 @@ def test_both_tables_damaged(store: Keeper) -> None:
     assert {found.path for found in report.findings} == {store.layout.index, blob_of(store)}
 
 
+@pytest.mark.parametrize("damage", [None, b"\0" * 200])
+def test_models_whose_names_are_lost_are_called_something(store: Keeper, damage: bytes | None) -> None:
+    several = add_several(store, "b:latest", [b"two", b"three"])
+    entries = store.names().entries
+    before = store.stored()
+    for path in (store.layout.index, store.layout.previous_index):
+        path.unlink() if damage is None else path.write_bytes(damage)
+    found = next(each for each in look(store).findings if each.is_bad)
+    assert (found.kind, found.path) == ("damaged", store.layout.index)
+    with pytest.raises(StoreUnusable):
+        store.collect(everything=True)
+    assert store.mend_names()
+    recovered = store.names().entries
+    assert {entry.descriptor.digest for entry in recovered.values()} == {
+        entry.descriptor.digest for entry in entries.values()
+    }
+    assert recovered[f"recovered/{several.descriptor.digest.short}:latest"].descriptor == several.descriptor
+    assert store.collect(everything=True).garbage == ()
+    assert store.stored() == before
+    assert look(store).findings == ()
+
+
+@pytest.mark.parametrize("damage", [b"{", b"[" * 9999, b"3"])
+def test_a_damaged_version_is_damage(store: Keeper, damage: bytes) -> None:
+    store.layout.version.write_bytes(damage)
+    report = look(store)
+    assert not report.is_well
+    assert [each.path for each in report.findings] == [store.layout.version]
+    assert report.blobs == 3
+
+
 def test_a_row_that_cannot_be_read(store: Keeper) -> None:
     add(store, "b:latest", b"two")
     document = json.loads(store.layout.index.read_bytes())
