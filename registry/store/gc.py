@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -96,8 +97,9 @@ def delete(layout: Layout, digest: Digest) -> int | None:
     path = layout.blob(digest)
     with suppress(FileNotFoundError):
         status = path.lstat()
-        path.unlink()
-        freed = status.st_size if status.st_nlink == 1 else 0
+        if not stat.S_ISDIR(status.st_mode):  # that is damage, and for `verify`
+            path.unlink()
+            freed = status.st_size if status.st_nlink == 1 else 0
     with suppress(OSError):  # a hint, no more: `registry.store.origins`
         (layout.origins / digest.hex).unlink()
     if notes.forget(layout, digest):

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from registry.digest import Digest
-from registry.errors import BadContent, DigestMismatch, MalformedFile, StoreUnusable
+from registry.errors import BadContent, DigestMismatch, MalformedFile, NoSpace, StoreUnusable
 from registry.manifest import Descriptor
 from registry.store import inventory
 from registry.store.findings import Finding, Report, Scope, absent_findings, order, users_of
@@ -247,7 +247,7 @@ class _Verification:
         if checked.state == "missing" and need is not None and not need.named:
             return replace(finding, kind="foreign", message="another tool's entry names it; it is not here")
         if checked.state == "damaged" and self._keeper is not None:
-            with suppress(StoreUnusable):
+            with suppress(StoreUnusable, NoSpace):
                 return replace(finding, quarantined=self._keeper.put_aside(checked))
         return finding
 
@@ -255,7 +255,7 @@ class _Verification:
         """Leases and temporaries of one moment; of about one moment where the store cannot be locked."""
         layout = self._reader.layout
         if self._keeper is not None and layout.locks.is_dir():
-            with suppress(StoreUnusable):
+            with suppress(StoreUnusable, NoSpace):
                 return self._keeper.leftovers()
         with suppress(OSError):
             leases = list(find_leases(layout.leases))

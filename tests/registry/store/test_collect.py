@@ -105,12 +105,23 @@ def test_a_dead_run_keeps_nothing(store: Keeper) -> None:
 
 
 def test_foreign_files_and_damage_stay(store: Keeper) -> None:
-    for name in ("blobs/sha256/notes.txt", "ingest/download.part", "README"):
+    for name in ("blobs/sha256/notes.txt", "ingest/download.part", "README", "leases/.DS_Store"):
         (store.root / name).write_text("somebody's")
+    (store.layout.leases / "a folder").mkdir()
+    (store.layout.leases / DEAD).mkdir()
+    (store.layout.leases / "link").symlink_to("nowhere")
     (store.layout.blobs / Digest.of(b"a folder").hex).mkdir()
     store.layout.quarantine.mkdir(exist_ok=True)
     (store.layout.quarantine / f"{Digest.of(b'x').hex}.1").write_bytes(b"damaged")
     assert store.collect(everything=True).garbage == ()
+
+
+def test_a_folder_in_the_place_of_a_blob_does_not_stop_a_removal(store: Keeper) -> None:
+    blob = store.layout.blob(Digest.of(b"one"))
+    blob.unlink()
+    blob.mkdir()
+    assert store.unlink(["a:latest"]).freed_bytes > 0
+    assert list(store.layout.blobs.iterdir()) == [blob]
 
 
 def damaged_table(store: Keeper) -> None:

@@ -446,7 +446,7 @@ def test_a_lease_keeps_blobs_that_no_name_lists(store: Store) -> None:
 def test_a_crashed_owners_blobs_stay(store: Store) -> None:
     """Its lease file is there and its lock is free: gc --all may take them, nothing else."""
     add(store, "a:latest", b"one")
-    dead = store.layout.leases / "dead"
+    dead = store.layout.leases / "deaddeaddeaddead"
     dead.write_text(f'{{"schema":"slmctl.lease/1"}}\n{Digest.of(b"one")}\n')
     store.unlink(["a:latest"])
     assert blobs(store) == {Digest.of(b"one").hex}

@@ -23,6 +23,7 @@ from registry.store.hashing import check_blobs
 from registry.store.keeper import Keeper
 from registry.store.leases import Lease
 from registry.store.reader import StoreReader
+from registry.store.usage import usage_of
 from registry.store.verify import verify
 from tests.registry.store.models import add, add_several, link, write_manifest
 
@@ -271,6 +272,23 @@ def test_foreign_files_are_named_and_left_alone(store: Keeper) -> None:
     assert {found.kind for found in report.findings} == {"foreign"}
     assert len(report.findings) == 5
     assert all(found.path is not None and found.path.exists() for found in report.findings)
+
+
+def test_a_foreign_folder_may_be_deep(store: Keeper) -> None:
+    here = os.open(store.root, os.O_RDONLY)
+    try:
+        for _ in range(3000):  # deeper than Python recurses, and than a path may be long
+            os.mkdir("d", dir_fd=here)
+            below = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+    finally:
+        os.close(here)
+    try:
+        assert only(look(store)).path == store.root / "d"
+        assert usage_of(store).total > len(WEIGHTS)
+    finally:
+        subprocess.run(["rm", "-r", store.root / "d"], check=True)  # pytest could not
 
 
 def test_a_foreign_entry_whose_blobs_are_away_is_named(store: Keeper) -> None:
@@ -612,6 +630,23 @@ def test_a_medium_that_cannot_be_read(store: Keeper, monkeypatch: pytest.MonkeyP
     found = only(look(store))
     assert (found.kind, found.quarantined) == ("unreadable", None)
     assert "Input/output error" in found.message
+
+
+def test_a_full_disk_is_looked_at_and_nothing_moved(store: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock file that is not there yet cannot be made."""
+    flip(blob_of(store), 0)
+    (store.layout.leases / "0123456789abcdef").write_text("{}\n")
+    real = os.open
+
+    def full(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(28, "No space left on device")
+        return real(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", full)
+    found = look(store).findings
+    assert [each.kind for each in found] == ["damaged", "temporary"]
+    assert blob_of(store).exists()
 
 
 def test_what_reads_well_the_second_time_is_told_and_stays(
