@@ -27,6 +27,7 @@ from registry.errors import DigestMismatch, NotFound, OperationFailed, SizeMisma
 from registry.store.durable import check_length, flush_file, flush_folder, write_all
 from registry.store.leases import Lease
 from registry.store.locks import Locks
+from registry.store.plain_file import BAD_MEDIUM
 from registry.store.room import free_bytes
 
 _FICLONE = 0x40049409  # _IOW(0x94, 9, int), linux/fs.h
@@ -265,6 +266,10 @@ class Ingest:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode) or status.st_size != size or hash_open_file(fd)[0] != digest:
                 return False
+        except OSError as error:
+            if error.errno not in BAD_MEDIUM:
+                raise
+            return False
         finally:
             os.close(fd)
         flush_folder(self._blobs)  # whoever put it there may have died before doing so

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from registry.errors import MalformedFile
 
-_DAMAGED = frozenset(
-    {errno.EIO, errno.ENXIO, errno.ELOOP, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)}
-)
-"""What the system answers for a bad medium, a broken file system, and for what is no file."""
+BAD_MEDIUM = frozenset({errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)})
+"""What the system answers for a bad sector and for a broken file system: reading again will not help."""
+
+_DAMAGED = BAD_MEDIUM | {errno.ENXIO, errno.ELOOP}  # and for what is no file
 
 
 def read_plain_file(path: Path, limit: int) -> bytes:

@@ -246,7 +246,8 @@ class _Verification:
             )
         if checked.state == "missing" and need is not None and not need.named:
             return replace(finding, kind="foreign", message="another tool's entry names it; it is not here")
-        if checked.state == "damaged" and self._keeper is not None:
+        in_the_way = checked.state == "unreadable" and self._scope.repair and checked.file is not None
+        if (checked.state == "damaged" or in_the_way) and self._keeper is not None:
             with suppress(StoreUnusable, NoSpace):
                 return replace(finding, quarantined=self._keeper.put_aside(checked))
         return finding

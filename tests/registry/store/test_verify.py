@@ -17,7 +17,7 @@ import pytest
 from registry.digest import Digest
 from registry.errors import DigestMismatch, StoreUnusable
 from registry.manifest import Descriptor
-from registry.store import hashing
+from registry.store import hashing, ingest
 from registry.store.findings import Finding, Report, Scope
 from registry.store.hashing import check_blobs
 from registry.store.keeper import Keeper
@@ -611,25 +611,40 @@ def test_what_may_not_be_read_is_neither_damaged_nor_missing(store: Keeper) -> N
     assert blob_of(store).exists()
 
 
-def test_a_medium_that_cannot_be_read(store: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
-    """EIO in the middle of a blob."""
+@pytest.mark.parametrize("repair", [False, True])
+def test_a_medium_that_cannot_be_read(store: Keeper, monkeypatch: pytest.MonkeyPatch, repair: bool) -> None:
+    """EIO in the middle of a blob: it may be the cable, so it stays unless its bytes are to be fetched."""
     real = StoreReader.open_blob
 
-    class Failing(io.RawIOBase):
+    class Failing(io.FileIO):
         def readinto(self, _: object) -> int:
             raise OSError(5, "Input/output error")
 
     def failing(self: StoreReader, descriptor: Descriptor, *, check_notes: bool) -> object:
         return (
-            Failing()
+            Failing(blob_of(store))
             if descriptor.digest == Digest.of(WEIGHTS)
             else real(self, descriptor, check_notes=check_notes)
         )
 
     monkeypatch.setattr(StoreReader, "open_blob", failing)
-    found = only(look(store))
-    assert (found.kind, found.quarantined) == ("unreadable", None)
+    found = only(look(store, Scope(threads=2, repair=repair)))
+    assert (found.kind, found.quarantined is not None) == ("unreadable", repair)
     assert "Input/output error" in found.message
+    assert store.has(Digest.of(WEIGHTS)) is not repair
+
+
+def test_bytes_replace_a_blob_that_the_medium_does_not_give_back(
+    store: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(fd: int) -> object:
+        raise OSError(5, "Input/output error")
+
+    before = blob_of(store).stat().st_ino
+    monkeypatch.setattr(ingest, "hash_open_file", failing)
+    with store.session("test") as session:
+        session.put(WEIGHTS)
+    assert blob_of(store).stat().st_ino != before
 
 
 def test_a_full_disk_is_looked_at_and_nothing_moved(store: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
