@@ -200,6 +200,13 @@ def _tear_table(world: World) -> None:
     table.write_bytes(table.read_bytes()[:60])
 
 
+def _make_version_1(world: World) -> None:
+    """The store as slmctl of version 1 left it: the first command that writes to it makes it one of today."""
+    for name in ("linked", "borrowed", "quarantine"):
+        (world.store / name).rmdir()
+    (world.store / "slmctl.json").write_bytes(b'{"schema": "slmctl.store/1", "version": 1}')
+
+
 def _leave_garbage(world: World) -> None:
     """What crashed commands leave: leases without an owner, half files, and blobs that only these listed."""
     store = world.store
@@ -277,6 +284,7 @@ ROWS: tuple[Row, ...] = (
     Row(name="create-from-name", points=70, before=(_M,), run=_BASED),
     Row(name="create-several", points=110, before=(_M,), run=("create", "s", "-f", "{files}/Several")),
     Row(name="create-on-torn-table", points=70, before=(_M, _N), ready=_tear_table, run=_BASED),
+    Row(name="cp-on-version-1", points=40, before=(_M,), ready=_make_version_1, run=("cp", "m", "copy")),
     Row(name="cp", points=16, before=(_M,), run=("cp", "m", "copy")),
     Row(name="cp-force", points=24, before=(_M, _N), run=("cp", "m", "n", "--force")),
     Row(name="rm", points=26, before=(_M, _N), run=("rm", "m"), again=(NOT_FOUND,)),
