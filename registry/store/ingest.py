@@ -225,6 +225,12 @@ class Ingest:
             source.path.unlink()
             flush_folder(source.path.absolute().parent)
 
+    def part_from_source(self, source: SourceFile, digest: Digest, lease: Lease) -> None:
+        """The file stays the user's: give the blob bytes of its own, and the file its mode back."""
+        if source.is_at(self.path_of(digest)):
+            self.take_file(source, lease, check=lambda _: None)
+            self.restore_source(source, digest)
+
     def restore_source(self, source: SourceFile, digest: Digest) -> None:
         """Give the file its mode back, unless somebody else's model needs the blob that it shares."""
         if not source.is_at(self.path_of(digest)):

@@ -135,13 +135,18 @@ class Session:
             )
 
     def finish_moves(self) -> list[Path]:
-        """The model is named: remove the originals. Gives those that could not be removed."""
+        """The model is named: remove the originals. Gives those that could not be removed; they are as they
+        were, if there is room for a copy."""
         left = []
-        for source, _ in self._moved:
+        for source, digest in self._moved:
             try:
                 self._ingest.remove_source(source)
             except OSError:
+                if not source.is_at(source.path):
+                    continue  # it is removed, and only that this lasts is not known
                 left.append(source.path)
+                with suppress(SlmctlError, OSError):
+                    self._ingest.part_from_source(source, digest, self._lease)
         self._moved = []
         return left
 

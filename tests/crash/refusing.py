@@ -85,7 +85,9 @@ def refuse_at(prepared: Prepared, tried: Sequence[Refusal], double: str | None =
 
 def _judge(prepared: Prepared, world: World, run: Run, point: Event, error: str) -> list[str]:
     tree = world.tree()
-    problems = judge(tree, prepared.before, prepared.after, world.root, finished=run.code == 0)
+    is_told = "the file could not be removed" in run.err  # the model is there, and so is what it was made of
+    finished = run.code == 0 and not is_told
+    problems = judge(tree, prepared.before, prepared.after, world.root, finished=finished)
     left = {*inspect(tree, world.root).sweepable} - {*inspect(prepared.before, world.root).sweepable}
     if left and point.family != "unlink":
         problems.append(f"it leaves {sorted(left)}")

@@ -353,17 +353,26 @@ def test_a_file_that_cannot_be_removed_is_told_of(
     path = tmp_path / "model.bin"
     path.write_bytes(b"weights")
 
-    def refuse(*_: object) -> None:
-        raise PermissionError(errno.EPERM, "immutable")
+    path.chmod(0o640)
+    real = Path.unlink
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        if self == path:
+            raise PermissionError(errno.EPERM, "immutable")
+        real(self, missing_ok)
 
     with SourceFile(path) as source, store.session("test") as session:
         digest = session.move(source, check=no_check)
+        assert store.layout.blob(digest).samefile(path)
         descriptor = write_manifest(session, digest, source.size)
         store.link("m:latest", descriptor, source="create", linked=NOW, replace_rule=Replace.NOTHING)
         monkeypatch.setattr(Path, "unlink", refuse)
         assert session.finish_moves() == [path]
         monkeypatch.undo()
     assert store.resolve(parse("m")).descriptor == descriptor
+    path.write_bytes(b"the user's again")  # which is not to reach the blob
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert store.layout.blob(digest).read_bytes() == b"weights"
 
 
 def test_a_failure_after_the_table_was_replaced_loses_neither_file_nor_blob(
