@@ -78,6 +78,7 @@ def _found(layout: Layout, source: SourceFile, digest: Digest) -> Taken | None:
     if not stat.S_ISREG(status.st_mode) or status.st_size != source.size:
         return None
     if notes.linked(layout, digest) is not None:
+        flush_folder(layout.linked)  # whoever wrote the note may have died before doing so
         return Taken.LINKED
     return None if source.is_at(layout.blob(digest)) else Taken.PRESENT
 
@@ -120,6 +121,7 @@ def _borrow(
     if old is not None and notes.is_there(old):
         elsewhere = old.path != str(source.path)
         if not hashed or (elsewhere and old.fits(os.lstat(old.path))):
+            flush_folder(layout.borrowed)
             return
     _check_same(source, source.path)
     note = Note.about(source.path, source.status, owner=owner, borrowed=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from registry.errors import SlmctlError, StoreUnusable
 from registry.store import collect, gc, quarantine
 from registry.store.collect import Collection
-from registry.store.durable import flush_folder, store_errors
+from registry.store.durable import store_errors
 from registry.store.hashing import Checked
 from registry.store.index import NameTable
 from registry.store.inventory import Temporary, temporaries
@@ -51,12 +51,6 @@ class Keeper(Store):
             if not dry_run:
                 collect.take(self.layout, plan)
         return plan
-
-    def settle(self) -> None:
-        """Make the blobs' names durable: a killed repair may not have come to it. Raises StoreUnusable."""
-        if self.layout.blobs.is_dir():
-            with store_errors(self.root):
-                flush_folder(self.layout.blobs)
 
     @property
     def _is_writable(self) -> bool:

@@ -192,6 +192,16 @@ class Store(StoreReader):
                 if not self.layout.index.exists() and not self.layout.previous_index.exists():
                     self._write_names(self.names())  # none; a table that was lost is said, and not replaced
 
+    def settle(self) -> None:
+        """Make durable what is here: a killed command whose work is found done may not have come to it.
+
+        Raises StoreUnusable.
+        """
+        with store_errors(self.root):
+            for folder in (self.layout.blobs, self.layout.linked, self.layout.borrowed, self.root):
+                if folder.is_dir():
+                    flush_folder(folder)
+
     @contextmanager
     def session(self, purpose: str) -> Iterator[Session]:
         """Hold a lease for long work. When it fails, what only it had put in is collected."""

@@ -77,6 +77,8 @@ def adopt(
         except OSError as error:
             problem = f"{shown(error.filename or place.root)} cannot be read ({reason(error)})."
             yield AdoptedModel(name=shown(place.root), place=place, size=0, problem=problem)
+    if adopting.found_present and not dry_run:
+        store.settle()
 
 
 class _Adopting:
@@ -90,6 +92,7 @@ class _Adopting:
         self._names = store.names()
         self._noted = {note.path: (digest, note) for digest, note in notes.all_borrowed(store.layout)}
         self._given: dict[str, str] = {}
+        self.found_present = False
 
     def adopt(self, found: FoundModel) -> AdoptedModel:
         outcome = AdoptedModel(name=found.name, place=found.place, size=found.size, notes=found.notes)
@@ -113,6 +116,7 @@ class _Adopting:
         present = same and manifest is not None and self._store.has(manifest) and looked.is_in(self._store)
         if present or self._dry_run:
             self._given[found.name.casefold()] = found.place.source
+            self.found_present = self.found_present or present
             taken = _in_words(looked.how_in(self._store))
             if manifest is None:
                 outcome = replace(outcome, notes=(*found.notes, _without_digest(found, "will be")))

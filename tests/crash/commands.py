@@ -109,7 +109,7 @@ class Row:
 
     `points` is a lower bound of the calls that touch the store: should the recording miss them, it is noticed.
     `again` are the codes that a second run may end with when the first was complete, beside 0. `codes` are those
-    that it may fail with beside 1. `sweeps` when nothing is left over after it.
+    that it may fail with beside 1. `sweeps` when nothing is left over after it. `needs_root` to be made.
     """
 
     name: str
@@ -121,10 +121,13 @@ class Row:
     again: tuple[int, ...] = ()
     codes: tuple[int, ...] = ()
     sweeps: bool = False
+    needs_root: bool = False
 
     @property
     def exists(self) -> bool:
-        """Whether slmctl has all commands of this row yet."""
+        """Whether slmctl has all commands of this row yet, and it can be made here."""
+        if self.needs_root and os.geteuid() != 0:
+            return False
         return {line[0] for line in (self.run, *self.before)} <= COMMANDS.keys()
 
 
@@ -248,6 +251,13 @@ def _make_ollama_store(world: World) -> None:
         path.write_text(json.dumps(manifest, separators=(",", ":")))
 
 
+def _make_anothers_ollama_store(world: World) -> None:
+    """Of another user, whose files are not linked but noted where they lie."""
+    _make_ollama_store(world)
+    for path in (world.root / "other").rglob("*"):
+        os.chown(path, 65534, 65534)
+
+
 def _damage_blob(world: World) -> None:
     """A flipped bit in the weights of `m`, whose file the user still has."""
     digest = hashlib.sha256((world.root / "files" / "a.gguf").read_bytes()).hexdigest()
@@ -327,6 +337,14 @@ ROWS: tuple[Row, ...] = (
         run=("import", "{files}/m/", "--as", "other"),
     ),
     Row(name="adopt", points=20, make=_make_ollama_store, before=(_M,), run=("adopt",)),
+    Row(
+        name="adopt-borrowed",
+        points=20,
+        make=_make_anothers_ollama_store,
+        before=(_M,),
+        run=("adopt",),
+        needs_root=True,
+    ),
 )
 
 
