@@ -248,9 +248,19 @@ class _Verification:
             return replace(finding, kind="foreign", message="another tool's entry names it; it is not here")
         in_the_way = checked.state == "unreadable" and self._scope.repair and checked.file is not None
         if (checked.state == "damaged" or in_the_way) and self._keeper is not None:
-            with suppress(StoreUnusable, NoSpace):
+            try:
                 return replace(finding, quarantined=self._keeper.put_aside(checked))
+            except (StoreUnusable, NoSpace):
+                if self._scope.repair or not self._is_there(checked):
+                    raise  # moved, and that it stays there is not known
         return finding
+
+    def _is_there(self, checked: Checked) -> bool:
+        """Whether a blob's path still has the file that was looked at."""
+        with suppress(OSError):
+            status = self._reader.blob_status(checked.digest)
+            return status is not None and FileId.of(status) == checked.file
+        return True
 
     def _leftovers(self) -> tuple[list[FoundLease], list[inventory.Temporary]]:
         """Leases and temporaries of one moment; of about one moment where the store cannot be locked."""

@@ -110,6 +110,7 @@ class Row:
     `points` is a lower bound of the calls that touch the store: should the recording miss them, it is noticed.
     `again` are the codes that a second run may end with when the first was complete, beside 0. `codes` are those
     that it may fail with beside 1. `sweeps` when nothing is left over after it. `needs_root` to be made.
+    `may_go_without_lease` where nothing is put into the store: what is read from a dying disk is worth more.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Row:
     codes: tuple[int, ...] = ()
     sweeps: bool = False
     needs_root: bool = False
+    may_go_without_lease: bool = False
 
     @property
     def exists(self) -> bool:
@@ -309,13 +311,21 @@ ROWS: tuple[Row, ...] = (
         run=("verify", "--repair"),
         codes=(BAD_CONTENT,),
     ),
-    Row(name="export-tar", points=30, before=(_M,), run=_EXPORT, again=(FAILED,)),
+    Row(
+        name="export-tar",
+        points=30,
+        before=(_M,),
+        run=_EXPORT,
+        again=(FAILED,),
+        may_go_without_lease=True,
+    ),
     Row(
         name="export-tar-force",
         points=30,
         before=(_M, _N, _EXPORT),
         ready=_leave_partial_export,
         run=("export", "n", "-o", "{out}/m.tar", "--force"),
+        may_go_without_lease=True,
     ),
     Row(
         name="export-folder",
@@ -323,6 +333,7 @@ ROWS: tuple[Row, ...] = (
         before=(_M, _BASED),
         run=("export", "m", "based", "-o", "{out}/m/"),
         again=(FAILED,),
+        may_go_without_lease=True,
     ),
     Row(
         name="import-tar",
