@@ -85,8 +85,7 @@ def refuse_at(prepared: Prepared, tried: Sequence[Refusal], double: str | None =
 
 def _judge(prepared: Prepared, world: World, run: Run, point: Event, error: str) -> list[str]:
     tree = world.tree()
-    is_told = "the file could not be removed" in run.err  # the model is there, and so is what it was made of
-    finished = run.code == 0 and not is_told
+    finished = run.code == 0 and not _is_told(world, run, point)
     problems = judge(tree, prepared.before, prepared.after, world.root, finished=finished)
     left = {*inspect(tree, world.root).sweepable} - {*inspect(prepared.before, world.root).sweepable}
     if left and point.family != "unlink":
@@ -114,6 +113,13 @@ def _judge(prepared: Prepared, world: World, run: Run, point: Event, error: str)
     if failed_flush and run.code == 0 and counts:
         problems.append("it claims success although a flush failed")
     return problems
+
+
+def _is_told(world: World, run: Run, point: Event) -> bool:
+    """Whether a command that ends with 0 says what it left undone: a moved file is still there, or one of
+    another tool's models cannot be read."""
+    at_theirs = any(path.startswith(str(world.root / "other")) for path in _moved(point, world))
+    return "the file could not be removed" in run.err or (at_theirs and "cannot be read" in run.err)
 
 
 def _moved(point: Event, world: World) -> list[str]:
