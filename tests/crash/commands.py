@@ -145,7 +145,11 @@ class Prepared:
 
     def copy(self, name: str, double: str | None = None) -> World:
         """A fresh world to run the command in, beside the prepared one."""
-        return self.world.copy(self.world.root.with_name(f"{self.row.name}-{name}"), double)
+        return self.world.copy(self.place(name, double), double)
+
+    def place(self, name: str, double: str | None = None) -> Path:
+        """Where that world lies: doubles of one row run at the same time."""
+        return self.world.root.with_name(f"{self.row.name}-{double or 'slmctl'}-{name}")
 
 
 def prepare(row: Row, folder: Path) -> Prepared:

@@ -94,7 +94,7 @@ def _give_back(theirs: Path, copy: Path) -> None:
 
 def _run_again(prepared: Prepared, state: State, losses: Losses, double: str | None) -> None:
     """Run the command for real on what the power failure left."""
-    world = World(prepared.world.root.with_name(f"{prepared.row.name}-lose"), double)  # notes have its paths
+    world = World(prepared.place("lose", double), double)  # notes have its paths
     state.write(world.root)
     _give_back(prepared.world.root / "other", world.root / "other")
     for name in ("run", "out", "other", "files"):
