@@ -81,7 +81,10 @@ def _found(layout: Layout, source: SourceFile, digest: Digest, hashed: bool) -> 
         return None
     note = notes.linked(layout, digest)
     if note is not None:
-        return None if hashed and not note.fits(status) else Taken.LINKED
+        if hashed and not note.fits(status):
+            return None
+        flush_folder(layout.linked)  # whoever wrote the note may have died before doing so
+        return Taken.LINKED
     return None if source.is_at(layout.blob(digest)) else Taken.PRESENT
 
 
@@ -123,6 +126,7 @@ def _borrow(
     if old is not None and notes.is_there(old):
         elsewhere = old.path != str(source.path)
         if not hashed or (elsewhere and old.fits(os.lstat(old.path))):
+            flush_folder(layout.borrowed)
             return
     _check_same(source, source.path)
     note = Note.about(source.path, source.status, owner=owner, borrowed=True)

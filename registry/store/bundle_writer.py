@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,7 +21,14 @@ from registry.errors import DigestMismatch, OperationFailed
 from registry.manifest import Descriptor, canonical_json
 from registry.store import tar
 from registry.store.archive import INDEX, OCI_LAYOUT
-from registry.store.durable import flush_file, flush_folder, replace_file, write_all, write_file
+from registry.store.durable import (
+    check_length,
+    flush_file,
+    flush_folder,
+    replace_file,
+    write_all,
+    write_file,
+)
 from registry.store.reader import Progress
 
 OCI_LAYOUT_BYTES = b'{"imageLayoutVersion":"1.0.0"}'
@@ -81,6 +89,8 @@ def _rank(digest: Digest, size: int) -> tuple[int, str]:
 
 def write_archive(fd: int, content: Content, open_blob: Open, progress: Progress) -> None:
     """Write the tar to an open file or pipe. Raises DigestMismatch for a damaged blob, NotFound, OSError."""
+    status = os.fstat(fd)
+    is_empty_file = stat.S_ISREG(status.st_mode) and status.st_size == 0
     for name, data in ((OCI_LAYOUT, OCI_LAYOUT_BYTES), (INDEX, content.index())):
         write_all(fd, tar.write_header(name, len(data)) + data + bytes(tar.padding(len(data))))
     for digest, size in content.ordered():
@@ -88,6 +98,8 @@ def write_archive(fd: int, content: Content, open_blob: Open, progress: Progress
         _write_blob(fd, digest, size, content, open_blob, progress)
         write_all(fd, bytes(tar.padding(size)))
     write_all(fd, tar.END)
+    if is_empty_file:
+        check_length(fd, content.archive_bytes)
 
 
 def write_folder(folder: Path, content: Content, open_blob: Open, progress: Progress) -> None:
@@ -107,6 +119,7 @@ def write_folder(folder: Path, content: Content, open_blob: Open, progress: Prog
             is_new = not path.exists()
             with _partial(path) as fd:
                 _write_blob(fd, digest, size, content, open_blob, progress)
+                check_length(fd, size)
             if is_new:
                 added.append(path)
         flush_folder(blobs)

@@ -28,6 +28,7 @@ from registry.store.durable import check_length, flush_file, flush_folder, write
 from registry.store.leases import Lease
 from registry.store.locks import Locks
 from registry.store.partial import Partial
+from registry.store.plain_file import BAD_MEDIUM
 from registry.store.room import free_bytes
 
 _FICLONE = 0x40049409  # _IOW(0x94, 9, int), linux/fs.h
@@ -272,6 +273,12 @@ class Ingest:
             source.path.unlink()
             flush_folder(source.path.absolute().parent)
 
+    def part_from_source(self, source: SourceFile, digest: Digest, lease: Lease) -> None:
+        """The file stays the user's: give the blob bytes of its own, and the file its mode back."""
+        if source.is_at(self.path_of(digest)):
+            self.take_file(source, lease, check=lambda _: None)
+            self.restore_source(source, digest)
+
     def restore_source(self, source: SourceFile, digest: Digest) -> None:
         """Give the file its mode back, unless somebody else's model needs the blob that it shares."""
         if not source.is_at(self.path_of(digest)):
@@ -313,6 +320,10 @@ class Ingest:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode) or status.st_size != size or hash_open_file(fd)[0] != digest:
                 return False
+        except OSError as error:
+            if error.errno not in BAD_MEDIUM:
+                raise
+            return False
         finally:
             os.close(fd)
         flush_folder(self._blobs)  # whoever put it there may have died before doing so

@@ -22,10 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.digest import Digest
-from registry.errors import BadContent, DigestMismatch, NotFound, OperationFailed, SlmctlError
+from registry.errors import BadContent, DigestMismatch, MalformedFile, NotFound, OperationFailed, SlmctlError
 from registry.store.durable import replace_file
 from registry.store.layout import Layout
 from registry.store.locks import Locks
+from registry.store.plain_file import read_plain_file
 
 _SCHEMA = "slmctl.note/1"
 _MAX_BYTES = 64 << 10
@@ -226,8 +227,7 @@ def _renew(layout: Layout, digest: Digest, note: Note) -> None:
 
 def _read(path: Path, *, borrowed: bool) -> Note | None:
     try:
-        with path.open("rb") as stream:
-            document = json.loads(stream.read(_MAX_BYTES))
+        document = json.loads(read_plain_file(path, _MAX_BYTES))
         if document["schema"] != _SCHEMA:
             raise ValueError
         return Note(
@@ -241,7 +241,7 @@ def _read(path: Path, *, borrowed: bool) -> Note | None:
         )
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, MalformedFile):
         return Note(path="", owner="another tool", device=0, inode=-1, size=-1, mtime_ns=0, borrowed=borrowed)
 
 
@@ -249,6 +249,7 @@ def _text(document: dict[str, object], key: str) -> str:
     value = document[key]
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError
+    os.fsencode(value)  # a lone surrogate is no path: UnicodeEncodeError is a ValueError
     return value
 
 

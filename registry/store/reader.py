@@ -30,6 +30,7 @@ from registry.store import notes
 from registry.store.durable import store_errors
 from registry.store.index import MAX_INDEX_BYTES, Entry, NameTable
 from registry.store.layout import Layout
+from registry.store.plain_file import read_plain_file
 
 AGAIN = "Try 'slmctl verify --repair', or make or pull the model again."
 """What to do about a blob that is lost or damaged."""
@@ -74,30 +75,48 @@ class StoreReader:
         """The table of names as it is now. A store that does not exist yet has none.
 
         A damaged or missing index.json is answered from the generation before it; raises StoreUnusable when
-        there is none.
+        there is none, and blobs that it must have named are there.
         """
         with store_errors(self.root, doing="read"):
             self.layout.check_version()
-            damage: MalformedFile | None = None
-            for path, generation in (
-                (self.layout.index, "current"),
-                (self.layout.previous_index, "previous"),
-            ):
-                try:
-                    with path.open("rb") as stream:
-                        # what read() may read at most it allocates at once
-                        size = min(os.fstat(stream.fileno()).st_size, MAX_INDEX_BYTES)
-                        return self._parse_names(stream.read(size), generation)
-                except FileNotFoundError:
-                    continue
-                except MalformedFile as error:
-                    damage = damage or error
-            if damage is None:
-                return NameTable.empty()
-        raise StoreUnusable(
-            f"The table of names in {self.root} is damaged and has no previous generation.",
-            hint=f"Restore {self.layout.index} from a backup; the models' blobs are still there.",
+            table = self._generation()
+            if table is None and self._has_blobs():
+                table = self._generation()  # the first ever may have been written since
+                if table is None:
+                    raise self._lost("gone")
+        return table if table is not None else NameTable.empty()
+
+    def _generation(self) -> NameTable | None:
+        """The newest generation that can be read; None where there never was one."""
+        is_damaged = False
+        for path, generation in (
+            (self.layout.index, "current"),
+            (self.layout.previous_index, "previous"),
+        ):
+            try:
+                return self._parse_names(read_plain_file(path, MAX_INDEX_BYTES), generation)
+            except FileNotFoundError:
+                continue
+            except MalformedFile:
+                is_damaged = True
+        if is_damaged:
+            raise self._lost("damaged")
+        return None
+
+    def _lost(self, how: str) -> StoreUnusable:
+        return StoreUnusable(
+            f"The table of names in {self.root} is {how} and has no previous generation.",
+            hint=f"The models' blobs are still there: restore {self.layout.index} from a backup,"
+            " or give them names with 'slmctl verify --repair'.",
         )
+
+    def _has_blobs(self) -> bool:
+        """Whether anything that a name may have needed is here."""
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._blobs) as entries:
+            for entry in entries:
+                with suppress(BadContent):
+                    return bool(Digest(entry.name))
+        return False
 
     @property
     def complaints(self) -> tuple[str, ...]:
@@ -125,20 +144,20 @@ class StoreReader:
 
     def index_digest(self) -> Digest | None:
         """The digest of the table of names as it lies there, which covers all that it names; None if none."""
-        with suppress(OSError):
-            return Digest.of(self.layout.index.read_bytes())
+        with suppress(OSError, MalformedFile):
+            return Digest.of(read_plain_file(self.layout.index, MAX_INDEX_BYTES))
         return None
 
     def layout_complaint(self) -> str | None:
         """What is wrong with the file that says: this is an OCI image layout. None where nothing is."""
         try:
-            document = json.loads(self.layout.oci_layout.read_bytes())
+            document = json.loads(read_plain_file(self.layout.oci_layout, MAX_MANIFEST_BYTES))
             is_one = document["imageLayoutVersion"].split(".")[0] == "1"
         except FileNotFoundError:
             return "the file oci-layout is missing" if self._holds_anything() else None
         except OSError as error:
             return f"the file oci-layout cannot be read ({os.strerror(error.errno or 0)})"
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MalformedFile):
             is_one = False
         return None if is_one else "the file oci-layout does not say what it should"
 

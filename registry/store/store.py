@@ -42,6 +42,7 @@ from registry.store.locks import Locks
 from registry.store.origins import note_origin
 from registry.store.partial import Partial, bytes_done, open_partial, remove_partials
 from registry.store.reader import AGAIN, StoreReader
+from registry.store.salvage import salvaged
 
 
 class Replace(enum.Enum):
@@ -198,13 +199,18 @@ class Session:
             )
 
     def finish_moves(self) -> list[Path]:
-        """The model is named: remove the originals. Gives those that could not be removed."""
+        """The model is named: remove the originals. Gives those that could not be removed; they are as they
+        were, if there is room for a copy."""
         left = []
-        for source, _ in self._moved:
+        for source, digest in self._moved:
             try:
                 self._ingest.remove_source(source)
             except OSError:
+                if not source.is_at(source.path):
+                    continue  # it is removed, and only that this lasts is not known
                 left.append(source.path)
+                with suppress(SlmctlError, OSError):
+                    self._ingest.part_from_source(source, digest, self._lease)
         self._moved = []
         return left
 
@@ -248,7 +254,17 @@ class Store(StoreReader):
             with self._locks.exclusive():
                 self.layout.prepare_files()
                 if not self.layout.index.exists() and not self.layout.previous_index.exists():
-                    self._write_names(NameTable.empty())
+                    self._write_names(self.names())  # none; a table that was lost is said, and not replaced
+
+    def settle(self) -> None:
+        """Make durable what is here: a killed command whose work is found done may not have come to it.
+
+        Raises StoreUnusable.
+        """
+        with store_errors(self.root):
+            for folder in (self.layout.blobs, self.layout.linked, self.layout.borrowed, self.root):
+                if folder.is_dir():
+                    flush_folder(folder)
 
     @contextmanager
     def session(self, purpose: str, *, resumable: bool = False) -> Iterator[Session]:
@@ -361,7 +377,7 @@ class Store(StoreReader):
         spellings: dict[str, str] = {}  # of the names that are new here
         ahead = self._read_ahead(moved=entries)
         with store_errors(self.root), self._locks.exclusive():
-            names = self.names()
+            names = self._names_to_change()
             for each in entries:
                 entry = each
                 old = names.find(entry.name)
@@ -405,7 +421,7 @@ class Store(StoreReader):
         self.prepare()
         ahead = self._read_ahead()
         with store_errors(self.root), self._locks.exclusive():
-            names = self.names()
+            names = self._names_to_change()
             found = {entry.name: entry for name in wanted if (entry := names.find(name))}
             names = names.without(found)
             self._write_names(names)
@@ -442,6 +458,13 @@ class Store(StoreReader):
             with suppress(BadContent, OSError):
                 candidates |= gc.reached_from(self.layout, [entry.descriptor.digest], known)
         return gc.free(self.layout, candidates, names, known)
+
+    def _names_to_change(self) -> NameTable:
+        """The table of names, with what can still be read of a damaged one, which is about to be replaced."""
+        names = self.names()
+        if names.generation == "previous":
+            names = names.with_entries(salvaged(self.layout.index))
+        return names
 
     def _write_names(self, names: NameTable) -> None:
         """Replace index.json, keeping the generation before it. The store's lock is held exclusively.

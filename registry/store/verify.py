@@ -14,13 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from registry.digest import Digest
-from registry.errors import BadContent, DigestMismatch, MalformedFile, StoreUnusable
+from registry.errors import BadContent, DigestMismatch, MalformedFile, NoSpace, StoreUnusable
 from registry.manifest import Descriptor
 from registry.store import inventory, notes
 from registry.store.findings import Finding, Report, Scope, absent_findings, order, users_of
 from registry.store.hashing import Checked, FileId, check_blobs
 from registry.store.index import Entry, NameTable
 from registry.store.keeper import Keeper
+from registry.store.layout import VersionDamaged
 from registry.store.leases import FoundLease, find_leases
 from registry.store.needs import Need, Needs, Root, Walker
 from registry.store.quarantine import in_quarantine
@@ -105,8 +106,12 @@ class _Verification:
 
     def _look(self) -> _Snapshot:
         """Read the table of names and follow it."""
-        with suppress(OSError):
-            self._reader.layout.check_version()
+        try:
+            with suppress(OSError):
+                self._reader.layout.check_version()
+        except VersionDamaged as error:
+            finding = Finding(kind="damaged", message=error.message, path=self._reader.layout.version)
+            return _Snapshot(needs=Needs(), names=0, is_complete=False, findings=[finding])
         try:
             table = self._reader.names()
         except (StoreUnusable, BadContent) as error:
@@ -248,9 +253,13 @@ class _Verification:
             return replace(finding, kind="foreign", message="another tool's entry names it; it is not here")
         if checked.state == "damaged" and note is not None:
             finding = replace(finding, message=f"{checked.reason}; adopted from {note.owner} ({note.shown})")
-        if checked.state == "damaged" and self._keeper is not None:
-            with suppress(StoreUnusable):
+        in_the_way = checked.state == "unreadable" and self._scope.repair and checked.file is not None
+        if (checked.state == "damaged" or in_the_way) and self._keeper is not None:
+            try:
                 return replace(finding, quarantined=self._keeper.put_aside(checked))
+            except (StoreUnusable, NoSpace):
+                if self._scope.repair or not self._is_there(checked):
+                    raise  # moved, and that it stays there is not known
         return finding
 
     def _note_about(self, checked: Checked) -> notes.Note | None:
@@ -260,11 +269,18 @@ class _Verification:
                 return self._reader.note_about(checked.digest)
         return None
 
+    def _is_there(self, checked: Checked) -> bool:
+        """Whether a blob's path still has the file that was looked at."""
+        with suppress(OSError):
+            status = self._reader.blob_status(checked.digest)
+            return status is not None and FileId.of(status) == checked.file
+        return True
+
     def _leftovers(self) -> tuple[list[FoundLease], list[inventory.Temporary]]:
         """Leases and temporaries of one moment; of about one moment where the store cannot be locked."""
         layout = self._reader.layout
         if self._keeper is not None and layout.locks.is_dir():
-            with suppress(StoreUnusable):
+            with suppress(StoreUnusable, NoSpace):
                 return self._keeper.leftovers()
         with suppress(OSError):
             leases = list(find_leases(layout.leases))

@@ -55,7 +55,13 @@ def check(
     DigestMismatch, StoreUnusable.
     """
     reader, names = _find(store, further, request, on_event)
-    scope = Scope(names=names, digest=request.digest, made_here=MADE_HERE, threads=usable_cpus())
+    scope = Scope(
+        names=names,
+        digest=request.digest,
+        made_here=MADE_HERE,
+        threads=usable_cpus(),
+        repair=request.repair,
+    )
     item = request.target or "the store"
 
     def progress(done: int, total: int) -> None:

@@ -148,7 +148,7 @@ def test_other_models_manifests_are_read_before_the_lock_is_taken(
     with store.session("test") as session:
         other = write_manifest(session, session.put(b"other"), 5)
         while_locked = []
-        read = gc._read
+        read = gc.read_document
 
         def noted(layout: Layout, digest: Digest) -> Manifest | Index:
             with (layout.locks / "store.lock").open("rb") as stream:
@@ -159,7 +159,7 @@ def test_other_models_manifests_are_read_before_the_lock_is_taken(
                     while_locked.append(True)
             return read(layout, digest)
 
-        monkeypatch.setattr(gc, "_read", noted)
+        monkeypatch.setattr(gc, "read_document", noted)
         if way == "removed":
             assert store.unlink(["m7:latest"]).freed_bytes > 0
         else:
