@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from registry.errors import UsageError
 from registry.remotes.network import CaPlace, parse_proxy
 from registry.remotes.urls import BadUrl, parse
+from registry.transfer.pace import Pace
 from slmctl.config import Resolved, Setting, Value, find, read_path, read_seconds
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class NetworkSettings:
     plain_http: frozenset[str]
     connect_timeout: float
     stall_timeout: float
+    pace: Pace
+    """How many connections a transfer uses, and how much each asks for at a time."""
     mirrors: Mapping[str, tuple[str, ...]]
     search: tuple[str, ...]
     hf_endpoint: str
@@ -84,6 +87,7 @@ class NetworkSettings:
             plain_http=frozenset(_items(values["plain_http"])),
             connect_timeout=_number(values["connect_timeout"]),
             stall_timeout=_number(values["stall_timeout"]),
+            pace=Pace(connections=_count(values["connections"]), chunk_bytes=_count(values["chunk_size"])),
             mirrors=_table(str(values["mirrors"] or "")),
             search=_items(values["names.search"]),
             hf_endpoint=str(values["hf_endpoint"]),
@@ -143,6 +147,8 @@ _DEFAULTS: Mapping[str, Value] = {
     "offline": False,
     "connect_timeout": 10.0,
     "stall_timeout": 30.0,
+    "connections": Pace().connections,
+    "chunk_size": Pace().chunk_bytes,
     "names.search": "ollama://library",
     "hf_endpoint": "https://huggingface.co",
     "hf_offline": False,
@@ -158,6 +164,11 @@ def _home(environment: Mapping[str, str]) -> Path:
 
 def _number(value: Value) -> float:
     assert isinstance(value, float)
+    return value
+
+
+def _count(value: Value) -> int:
+    assert isinstance(value, int)
     return value
 
 
@@ -185,6 +196,18 @@ def _yes_or_no(text: str) -> bool:
         return known[text.strip().lower()]
     except KeyError:
         raise ValueError("it is yes or no") from None
+
+
+def _connections(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:4]) <= 64:
+        raise ValueError("it takes a number from 1 to 64")
+    return int(text)
+
+
+def _chunk(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 4096 <= int(text[:12]) <= 1 << 30:
+        raise ValueError("it takes a number of bytes from 4096 to 1073741824")
+    return int(text)
 
 
 def _text(text: str) -> str:
@@ -317,6 +340,18 @@ NETWORK_SETTINGS: tuple[Setting, ...] = (
         variables=("SLMCTL_STALL_TIMEOUT",),
         read=read_seconds,
         about="seconds without anything coming after which a connection is given up",
+    ),
+    Setting(
+        key="connections",
+        variables=("SLMCTL_CONNECTIONS",),
+        read=_connections,
+        about="how many connections a transfer uses at once",
+    ),
+    Setting(
+        key="chunk_size",
+        variables=("SLMCTL_CHUNK_SIZE",),
+        read=_chunk,
+        about="bytes that a connection asks for at a time; a restart loses no more of each",
     ),
     Setting(
         key="mirrors",
