@@ -160,11 +160,18 @@ class Guard:
         self._limit: int | None = _MAX_HEAD_BYTES
         self._came = 0
         self.end: float | None = None
+        self._limit_set = 0.0  # not known: urllib3 sets it too, before a head
 
     def expect_body(self) -> None:
         self._left = self._stall_timeout
         self._limit = None
         self._came = 0
+
+    def limit(self, connection: socket.socket, seconds: float) -> None:
+        """Bound each wait on the connection; a tenth more is no matter, and saves a call to the system."""
+        if not 0.9 * self._limit_set <= seconds <= self._limit_set:
+            connection.settimeout(seconds)
+            self._limit_set = seconds
 
     def read(self, raw: io.RawIOBase, connection: socket.socket, buffer: WriteableBuffer) -> int:
         """Read into `buffer` once. Raises Stalled, TooLate, Flooded and OSError."""
@@ -173,7 +180,7 @@ class Guard:
         left, late = (whole, TooLate) if whole < self._left else (self._left, Stalled)
         if left <= 0:
             raise late
-        connection.settimeout(left)
+        self.limit(connection, left)
         try:
             count = raw.readinto(buffer) or 0
         except TimeoutError:
@@ -229,12 +236,17 @@ class _Watched(HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         self._phase = Phase.CONNECT
-        timeout = self.timeout if isinstance(self.timeout, (int, float)) else self.door.stall_timeout
+        timeout = self._patience()
         connection, self.scope = self.door.connect(self.host, self.port, timeout)
         connection.settimeout(timeout)  # for a handshake as a whole
+        self.guard.expect_head(timeout)
         self._answers = 0
         self._phase = Phase.TLS
         return connection
+
+    def _patience(self) -> float:
+        """The seconds that urllib3 allows for what is done now."""
+        return self.timeout if isinstance(self.timeout, (int, float)) else self.door.stall_timeout
 
     def connect(self) -> None:
         try:
@@ -247,13 +259,13 @@ class _Watched(HTTPConnection):
         self._phase = Phase.PROXY
         self.guard.expect_head(self.door.stall_timeout)
         super()._tunnel()
-        self.sock.settimeout(self.timeout)
+        self.sock.settimeout(self._patience())
         self._phase = Phase.TLS
 
     def send(self, data: Any) -> None:
         """In pieces, each of which may take as long as a stall may."""
         if self.sock is not None:
-            self.sock.settimeout(self.door.stall_timeout)
+            self.guard.limit(self.sock, self.door.stall_timeout)
         if not isinstance(data, (bytes, bytearray, memoryview)):
             super().send(data)
             return
@@ -262,7 +274,7 @@ class _Watched(HTTPConnection):
             super().send(view[start : start + _SEND_BYTES])
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]
-        timeout = self.timeout if isinstance(self.timeout, (int, float)) else self.door.stall_timeout
+        timeout = self._patience()
         self.guard.expect_head(timeout)
         try:
             response = super().getresponse()
