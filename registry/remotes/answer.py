@@ -68,7 +68,7 @@ class Answer:
         self.scope = own if seen_through else scope_of_host(way.url.host)
         try:
             self.length = self._declared_length()
-            if self.status == 407 and way.proxy is not None:
+            if way.proxy is not None and self._is_denied():
                 raise proxy_denied(way)
             if self.status < 200:
                 raise Unreachable(f"{way} answered {self.status}, which is no end of an answer.")
@@ -129,6 +129,21 @@ class Answer:
             )
         return self._decoded(limit)
 
+    def document(self, limit: int, *, within: float | None = None) -> bytes:
+        """As `read`, where JSON or the like is expected.
+
+        Raises Unreachable for a web page: a hotel's network answers 200 with its login page to everything.
+        """
+        body = self.read(limit, within=within)
+        start = body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+        is_page = self.headers.get("content-type", "").lower().startswith("text/html")
+        if is_page or start.startswith((b"<!doctype html", b"<html", b"<head")):
+            raise Unreachable(
+                f"{self.way} answered with a web page instead of a document.",
+                hint="If this network wants you to log in first, do that in a browser; else check the host.",
+            )
+        return body
+
     def discard(self) -> None:
         """Have done with the body: a short one is read, so that the connection can be used again."""
         try:
@@ -183,6 +198,11 @@ class Answer:
         if len(values) > 1 or not _LENGTH.fullmatch(value := values.pop()):
             raise BadContent(f"{self.way} does not say clearly how long its answer is.")
         return int(value)
+
+    def _is_denied(self) -> bool:
+        """Whether it is the proxy that refuses. To a wrong password tinyproxy says 401, as a server would."""
+        own = "via" not in self.headers and self.headers.get("server", "").startswith("tinyproxy")
+        return self.status == 407 or (self.status == 401 and own)
 
     def _too_long(self, limit: int) -> SizeMismatch:
         return SizeMismatch(f"{self.way} sends more than the {limit} bytes that were expected.")

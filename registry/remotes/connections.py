@@ -50,7 +50,7 @@ class Phase(enum.Enum):
 
 
 class Failed(Exception):
-    """A connection failed; `reused` says that it had served before, so that the other side may have left it.
+    """A connection failed; `reused` says that it had served before.
 
     No OSError, so that it comes through urllib3 and requests as it is.
     """
@@ -60,6 +60,11 @@ class Failed(Exception):
         self.phase = phase
         self.reason = reason
         self.reused = reused
+
+    @property
+    def was_left(self) -> bool:
+        """Whether the other side may just have closed an idle connection, before it saw the request."""
+        return self.reused and isinstance(self.reason, ConnectionError)
 
 
 class AddressRefused(Exception):
@@ -71,11 +76,15 @@ class AddressRefused(Exception):
         self.scope = scope
 
 
-class Stalled(Exception):
+class Late(Exception):
+    """A read took longer than it may."""
+
+
+class Stalled(Late):
     """Too little came for too long."""
 
 
-class TooLate(Exception):
+class TooLate(Late):
     """The time for the whole document is over."""
 
 
@@ -160,18 +169,15 @@ class Guard:
     def read(self, raw: io.RawIOBase, connection: socket.socket, buffer: WriteableBuffer) -> int:
         """Read into `buffer` once. Raises Stalled, TooLate, Flooded and OSError."""
         began = time.monotonic()
-        left = self._left
-        if self.end is not None:
-            left = min(left, self.end - began)
-            if left <= 0:
-                raise TooLate
+        whole = self.end - began if self.end is not None else self._left
+        left, late = (whole, TooLate) if whole < self._left else (self._left, Stalled)
         if left <= 0:
-            raise Stalled
+            raise late
         connection.settimeout(left)
         try:
             count = raw.readinto(buffer) or 0
         except TimeoutError:
-            raise (Stalled if left == self._left else TooLate) from None
+            raise late from None
         self._came += count
         self._left -= time.monotonic() - began
         if self._limit is not None:

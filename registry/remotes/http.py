@@ -23,7 +23,7 @@ from registry.errors import Unreachable
 from registry.remotes import addresses, connections, trust
 from registry.remotes.addresses import Address, Scope
 from registry.remotes.answer import Answer
-from registry.remotes.connections import Door, Failed, TrustedAdapter
+from registry.remotes.connections import AddressRefused, Door, Failed, TrustedAdapter
 from registry.remotes.mishaps import Way, explain, refused
 from registry.remotes.network import NOTHING, HttpSettings, Proxy, proxy_for
 from registry.remotes.urls import BadUrl, Url, join, parse
@@ -54,7 +54,7 @@ class HttpClient:
         self._scope_of = scope_of
         self._lock = threading.Lock()
         self._context = trust.once(settings.ca)
-        self._adapters: dict[tuple[frozenset[Scope], Proxy | None], TrustedAdapter] = {}
+        self._adapters: dict[tuple[object, ...], TrustedAdapter] = {}
 
     def send(
         self,
@@ -140,7 +140,7 @@ class HttpClient:
         proxy = proxy_for(way.url, self.settings)
         way = replace(way, proxy=proxy)
         allowed = self._allowed(way, source)
-        adapter = self._adapter(_EVERYWHERE if proxy else allowed, proxy)
+        adapter = self._adapter(way.url, _EVERYWHERE if proxy else allowed, proxy)
         request = requests.PreparedRequest()
         request.method = method
         request.url = str(way.url)
@@ -151,15 +151,14 @@ class HttpClient:
         while True:
             try:
                 response = adapter.send(request, stream=True, timeout=timeout)
-                break
-            except Failed as failed:
-                if failed.reused and again and not isinstance(failed.reason, connections.Stalled):
-                    again = False  # the other side had closed it before it saw the request
-                    continue
-                raise explain(way, failed) from None
-            except (requests.RequestException, HTTPError, OSError, connections.AddressRefused) as error:
-                raise explain(way, error) from None
-        return Answer(response.raw, way, self.settings, seen_through=proxy is None)
+            except (Failed, AddressRefused, requests.RequestException, HTTPError, OSError) as error:
+                mishap = explain(way, error)
+                again = again and isinstance(error, Failed) and error.was_left
+            else:
+                return Answer(response.raw, way, self.settings, seen_through=proxy is None)
+            if not again:
+                raise mishap  # out here, because requests' errors hold the request with its credentials
+            again = False
 
     def _allowed(self, way: Way, source: Scope | None) -> frozenset[Scope]:
         """Where the address behind `way.url` may lie. Raises Unreachable when nowhere."""
@@ -178,10 +177,15 @@ class HttpClient:
             raise refused(way, f"it is {lies.shown}")
         return allowed
 
-    def _adapter(self, allowed: frozenset[Scope], proxy: Proxy | None) -> TrustedAdapter:
+    def _adapter(self, url: Url, allowed: frozenset[Scope], proxy: Proxy | None) -> TrustedAdapter:
+        """Whose connections may be used for `url`.
+
+        Without a tunnel, a connection to a proxy is for one origin: some proxies (tinyproxy) pass on whatever
+        else comes over it to the server of the first request, which would get another's credentials.
+        """
+        key = (allowed, proxy, url.origin if proxy is not None and url.scheme == "http" else None)
         with self._lock:
-            adapter = self._adapters.get((allowed, proxy))
-            if adapter is None:
+            if key not in self._adapters:
                 door = Door(
                     resolve=self._resolve,
                     scope_of=self._scope_of,
@@ -189,8 +193,8 @@ class HttpClient:
                     stall_timeout=self.settings.stall_timeout,
                     stall_bytes=self.settings.stall_bytes,
                 )
-                adapter = self._adapters[allowed, proxy] = TrustedAdapter(door, self._context, proxy)
-            return adapter
+                self._adapters[key] = TrustedAdapter(door, self._context, proxy)
+            return self._adapters[key]
 
 
 def _next(
@@ -209,9 +213,7 @@ def _next(
     if step in onward.came:
         raise refused(onward, "it leads in a circle")
     if len(onward.came) > MAX_REDIRECTS:
-        raise refused(
-            onward, f"it would be redirect number {len(onward.came)}, and {MAX_REDIRECTS} are followed"
-        )
+        raise refused(onward, f"only {MAX_REDIRECTS} redirects in a row are followed")
     if way.url.scheme == "https" and step.scheme == "http":
         raise refused(onward, "that would leave encryption")
     crosses = step.origin != way.url.origin

@@ -10,7 +10,9 @@ import socket
 import ssl
 from dataclasses import dataclass
 
-from registry.errors import SlmctlError, Unauthorized, Unreachable
+from requests.exceptions import InvalidHeader
+
+from registry.errors import BadContent, SlmctlError, Unauthorized, Unreachable
 from registry.remotes.base import TryAgain
 from registry.remotes.connections import AddressRefused, Failed, Flooded, Phase, Stalled, TooLate
 from registry.remotes.network import Proxy
@@ -76,6 +78,8 @@ def explain(way: Way, error: Exception) -> SlmctlError:
 
 def interrupted(way: Way, error: Exception, when: str) -> SlmctlError:
     """A connection that failed after it was made."""
+    if isinstance(error, InvalidHeader):  # two different lengths
+        return BadContent(f"{way} does not say clearly how long its answer is.")
     if isinstance(error, Flooded):
         return Unreachable(f"The head of the answer from {way} is larger than 256 KiB.")
     if isinstance(error, Stalled | TimeoutError):
@@ -100,6 +104,8 @@ def _of_connect(way: Way, reason: Exception) -> SlmctlError:
             if not way.proxy
             else "Check the network and the proxy settings.",
         )
+    if isinstance(reason, ConnectionResetError | ConnectionAbortedError):
+        return interrupted(way, reason, "as soon as it was made")
     if isinstance(reason, TimeoutError):
         why = "it did not answer in time"
     else:
@@ -119,7 +125,7 @@ def _of_proxy(way: Way, reason: Exception) -> SlmctlError:
     status = re.search(r"failed: (\d{3})", str(reason))
     if status is None:
         return interrupted(way, reason, "before the proxy answered")
-    if status[1] == "407":
+    if status[1] in {"401", "407"}:  # tinyproxy answers 401 to a wrong password
         return proxy_denied(way)
     return NotReached(
         f"{way.url.place} could not be reached: the proxy {way.proxy.shown} answered {status[1]}.",
