@@ -26,10 +26,11 @@ from registry.store.store import Replace, Session, Store, check_replaceable
 from slmctl.app.bringing import bring
 from slmctl.app.completing import check_adapter, check_draft
 from slmctl.app.events import ByteCounter, Note, OnEvent, ignore
+from slmctl.app.file_names import file_path
 from slmctl.app.finding import find_package
 from slmctl.app.made_here import CREATED_HERE
 from slmctl.app.ollama import OLLAMA_VERSION, asks_for_newer
-from slmctl.app.package import Package, PackageFile, default_id, file_path, variant_id
+from slmctl.app.package import Package, PackageFile, check_unpacked, default_id, variant_id
 from slmctl.app.packaging import Build, build_of, write_model
 from slmctl.app.sources import FileSet, Sources, facts_of, find_sources, read_gguf, role_of
 
@@ -205,6 +206,7 @@ def _all_facts(bases: Sequence[Package | FileSet]) -> Iterator[tuple[str, ModelF
             yield base.shown, facts_of(base)
             continue
         for variant in base.variants:
+            check_unpacked(base, variant)
             if variant.facts is None:
                 raise UsageError(
                     f"The model {base.name} has no facts to build on.", hint="Make it anew from its file."
