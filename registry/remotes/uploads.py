@@ -133,13 +133,15 @@ class _Upload:
                 if session is None:
                     self._rewind(0)
                     session = self._uploads.begin(self._blob)
+                before = self._offset
                 following = self._step(session)
                 if following is None:
                     self._tell(self._blob.size - self._told)
                     return
                 session = following
-                if self._offset > best:
+                if self._offset > best:  # a session that is lost again and again gets no further than before
                     best, failures = self._offset, 0
+                if self._offset > before:
                     continue
                 error: Exception = OperationFailed(
                     f"{self._shown} takes bytes of the blob {self._blob.digest.short} and has no more"
@@ -160,7 +162,8 @@ class _Upload:
             if asked is not None and asked > patience.longest_asked:
                 raise error
             patience.sleep(patience.wait_before(failures, asked))
-            if session is not None and (session := self._recovered(session)) is None and self._is_there():
+            session = self._recovered(session) if session is not None else None
+            if session is None and self._uploads.has(self._blob):  # it was the last answer that did not come
                 self._tell(self._blob.size - self._told)
                 return
 
@@ -279,10 +282,6 @@ class _Upload:
             return self._status(session)
         except TryAgain:
             return None
-
-    def _is_there(self) -> bool:
-        """Whether the blob is there although the last answer did not come."""
-        return self._offset == self._blob.size and self._uploads.has(self._blob)
 
     def _smaller(self) -> bool:
         """Send less at once from here on; whether that can be."""
