@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from registry.store.layout import Layout
+from registry.store.leases import NAME as LEASE_NAME
 from registry.store.leases import FoundLease
 from registry.store.partial import PARTIAL, is_held
 
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_LEASE = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _OF_A_LEASE = re.compile(r"([0-9a-f]{16})\.[0-9]+(?:\.clone)?", re.ASCII)
 _WHILE_LOCKED = re.compile(
     r"(?:index\.json|index\.json\.1|oci-layout|slmctl\.json)\.new|note\.[0-9a-f]{64}\.[0-9]+", re.ASCII
@@ -86,7 +86,7 @@ def foreign(layout: Layout) -> list[Path]:
         layout.ingest: lambda name: (
             _WHILE_LOCKED.fullmatch(name) or _OF_A_LEASE.fullmatch(name) or _PARTIAL.fullmatch(name)
         ),
-        layout.leases: _LEASE.fullmatch,
+        layout.leases: LEASE_NAME.fullmatch,
         layout.locks: _LOCK.fullmatch,
         layout.quarantine: lambda name: _HEX.fullmatch(name.partition(".")[0]),
     }
@@ -99,14 +99,21 @@ def foreign(layout: Layout) -> list[Path]:
 
 
 def size_below(path: Path) -> int:
-    """The bytes of a file, or of all files in a folder and below it; links are not followed."""
-    try:
-        status = path.lstat()
-    except OSError:
-        return 0
-    if not stat.S_ISDIR(status.st_mode):
-        return status.st_size
-    return sum(size_below(child) for child in _children(path))
+    """The bytes of a file, or of all files in a folder and below it; links are not followed.
+
+    What cannot be looked at, or lies deeper than a path may be long, is not counted.
+    """
+    size = 0
+    left = [path]
+    while left:
+        path = left.pop()
+        with suppress(OSError):
+            status = path.lstat()
+            if stat.S_ISDIR(status.st_mode):
+                left += _children(path)
+            else:
+                size += status.st_size
+    return size
 
 
 def _temporary(path: Path) -> Temporary:
@@ -117,6 +124,6 @@ def _temporary(path: Path) -> Temporary:
 
 
 def _children(folder: Path) -> Iterator[Path]:
-    with suppress(FileNotFoundError, NotADirectoryError, PermissionError), os.scandir(folder) as entries:
+    with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             yield folder / entry.name

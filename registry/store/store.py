@@ -42,6 +42,7 @@ from registry.store.locks import Locks
 from registry.store.origins import note_origin
 from registry.store.partial import Partial, bytes_done, open_partial, remove_partials
 from registry.store.reader import AGAIN, StoreReader
+from registry.store.salvage import salvaged
 
 
 class Replace(enum.Enum):
@@ -88,6 +89,8 @@ class Session:
             with self._locks.shared():  # a collection that had not seen the lease is over now
                 missing = [digest for digest in digests if not self._store.has(digest)]
         if missing:
+            if self._store.note_about(missing[0]) is not None:
+                raise self._store.missing(missing[0])
             raise NotFound(f"The blob {missing[0]} is missing from the store.", hint="The model was removed.")
 
     def put(self, data: bytes) -> Digest:
@@ -99,19 +102,28 @@ class Session:
         """Store the bytes of a user's file, which stays untouched; see `Ingest.take_file`."""
         with store_errors(self._store.root):
             digest = self._ingest.take_file(source, self._lease, check=check, progress=progress or _silent)
-        layout = self._store.layout
-        temporary = layout.ingest / self._lease.temporary()
-        note_origin(layout, digest, source.path, source.status, temporary)
+        self._note_origin(digest, source.path, source.status)
         return digest
 
     def receive(
-        self, descriptor: Descriptor, chunks: Iterable[bytes], progress: Progress | None = None
+        self,
+        descriptor: Descriptor,
+        chunks: Iterable[bytes],
+        progress: Progress | None = None,
+        *,
+        origin: tuple[Path, os.stat_result] | None = None,
     ) -> None:
-        """Store a blob that comes as a stream; see `Ingest.take_chunks`."""
+        """Store a blob that comes as a stream; see `Ingest.take_chunks`. `origin` is the bundle's file."""
         with store_errors(self._store.root):
             self._ingest.take_chunks(
                 descriptor.digest, descriptor.size, chunks, self._lease, progress=progress or _silent
             )
+        if origin is not None:
+            self._note_origin(descriptor.digest, *origin)
+
+    def _note_origin(self, digest: Digest, path: Path, status: os.stat_result) -> None:
+        layout = self._store.layout
+        note_origin(layout, digest, path, status, layout.ingest / self._lease.temporary())
 
     def expect(self, digests: Iterable[Digest]) -> None:
         """Say what is going to come: from now on it is no garbage, in place or not yet."""
@@ -187,13 +199,18 @@ class Session:
             )
 
     def finish_moves(self) -> list[Path]:
-        """The model is named: remove the originals. Gives those that could not be removed."""
+        """The model is named: remove the originals. Gives those that could not be removed; they are as they
+        were, if there is room for a copy."""
         left = []
-        for source, _ in self._moved:
+        for source, digest in self._moved:
             try:
                 self._ingest.remove_source(source)
             except OSError:
+                if not source.is_at(source.path):
+                    continue  # it is removed, and only that this lasts is not known
                 left.append(source.path)
+                with suppress(SlmctlError, OSError):
+                    self._ingest.part_from_source(source, digest, self._lease)
         self._moved = []
         return left
 
@@ -237,7 +254,17 @@ class Store(StoreReader):
             with self._locks.exclusive():
                 self.layout.prepare_files()
                 if not self.layout.index.exists() and not self.layout.previous_index.exists():
-                    self._write_names(NameTable.empty())
+                    self._write_names(self.names())  # none; a table that was lost is said, and not replaced
+
+    def settle(self) -> None:
+        """Make durable what is here: a killed command whose work is found done may not have come to it.
+
+        Raises StoreUnusable.
+        """
+        with store_errors(self.root):
+            for folder in (self.layout.blobs, self.layout.linked, self.layout.borrowed, self.root):
+                if folder.is_dir():
+                    flush_folder(folder)
 
     @contextmanager
     def session(self, purpose: str, *, resumable: bool = False) -> Iterator[Session]:
@@ -350,7 +377,7 @@ class Store(StoreReader):
         spellings: dict[str, str] = {}  # of the names that are new here
         ahead = self._read_ahead(moved=entries)
         with store_errors(self.root), self._locks.exclusive():
-            names = self.names()
+            names = self._names_to_change()
             for each in entries:
                 entry = each
                 old = names.find(entry.name)
@@ -373,11 +400,17 @@ class Store(StoreReader):
             if changed:
                 names = names.with_entries(list(changed.values()))
                 self._write_names(names)
-            else:  # whoever linked them may have died before flushing the table
-                flush_folder(self.root)
+            else:
+                self.settle_names()
             if replaced:
                 self._free_entries(names, replaced, ahead)
         return linked
+
+    def settle_names(self) -> None:
+        """Make the names that are here durable: whoever linked them may have died before flushing the table.
+        For who finds what it wanted to link, and says so. Raises StoreUnusable."""
+        with store_errors(self.root):
+            flush_folder(self.root)
 
     def unlink(self, names_to_remove: Iterable[str]) -> Removed:
         """Remove names, and the blobs that only they needed. Unknown names are passed over."""
@@ -388,7 +421,7 @@ class Store(StoreReader):
         self.prepare()
         ahead = self._read_ahead()
         with store_errors(self.root), self._locks.exclusive():
-            names = self.names()
+            names = self._names_to_change()
             found = {entry.name: entry for name in wanted if (entry := names.find(name))}
             names = names.without(found)
             self._write_names(names)
@@ -425,6 +458,13 @@ class Store(StoreReader):
             with suppress(BadContent, OSError):
                 candidates |= gc.reached_from(self.layout, [entry.descriptor.digest], known)
         return gc.free(self.layout, candidates, names, known)
+
+    def _names_to_change(self) -> NameTable:
+        """The table of names, with what can still be read of a damaged one, which is about to be replaced."""
+        names = self.names()
+        if names.generation == "previous":
+            names = names.with_entries(salvaged(self.layout.index))
+        return names
 
     def _write_names(self, names: NameTable) -> None:
         """Replace index.json, keeping the generation before it. The store's lock is held exclusively.

@@ -30,7 +30,7 @@ _KINDS = {
     b"4": "a device",
     b"6": "a FIFO",
     b"S": "a sparse file",
-    b"L": "a name of more than 255 bytes",
+    b"L": "a name in GNU's form for long ones",
     b"K": "a link",
 }
 
@@ -54,12 +54,26 @@ _ACCEPTED = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChecksumStyle:
+    """How a tool writes checksums: what fills them up in front, None where nothing has to, and what stands
+    behind them. The checksum says nothing about these bytes, and all headers of an archive have the same."""
+
+    filler: bytes | None
+    end: bytes
+
+    def agrees(self, other: ChecksumStyle) -> bool:
+        """Whether one tool can have written both."""
+        return self.end == other.end and (None in {self.filler, other.filler} or self.filler == other.filler)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """One header: the name as it is written, the bytes that follow, and what they are."""
+    """One header: the name as it is written, the bytes that follow, what they are, how it was summed up."""
 
     name: bytes
     size: int
     kind: Kind
+    checksum: ChecksumStyle
 
 
 def padding(size: int) -> int:
@@ -154,7 +168,16 @@ def read_header(block: bytes) -> Header | None:
     if kind is None:
         what = _KINDS.get(block[156:157], f"an entry of the kind {block[156:157]!r}")
         raise MalformedFile(f"The archive holds {what} ({_shown(name)}); only plain files are taken.")
-    return Header(name=name, size=_number(block[124:136]), kind=kind)
+    return Header(
+        name=name, size=_number(block[124:136]), kind=kind, checksum=_checksum_style(block[148:156])
+    )
+
+
+def _checksum_style(field: bytes) -> ChecksumStyle:
+    first = field[:1]
+    return ChecksumStyle(
+        filler=None if first in b"1234567" else first, end=field[len(field.rstrip(b" \0")) :]
+    )
 
 
 def read_pax(data: bytes) -> dict[str, bytes]:
@@ -163,15 +186,16 @@ def read_pax(data: bytes) -> dict[str, bytes]:
 
 
 def _records(data: bytes) -> Iterator[tuple[str, bytes]]:
-    while data:
-        number, blank, _ = data[:20].partition(b" ")
+    at = 0
+    while at < len(data):
+        number, blank, _ = data[at : at + 20].partition(b" ")
         length = int(number) if blank and number.isdigit() else 0
-        record = data[:length]
+        record = data[at : at + length]
         key, equals, value = record[len(number) + 1 : -1].partition(b"=")
         if not length or len(record) != length or not record.endswith(b"\n") or not equals:
             raise MalformedFile("An extended header of the archive is damaged.")
         yield key.decode("utf-8", errors="replace"), value
-        data = data[length:]
+        at += length
 
 
 def pax_size(value: bytes) -> int:

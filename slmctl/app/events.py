@@ -63,8 +63,13 @@ def ignore(_: Event) -> None:
     pass
 
 
+_STEPS = 200
+_MAX_STEP_BYTES = 64 << 20
+
+
 class ByteCounter:
-    """Turns "so many more bytes" into Progress events about one item."""
+    """Turns "so many more bytes" into Progress events about one item: one at its end, and before it as many
+    as anybody can use."""
 
     def __init__(self, on_event: OnEvent, *, stage: str, item: str, total: int) -> None:
         self._on_event = on_event
@@ -72,7 +77,12 @@ class ByteCounter:
         self._item = item
         self._total = total
         self._done = 0
+        self._step = min(total // _STEPS, _MAX_STEP_BYTES)
+        self._next = 0
 
     def __call__(self, count: int) -> None:
         self._done = min(self._done + count, self._total)  # what is read twice counts once
+        if self._done < min(self._next, self._total):
+            return
+        self._next = self._done + self._step
         self._on_event(Progress(stage=self._stage, item=self._item, done=self._done, total=self._total))

@@ -28,6 +28,11 @@ class Places:
             return ollama_remote(self.network, ref)
         if ref.source is Source.OCI:
             return pull_remote(self.network, ref, lambda text: self._on_event(Note(text=text)))
+        if ref.source is Source.FILE:
+            from registry.remotes.local import open_local
+            from slmctl.app.bundles import split_path
+
+            return open_local(split_path(ref.path)[0])
         raise UsageError(f"{str(ref)!r:.120} names no place to pull from.", hint="Name a registry.")
 
     def push_remote_of(self, ref: ModelRef) -> PushRemote:

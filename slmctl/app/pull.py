@@ -17,16 +17,19 @@ from typing import cast
 
 from registry.digest import Digest
 from registry.errors import DigestMismatch, NameTaken, NoSpace, SlmctlError, UsageError
-from registry.names import short_name
+from registry.names import ModelRef, Source, parse_name, short_name
 from registry.remotes.base import Artifact, FileRemote, Listing
 from registry.remotes.mirrors import sources_of
 from registry.store.index import Entry
 from registry.store.room import free_bytes
-from registry.store.store import Store
+from registry.store.store import Replace, Store, check_replaceable
 from registry.transfer.pace import Pace
+from slmctl.app.bundles import split_path
 from slmctl.app.coming import Coming, Work
 from slmctl.app.events import Note, OnEvent, ignore
+from slmctl.app.exporting import public_source
 from slmctl.app.fetching import fetch
+from slmctl.app.importing import IMPORTED_HERE
 from slmctl.app.package import Package
 from slmctl.app.places import Places
 from slmctl.app.pull_artifact import coming_artifact
@@ -104,7 +107,9 @@ def pull(
         _check_digest(request, descriptor.digest)
         entry = Entry(name=request.where.name, descriptor=descriptor, source=coming.source, linked=now)
         linked = store.link_all(
-            [entry], lambda old, new: _check_replaceable(old, new, request), keep_equal=False
+            [entry],
+            lambda old, new: _check_replaceable(old, new, request),
+            keep_equal=request.where.is_bundle,
         )[0]
     if coming.passing:
         store.free(coming.passing)
@@ -115,8 +120,10 @@ def _coming(
     work: Work, places: Places, request: PullRequest, asked: Sequence[Asked], on_event: OnEvent
 ) -> Coming:
     remotes = [places.remote_of(each.ref) for each in asked]
-    found = [remote.resolve(each.ref) for remote, each in zip(remotes, asked, strict=True)]
+    found = [remote.resolve(_asked_there(each.ref)) for remote, each in zip(remotes, asked, strict=True)]
     first = found[0]
+    if request.where.is_bundle and isinstance(first, Artifact):
+        first = replace(first, pinned=public_source(first.pinned) or IMPORTED_HERE)
     wanted = request.variants if len(request.where.places) == 1 else ()
     if isinstance(first, Artifact):
         return coming_artifact(
@@ -145,6 +152,14 @@ def _coming(
         dry_run=request.dry_run,
         on_event=on_event,
     )
+
+
+def _asked_there(ref: ModelRef) -> ModelRef:
+    """What a remote is asked for: of a bundle the name behind its path."""
+    if ref.source is not Source.FILE:
+        return ref
+    _, name = split_path(ref.path)
+    return ref if name is None else parse_name(name)
 
 
 def _kept(store: Store, request: PullRequest) -> frozenset[str]:
@@ -184,12 +199,17 @@ def _guessed_id(place: Asked) -> str:
 def _check_name(store: Store, request: PullRequest, source: str) -> None:
     """Say that the name is taken before gigabytes are fetched; the linking decides."""
     old = store.names().find(request.where.name)
-    if old is not None:
+    if old is not None and not request.where.is_bundle:
         _check_replaceable(old, replace(old, source=source), request)
 
 
 def _check_replaceable(old: Entry, new: Entry, request: PullRequest) -> None:
-    if request.force or is_same_place(old.source, new.source):
+    if request.force:
+        return
+    if request.where.is_bundle:
+        check_replaceable(old, new, Replace.SAME_SOURCE if new.source == IMPORTED_HERE else Replace.NOTHING)
+        return
+    if is_same_place(old.source, new.source):
         return
     raise NameTaken(
         f"The name {short_name(old.name)} belongs to a model from {old.source or 'another tool'!r:.120}.",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from registry.errors import NotFound
-from registry.names import ModelRef, parse, parse_name
+from registry.errors import NotFound, UsageError
+from registry.names import ModelRef, Source, parse, parse_name
+from registry.remotes.local import open_local
 from registry.store.reader import StoreReader
+from slmctl.app.bundles import split_path
 from slmctl.app.lockfile import Lock, LockedModel
 from slmctl.app.outdated import pulled_names
 from slmctl.app.pull import PullRequest
@@ -24,10 +26,28 @@ def by_name(
     variants: tuple[str, ...] = (),
 ) -> PullRequest:
     """The pull of what `ref` names, under its own name or `name`. Raises as `where_is` does."""
+    if ref.source is Source.FILE:
+        return PullRequest(where=_in_bundle(ref, name), force=force, variants=variants)
     where = where_is(ref, store.names(), search=search, force=force or name is not None)
     if name is not None:
         where = replace(where, name=name.full_name)
     return PullRequest(where=where, force=force, variants=variants)
+
+
+def _in_bundle(ref: ModelRef, name: ModelRef | None) -> Where:
+    """The model of a bundle, or the one that is named behind its path."""
+    path, inside = split_path(ref.path)
+    if inside is None:
+        names = open_local(path).tags()
+        if len(names) != 1:
+            raise UsageError(
+                f"There are {len(names)} models in {str(path)!r:.120}.",
+                hint=f"Name one behind a colon ({', '.join(names[:5])}), or take all of them: slmctl import",
+            )
+        inside = names[0]
+    found = parse_name(inside)
+    place = replace(ref, path=f"{path}:{found.full_name}")
+    return Where(name=(name or found).full_name, places=(Asked(ref=place),), is_bundle=True)
 
 
 def everything(store: StoreReader) -> list[PullRequest]:

@@ -40,7 +40,8 @@ class Where:
     `name` is the full name that the store will list it by. `places` are builds of one model, the usual one
     first; more than one only for a model of the library. `spec` is what the library's author adds. `said`
     tells how a bare name was understood, None where nothing had to be. `further` are where else to look if
-    there is nothing.
+    there is nothing. `is_bundle` says that the one place is a bundle or a store on a disk here, whose word on
+    where a model came from gives it no rights.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Where:
     spec: ModelSpec = field(default_factory=ModelSpec)
     said: str | None = None
     further: tuple[ModelRef, ...] = ()
+    is_bundle: bool = False
 
     def of_format(self, wanted: str) -> Asked | None:
         """The place of a format, None where the library names none."""

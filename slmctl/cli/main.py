@@ -263,6 +263,8 @@ def _usage(error: click.UsageError) -> UsageError:
 
 def _sentence(text: str) -> str:
     text = " ".join(text.split())
+    if text.endswith("?)"):  # click's guesses
+        text = text.replace(". (", ". ").removesuffix(")")
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Protocol
 
@@ -21,6 +21,7 @@ FORMATS = {".gguf": "gguf", ".safetensors": "safetensors", ".onnx": "onnx"}
 _DOCUMENTS = re.compile(
     r"(?:readme|licen[cs]e|notice|copying|changelog|use_policy)(?:[._-].*)?|.*\.md", re.IGNORECASE
 )
+_ADAPTER = re.compile(r"(?:^|[-._])(?:lora|adapter)(?:[-._].*)?\.gguf$", re.IGNORECASE)
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 
@@ -77,6 +78,18 @@ def role_of_name(path: str, kind: str = "") -> str:
     if kind:
         return kind
     return "doc" if _DOCUMENTS.fullmatch(name) else "config"
+
+
+def with_adapters(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """The parts, GGUF files that are called LoRA adapters among them as adapters: beside other weights only,
+    since models are called after the adapters that were merged into them."""
+    named = [
+        part for part in parts if part.role == "weights" and _ADAPTER.search(PurePosixPath(part.path).name)
+    ]
+    weights = [part for part in parts if part.role == "weights"]
+    if len(named) == len(weights):
+        return tuple(parts)
+    return tuple(replace(part, role="adapter") if part in named else part for part in parts)
 
 
 def format_by_names(paths: Iterable[str]) -> str | None:

@@ -23,6 +23,7 @@ from slmctl.app.dialects.described import (
     label,
     role_of_name,
     texts,
+    with_adapters,
 )
 from slmctl.app.file_names import checked_path, file_path
 
@@ -68,7 +69,7 @@ def describe(blobs: BlobReader, manifest: Manifest) -> Described:
         dialect="ModelPack",
         format=_format(config, layers),
         quantization=_quantization(config),
-        parts=tuple(parts),
+        parts=tuple(parts) if mediatypes.SLMCTL_VARIANT in manifest.annotations else with_adapters(parts),
         left_out=tuple(left_out),
         spec=_spec(blobs, parts),
         licenses=texts(config, "descriptor", "licenses"),

@@ -3,7 +3,7 @@
 For who mounts images and no artifacts: Kubernetes' image volumes, KServe's modelcars. Each file of weights
 is a layer of its own, so that a model that changes its template shares the gigabytes; all small files are one
 layer. An index has the same layers for two architectures, since a runtime takes none that is not for its own.
-Format: OCI image specification 1.1 (config.md, layer.md). Decisions: docs/decisions/0018-image-format.md.
+Format: OCI image specification 1.1 (config.md, layer.md). Decisions: docs/decisions/0018-dialects.md.
 """
 
 from __future__ import annotations

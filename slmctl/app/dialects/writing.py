@@ -22,6 +22,11 @@ from slmctl.app.ollama_manifest import is_ollama
 from slmctl.app.package import Package, Variant, check_unpacked, default_id
 from slmctl.app.packaging import build_of, index_of, write_model
 
+_NO_SHELL = (
+    "The image holds files and no program. An image volume takes it as it is; KServe's modelcars run sh, ln "
+    "and sleep in it: FROM busybox and COPY --from=IMAGE /models /models make one."
+)
+
 FORMATS = ("modelpack", "docker", "ollama", "image")
 
 
@@ -62,6 +67,8 @@ def write(
         "image": lambda content: write_image.write(out, content, on_event),
     }
     digests = {variant.id: writers[format](Content.of(variant)) for variant in chosen}
+    if format == "image":
+        out.note(_NO_SHELL)
     root = default_id(list(digests))
     if len(digests) > 1:
         names = {"docker": "Docker Model Runner", "ollama": "Ollama", "image": "An image"}

@@ -52,8 +52,10 @@ def check_(context: Context, names: tuple[str, ...], network: NetworkOptions) ->
     context.output.end_progress()
     context.output.result({"builds": [_fields(row) for row in rows]}, lambda: _table(rows))
     for row in rows:
-        if row.why is not None:
+        if row.why is not None and row.state != UNKNOWN:
             context.output.note(f"{row.name}, {row.reference}: {row.why}")
+    for why in dict.fromkeys(row.why for row in rows if row.why is not None and row.state == UNKNOWN):
+        context.output.note(why)
     error = next((row.error for row in rows if row.error is not None), None)
     if error is not None:
         click.get_current_context().exit(exit_code(error))

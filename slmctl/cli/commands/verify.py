@@ -30,11 +30,14 @@ _WORDS = {
 
 @make_command(
     "verify",
-    about="Hash everything in the store, or what the model NAME or the bundle at PATH has, and say what is"
-    " damaged or missing. Damaged files of your own store are moved to its folder 'quarantine'.",
+    about="Hash everything in the store, or what the model NAME, the bundle at PATH or its model PATH:NAME"
+    " has, and say what is damaged or missing. Damaged files of your own store are moved to its folder"
+    " 'quarantine'.",
 )
 @click.argument("target", required=False, metavar="[NAME|PATH]", shell_complete=candidates.models_and_files)
-@click.option("--digest", metavar="DIGEST", help="The model, or the bundle, has to have this digest.")
+@click.option(
+    "--digest", metavar="DIGEST", help="What the model has to have, or the bundle: 'export' told it."
+)
 @click.option(
     "--repair",
     is_flag=True,
@@ -97,6 +100,7 @@ def _fields(report: Report) -> dict[str, object]:
                 ],
                 "quarantined": str(finding.quarantined) if finding.quarantined else None,
                 "repaired": finding.repaired,
+                "adopted_from": finding.adopted_from,
             }
             for finding in report.findings
         ],
@@ -162,6 +166,10 @@ def _sentence(report: Report) -> str:
 
 
 def _hint(report: Report, *, can_repair: bool) -> str:
+    tools = {finding.adopted_from for finding in report.findings if finding.is_bad}
+    if None not in tools:
+        owners = " and ".join(sorted(filter(None, tools)))
+        return f"Get it again with {owners} and run 'slmctl adopt', or remove it with 'slmctl rm'."
     if can_repair:
         return "'slmctl verify --repair' fetches what is lost from where it came from."
     return "Make, pull or import the models again, or copy the files from a backup."

@@ -173,6 +173,16 @@ def test_a_whole_model_of_modctl(store: Store) -> None:
     assert variant.licenses == ("MIT",)
 
 
+def test_an_adapter_is_one_beside_other_weights_only(store: Store) -> None:
+    files = {"model.gguf": WEIGHTS, "my-lora-f16.gguf": b"GGUF"}
+    assert files_of(opened(store, modctl.model_pack(files))) == {
+        "model.gguf": "weights",
+        "my-lora-f16.gguf": "adapter",
+    }
+    merged = opened(store, modctl.model_pack({"qwen-lora-merged.gguf": WEIGHTS}))
+    assert files_of(merged) == {"qwen-lora-merged.gguf": "weights"}
+
+
 def test_the_config_says_what_no_header_does(store: Store) -> None:
     config = {"format": "safetensors", "precision": "bf16"}
     variant = opened(store, modctl.model_pack({"model.safetensors": SAFETENSORS}, config=config))
