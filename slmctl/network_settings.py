@@ -215,6 +215,8 @@ def _places(text: str) -> str:
 def _mirrors(text: str) -> str:
     entries = []
     for host, places in _table(text).items():
+        if not places:
+            raise ValueError(f"{host:.60} has no mirror")
         for place in places:
             try:
                 parse(place if "://" in place else f"https://{place}")

@@ -10,7 +10,9 @@ from registry.errors import MalformedFile
 from registry.remotes.base import Blob, BlobSource
 from registry.remotes.retry import Patience, patient
 
-_FIRST_BYTES = 1 << 20
+FIRST_BYTES = 1 << 20
+"""Most GGUF headers with a vocabulary have 1 to 8 MB."""
+
 _MOST_BYTES = 16 << 20
 _LIMIT_BYTES = 288 << 20
 """What a header may be at most (256 MiB for GGUF), and what is asked for beyond its end."""
@@ -19,12 +21,19 @@ _LIMIT_BYTES = 288 << 20
 class Peek(io.RawIOBase):
     """A seekable stream over a blob of a remote, made to read its header from the start.
 
-    One range is held at a time; each is twice as long as the one before, up to 16 MiB. `fetched_bytes` and
-    `requests` count what was asked for. `read` raises as `BlobSource.open`, with patience for what may pass,
-    and MalformedFile when a header has no end.
+    One range is held at a time: the first of `first_bytes`, each twice as long as the one before, up to
+    16 MiB. `fetched_bytes` and `requests` count what was asked for. `read` raises as `BlobSource.open`, with
+    patience for what may pass, and MalformedFile when a header has no end.
     """
 
-    def __init__(self, source: BlobSource, blob: Blob, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        source: BlobSource,
+        blob: Blob,
+        *,
+        first_bytes: int = FIRST_BYTES,
+        patience: Patience | None = None,
+    ) -> None:
         super().__init__()
         self._source = source
         self._blob = blob
@@ -32,7 +41,7 @@ class Peek(io.RawIOBase):
         self._validator: str | None = None
         self._held = b""
         self._held_from = 0
-        self._step = _FIRST_BYTES
+        self._step = first_bytes
         self._at = 0
         self.fetched_bytes = 0
         self.requests = 0

@@ -83,11 +83,13 @@ def repository_of(ref: ModelRef, *, plain_http: bool) -> Repository:
         path = path if "/" in path else f"library/{path}"
     scheme = "http" if plain_http else "https"
     try:
-        place = parse(f"{scheme}://{host}/").place
+        url = parse(f"{scheme}://{host}/")
+        if url.target != "/" or "#" in host:
+            raise BadUrl("it has a path")
     except BadUrl as error:
         raise _invalid(ref, host, f"is not the address of a registry: {error}") from None
     checked_path(path, str(ref))
-    return Repository(scheme=scheme, host=place, path=path, shown=shown)
+    return Repository(scheme=scheme, host=url.place, path=path, shown=shown)
 
 
 def checked_path(path: str, source: str) -> str:

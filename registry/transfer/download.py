@@ -51,10 +51,14 @@ _GRACE_SECONDS = 0.3
 _MAX_OPEN = 32
 """Blobs whose files are open at once."""
 
-_MEMORY_BYTES = 16 << 20
+_MEMORY_BYTES = 24 << 20
 """What may wait in memory to be hashed; what has no room there is read back."""
 
 _HASH_AT_BYTES = 1 << 20
+_AHEAD_BYTES = 8 << 20
+"""So far the connections may be ahead of the hashing of a blob that keeps up with them but for that: what it
+needs is still in memory then, and the thread that takes longest is not kept from its core."""
+
 _READ_BYTES = 256 << 10
 
 _FLUSH_BYTES = 64 << 20
@@ -90,6 +94,7 @@ class _Download:
         self._throttle = Throttle(pace.limit_rate)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
+        self._hashed = threading.Condition(self._lock)
         self._stopped = threading.Event()
         self._events: SimpleQueue[TransferEvent | None] = SimpleQueue()
         self._error: BaseException | None = None
@@ -187,9 +192,8 @@ class _Download:
                 self._disk.do(partial_call(self._flush, job, partial))
 
     def _stop(self, crews: Sequence[Crew], jobs: Sequence[Job]) -> None:
-        self._stopped.set()
         with self._changed:
-            self._changed.notify_all()
+            self._halt()
         deadline = time.monotonic() + _GRACE_SECONDS
         for crew in crews:
             crew.end(deadline)
@@ -208,9 +212,14 @@ class _Download:
         with self._changed:
             if self._error is None:
                 self._error = error
-            self._stopped.set()
-            self._changed.notify_all()
+            self._halt()
         self._events.put(None)
+
+    def _halt(self) -> None:
+        """Have all threads stop. The lock is held."""
+        self._stopped.set()
+        self._changed.notify_all()
+        self._hashed.notify_all()
 
     # In the threads that fetch
 
@@ -227,8 +236,7 @@ class _Download:
         with self._changed:
             while not self._stopped.is_set():
                 if self._is_done:
-                    self._stopped.set()
-                    self._changed.notify_all()
+                    self._halt()
                     break
                 now = time.monotonic()
                 times = []
@@ -334,6 +342,13 @@ class _Download:
             held = sum(each.ready_bytes for each in self._jobs)
             job.arrived(task, position, piece, keep=held + len(piece) <= _MEMORY_BYTES)
             self._hash_if_due(job)
+            while (
+                job.hashed_from_memory
+                and job.backlog > _AHEAD_BYTES
+                and task.generation == job.generation
+                and not self._stopped.is_set()
+            ):
+                self._hashed.wait()
 
     def _failed(self, task: Task, position: int, error: SlmctlError) -> None:
         """Decide what comes after a failure: again, from the start, from the next source, or the end."""
@@ -384,7 +399,7 @@ class _Download:
         """Give up the source that is asked now. What it brought stays: the digest decides."""
         if len(job.attempts) == 1:
             self._error = self._error or error
-            self._stopped.set()
+            self._halt()
             self._events.put(None)
             return
         job.attempts.pop(0)
@@ -397,6 +412,7 @@ class _Download:
         job.begin_anew()
         self._retrying(job, reason, seconds)
         self._changed.notify_all()
+        self._hashed.notify_all()
 
     def _retrying(self, job: Job, reason: str, seconds: float) -> None:
         shown = job.attempt.source.shown
@@ -419,7 +435,7 @@ class _Download:
             with self._lock:
                 stretches = job.next_stretches()
                 if not stretches:
-                    job.hashing = False
+                    job.hashing = job.hashed_from_memory = False
                     if job.is_whole:
                         job.state = State.CLOSING
                         self._disk.do(lambda: self._close(job))
@@ -440,6 +456,7 @@ class _Download:
             with self._lock:
                 if generation == job.generation:
                     job.front = stretches[-1].offset + stretches[-1].size
+                    self._hashed.notify_all()
 
     # In the threads that write to the disk
 

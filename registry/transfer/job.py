@@ -113,6 +113,7 @@ class Job:
     hasher: hashlib._Hash = field(default_factory=hashlib.sha256)
     front: int = 0
     hashing: bool = False
+    hashed_from_memory: bool = False
     flushing: bool = False
     flushed_at: float = 0.0
     unreported: int = 0
@@ -210,6 +211,7 @@ class Job:
                 until = min((offset for offset in self.ready if at < offset < end), default=end)
                 stretches.append(Stretch(at, min(until - at, _READ_BYTES)))
             at += stretches[-1].size
+        self.hashed_from_memory = all(stretch.piece is not None for stretch in stretches)
         return stretches
 
     def _use(self, partial: Partial) -> None:

@@ -38,11 +38,8 @@ class Network:
         self._permitted: set[str] = set()
         self._lock = threading.Lock()
         self._client: HttpClient | None = None
-        for address in (
-            settings.hf_endpoint,
-            *(each for places in settings.mirrors.values() for each in places),
-        ):
-            self.named(address)
+        for address in _set_by_the_user(settings):
+            self._name(address, plain_http=False)
 
     def named(self, host: str, *, plain_http: bool = False) -> None:
         """The user named this host (`host`, `host:port` or an address): redirects may go there.
@@ -50,16 +47,19 @@ class Network:
         With `plain_http`, or when the address begins with http://, it may be asked without encryption; so may
         it when the command line permitted that for the hosts it named.
         """
+        self._name(host, plain_http=plain_http or self._plain_http)
+        with self._lock:
+            if self._client is not None:
+                self._client.settings = self.http_settings()
+
+    def _name(self, host: str, *, plain_http: bool) -> None:
         try:
             url = parse(host if "://" in host else f"https://{host}")
         except BadUrl:
             return  # whoever asks it will hear why it is none
         self._named.add(url.place)
-        if plain_http or self._plain_http or url.scheme == "http":
+        if plain_http or url.scheme == "http":
             self._permitted.add(url.place)
-        with self._lock:
-            if self._client is not None:
-                self._client.settings = self.http_settings()
 
     @property
     def offline(self) -> str | None:
@@ -116,3 +116,10 @@ class Network:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _set_by_the_user(settings: NetworkSettings) -> list[str]:
+    """Addresses that the settings name."""
+    origins = {each.key: each.origin for each in settings.resolved}
+    hub = [] if origins["hf_endpoint"] == "default" else [settings.hf_endpoint]
+    return [*hub, *(place for places in settings.mirrors.values() for place in places)]

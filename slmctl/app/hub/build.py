@@ -52,18 +52,17 @@ def build(
     Raises DoesNotFit for a variant that is not whole, MalformedFile, DigestMismatch, and what the remote
     raises.
     """
+    repository.read_ahead(_small_files(repository, variant))
     looked = facts_of(repository, variant)
     _tell(variant, looked, repository, on_event)
     files: list[PackageFile] = []
     wanted: dict[Digest, Blob] = {}
     for part in variant.parts:
-        if part.file.sha256 is not None and (
-            part.file.size > _SMALL_BYTES or part.role not in {"config", "doc"}
-        ):
-            digest = part.file.sha256
-            wanted.setdefault(digest, blob_of(part.file))
-        else:
+        if _is_read(part):
             digest = writer.put(repository.read(part.file))
+        else:
+            blob = blob_of(part.file)
+            digest = wanted.setdefault(blob.digest, blob).digest
         files.append(_file(part, digest))
     if len({file.path.casefold() for file in files}) != len(files):
         raise MalformedFile(f"Two files of the variant {variant.id} differ in the case of their names only.")
@@ -78,6 +77,18 @@ def build(
     return HubBuild(
         variant=variant, build=made, wanted=tuple(wanted.values()), fetched_bytes=looked.fetched_bytes
     )
+
+
+def _is_read(part: HubPart) -> bool:
+    """Whether a file is read at once: its sha256 is not known, or it is small and no weights."""
+    return part.file.sha256 is None or (part.file.size <= _SMALL_BYTES and part.role in {"config", "doc"})
+
+
+def _small_files(repository: HubRepository, variant: HubVariant) -> list[HubFile]:
+    """All small files that a build reads."""
+    files = [part.file for part in variant.parts if _is_read(part) and part.role != "weights"]
+    named = [CARD] if variant.format != "gguf" else [CARD, GENERATION_CONFIG, *OLLAMA_FILES]
+    return files + [file for name in named if (file := repository.file(name)) and file.size <= _SMALL_BYTES]
 
 
 def _file(part: HubPart, digest: Digest) -> PackageFile:

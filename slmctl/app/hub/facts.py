@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO, cast
@@ -19,13 +20,16 @@ from registry.formats.sniff import SNIFF_BYTES, describe
 from registry.manifest import load_json_object
 from registry.remotes.base import HubFile
 from registry.remotes.huggingface import blob_of
-from registry.remotes.peeking import Peek
+from registry.remotes.peeking import FIRST_BYTES, Peek
+from slmctl.app.hub.at_once import at_once
 from slmctl.app.hub.folders import CONFIG, INDEX
 from slmctl.app.hub.repository import HubRepository
 from slmctl.app.hub.variant import HubVariant
 from slmctl.app.sources import role_of
 
 _MAX_INDEX_BYTES = 64 << 20
+_WITHOUT_VOCABULARY_BYTES = 128 << 10
+"""What is asked for first of a header that is a list of tensors and little else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +62,15 @@ def facts_of(repository: HubRepository, variant: HubVariant) -> HubFacts:
 class _Look:
     def __init__(self, repository: HubRepository) -> None:
         self._repository = repository
+        self._lock = threading.Lock()
+        self._with_vocabulary: set[HubFile] = set()
         self.fetched_bytes = 0
         self.requests = 0
 
     def at_gguf(self, variant: HubVariant) -> tuple[ModelFacts, str | None]:
-        headers = {
-            part.file: self._gguf_header(part.file) for part in variant.parts if part.path.endswith(".gguf")
-        }
+        files = list({part.file: None for part in variant.parts if part.path.endswith(".gguf")})
+        self._with_vocabulary = set(variant.weights[:1])
+        headers = dict(zip(files, at_once(self._gguf_header, files), strict=True))
         for part in variant.parts:
             if part.file in headers:
                 self._check_role(part.file, headers[part.file], part.role)
@@ -77,21 +83,14 @@ class _Look:
 
     def at_folder(self, variant: HubVariant) -> ModelFacts:
         config = self._config(variant, CONFIG)
-        headers = []
-        for file in variant.weights:
-            stream = self._open(file)
-            try:
-                headers.append(safetensors.read_header(stream, size=file.size))
-            except MalformedFile as error:
-                raise _named(file, error) from None
-            self._count(stream)
+        headers = at_once(self._tensor_header, variant.weights)
         self._check_index(variant, {tensor.name for header in headers for tensor in header.tensors})
         return facts_from_folder(config, headers, mlx=variant.format == "mlx")
 
     def at_onnx(self, variant: HubVariant) -> ModelFacts:
         for file in variant.weights:
             if file.path.lower().endswith(".onnx"):
-                stream = self._open(file)
+                stream = self._open(file, SNIFF_BYTES)
                 looks = describe(stream.read(SNIFF_BYTES))
                 self._count(stream)
                 if looks is not None:
@@ -100,8 +99,17 @@ class _Look:
                     )
         return facts_from_genai(self._config(variant, GENAI_CONFIG), variant.label)
 
+    def _tensor_header(self, file: HubFile) -> safetensors.SafetensorsHeader:
+        stream = self._open(file, _WITHOUT_VOCABULARY_BYTES)
+        try:
+            header = safetensors.read_header(stream, size=file.size)
+        except MalformedFile as error:
+            raise _named(file, error) from None
+        self._count(stream)
+        return header
+
     def _gguf_header(self, file: HubFile) -> gguf.GgufHeader:
-        stream = self._open(file)
+        stream = self._open(file, FIRST_BYTES if file in self._with_vocabulary else _WITHOUT_VOCABULARY_BYTES)
         try:
             header = gguf.read_header(stream, size=file.size)
         except MalformedFile as error:
@@ -147,18 +155,16 @@ class _Look:
         file = next(part.file for part in variant.parts if part.path == name)
         return load_json_object(self._repository.read(file), f"The file {quoted(file.path, 200)}")
 
-    def _open(self, file: HubFile) -> BinaryIO:
+    def _open(self, file: HubFile, first_bytes: int) -> BinaryIO:
         if file.sha256 is None:  # git's own, and so small: it is read and checked whole
-            data = self._repository.read(file)
-            self.fetched_bytes += len(data)
-            self.requests += 1
-            return io.BytesIO(data)
-        return cast("BinaryIO", Peek(self._repository.remote, blob_of(file)))
+            return io.BytesIO(self._repository.read(file))
+        return cast("BinaryIO", Peek(self._repository.remote, blob_of(file), first_bytes=first_bytes))
 
     def _count(self, stream: BinaryIO) -> None:
         if isinstance(stream, Peek):
-            self.fetched_bytes += stream.fetched_bytes
-            self.requests += stream.requests
+            with self._lock:
+                self.fetched_bytes += stream.fetched_bytes
+                self.requests += stream.requests
 
 
 def _named(file: HubFile, error: MalformedFile) -> MalformedFile:

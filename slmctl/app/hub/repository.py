@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 from registry.remotes.base import FileRemote, HubFile, Listing
+from slmctl.app.hub.at_once import at_once
 from slmctl.app.hub.choosing import Choice, choose
 from slmctl.app.hub.variant import HubVariant
 from slmctl.app.hub.variants import files_to_read, variants_of, why_none
@@ -43,6 +44,11 @@ class HubRepository:
                 self._read[file.path] = data
         return data
 
+    def read_ahead(self, files: Iterable[HubFile]) -> None:
+        """Read those of `files` that will be read, several at once, as far as they are remembered."""
+        small = [file for file in files if file.size <= _KEPT_BYTES and file.path not in self._read]
+        at_once(self.read, list({file.path: file for file in small}.values()))
+
     def text(self, path: str, limit: int = 256 << 10) -> bytes | None:
         """A small text file of the repository; None where there is none, or a larger one."""
         file = self.file(path)
@@ -51,10 +57,9 @@ class HubRepository:
     def variants(self) -> list[HubVariant]:
         """All variants. Reads the small files that tell what the folders are; raises DoesNotFit for none."""
         if self._variants is None:
-            read: Mapping[str, bytes] = {
-                file.path: self.read(file) for file in files_to_read(self.listing) if file.size <= _KEPT_BYTES
-            }
-            found = variants_of(self.listing, read)
+            telling = [file for file in files_to_read(self.listing) if file.size <= _KEPT_BYTES]
+            self.read_ahead(telling)
+            found = variants_of(self.listing, {file.path: self.read(file) for file in telling})
             if not found:
                 raise why_none(self.name, self.listing)
             self._variants = found

@@ -3,67 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.registries.programs import Registry, docker_registry, need
 from tests.slmctl.cli.program import Program
-from tools.random_model import write_random_model
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with docker_registry(tmp_path_factory.mktemp("registry")) as running:
-        yield running
-
-
-class Author:
-    """Somebody with a store of his own, who publishes by `slmctl export` and skopeo."""
-
-    def __init__(self, folder: Path, runtime: Path, registry: Registry) -> None:
-        self.slmctl = Program(folder / "author", runtime)
-        self._folder = folder
-        self._registry = registry
-
-    def create(self, name: str, seed: int, *types: str) -> None:
-        """A model with random weights: one build, or one of each of several types."""
-        lines = []
-        for each in types or ("F32",):
-            path = self._folder / f"{name}-{seed}-{each}.gguf"
-            write_random_model(path, seed=seed, tensor_type=each)
-            lines.append(f"FROM {path}")
-        modelfile = self._folder / "Modelfile"
-        modelfile.write_text("\n".join(lines))
-        done = self.slmctl("create", name, "-f", str(modelfile), "--force")
-        assert done.code == 0, done.err
-
-    def publish(self, name: str, reference: str) -> str:
-        """Push it; gives the digest it has."""
-        need("skopeo")
-        bundle = self._folder / "published.tar"
-        assert self.slmctl("export", name, "-o", str(bundle), "--force").code == 0
-        subprocess.run(
-            ["skopeo", "copy", "-q", "--all", "--dest-tls-verify=false", f"oci-archive:{bundle}:{name}:latest",
-             f"docker://{self._registry.host}/{reference}"],
-            check=True, capture_output=True,
-        )  # fmt: skip
-        digest: str = self.slmctl("show", name, "--json").json["digest"]
-        return digest
-
-
-@pytest.fixture
-def author(tmp_path: Path, slmctl: Program, registry: Registry) -> Author:
-    slmctl.go_online()
-    return Author(tmp_path, Path(slmctl.environment["XDG_RUNTIME_DIR"]), registry)
-
-
-@pytest.fixture
-def place(registry: Registry, request: pytest.FixtureRequest) -> str:
-    """A repository of the test's own: HOST/PATH."""
-    return f"{registry.host}/{request.node.name.lower().replace('[', '-').rstrip(']')}"
+from tests.slmctl.cli.publishing import Author
 
 
 def _tag(place: str, tag: str) -> str:
