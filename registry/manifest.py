@@ -11,6 +11,7 @@ config.md, annotations.md).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -25,6 +26,7 @@ MAX_INDEX_DEPTH = 4
 """How deep indexes may lie in indexes."""
 
 _MAX_LAYERS = 20_000
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half of a character as an escape; two halves are one
 
 
 def canonical_json(value: object) -> bytes:
@@ -116,11 +118,16 @@ class Index:
 
 
 def load_json_object(raw: bytes, what: str) -> dict[str, object]:
-    """Parse a JSON object from outside: bounded, no duplicate keys. Raises MalformedFile naming `what`."""
+    """Parse a JSON object from outside: bounded, UTF-8, no duplicate keys, and no text that cannot be written
+    again. Raises MalformedFile naming `what`.
+    """
     if len(raw) > MAX_MANIFEST_BYTES:
         raise MalformedFile(f"{what} is larger than {MAX_MANIFEST_BYTES >> 20} MiB.")
     try:
-        value = json.loads(raw, object_pairs_hook=_unique)
+        text = raw.decode("utf-8")  # given bytes, json would read UTF-16 and lone surrogates too
+        value = json.loads(text, object_pairs_hook=_unique)
+        if _SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise MalformedFile(f"{what} is nested too deeply.") from None
     except ValueError as error:

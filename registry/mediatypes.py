@@ -1,7 +1,9 @@
 """Media types and annotation keys, each written once.
 
 Sources: OCI image specification 1.1 (manifest, index, empty config), CNCF ModelPack specification (model
-artifact, layers, annotations), Ollama's source (types of layers and of the config blob, as of 0.33).
+artifact, layers, annotations; `cnai` is its name from before it joined the CNCF), Ollama's source (types of
+layers and of the config blob, as of 0.33), Docker Model Runner's source (pkg/distribution/types; the
+published docker/model-spec has other names for some), KitOps' source (pkg/lib/constants/mediatype).
 `dev.slmctl.*` are ours.
 """
 
@@ -16,14 +18,43 @@ MODELPACK_WEIGHT = "application/vnd.cncf.model.weight.v1.raw"
 MODELPACK_WEIGHT_CONFIG = "application/vnd.cncf.model.weight.config.v1.raw"
 MODELPACK_DOC = "application/vnd.cncf.model.doc.v1.raw"
 
+MODELPACK_ARTIFACTS = (MODELPACK_ARTIFACT, "application/vnd.cnai.model.manifest.v1+json")
+MODELPACK_CONFIGS = (MODELPACK_CONFIG, "application/vnd.cnai.model.config.v1+json")
+MODELPACK_LAYERS = ("application/vnd.cncf.model.", "application/vnd.cnai.model.")
+"""What the types begin with that ModelPack's own writers give layers, now and before."""
+
 MODELPACK_FILEPATH = "org.cncf.model.filepath"
 MODELPACK_FILE_METADATA = "org.cncf.model.file.metadata+json"
 MODELPACK_UNTESTED = "org.cncf.model.file.mediatype.untested"
 
+CNAI_FILEPATH = "org.cnai.model.filepath"
+TITLE = "org.opencontainers.image.title"
+"""The name of a file, where ORAS and podman made the artifact."""
+
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_MANIFEST_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 OLLAMA_LAYER = "application/vnd.ollama.image."
 """What the types of Ollama's layers begin with; behind it stands what the layer is."""
+
+DOCKER_MODEL = "application/vnd.docker.ai."
+"""What all types of Docker Model Runner begin with."""
+
+DOCKER_MODEL_CONFIG_1 = "application/vnd.docker.ai.model.config.v0.1+json"
+DOCKER_MODEL_CONFIG_2 = "application/vnd.docker.ai.model.config.v0.2+json"
+DOCKER_GGUF = "application/vnd.docker.ai.gguf.v3"
+DOCKER_SAFETENSORS = "application/vnd.docker.ai.safetensors"
+DOCKER_PROJECTOR = "application/vnd.docker.ai.mmproj"
+DOCKER_LICENSE = "application/vnd.docker.ai.license"
+DOCKER_CHAT_TEMPLATE = "application/vnd.docker.ai.chat.template.jinja"
+DOCKER_FILE = "application/vnd.docker.ai.model.file"
+
+KITOPS_CONFIG = "application/vnd.kitops.modelkit.config.v1+json"
+KITOPS_LAYER = "application/vnd.kitops.modelkit."
+
+OCI_IMAGE_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_IMAGE_LAYER = "application/vnd.oci.image.layer.v1.tar"
+OCI_EMPTY = "application/vnd.oci.empty.v1+json"
 
 REF_NAME = "org.opencontainers.image.ref.name"
 

@@ -23,6 +23,7 @@ from slmctl.network_texts import (
     read_proxy,
     read_rate,
     read_text,
+    read_token_servers,
     read_yes_or_no,
     table,
     without_password,
@@ -59,6 +60,15 @@ class NetworkSettings:
     """Docker's folder, with config.json."""
     registry_auth_files: tuple[Path, ...]
     """Podman's files of logins, best first; they need not be there."""
+    docker_config_is_named: bool
+    """Whether the user named Docker's folder, so that it counts before podman's usual files."""
+    registry_auth_file_is_named: bool
+    token_servers_file: Path
+    """Where `login --token-server` keeps what the user said."""
+    token_servers: Mapping[str, tuple[str, ...]]
+    """Per registry, the addresses of token servers that may have its passwords."""
+    helper_environment: Mapping[str, str] = field(repr=False)
+    """What credential helpers are run with."""
     resolved: tuple[Resolved, ...]
 
     @classmethod
@@ -97,6 +107,11 @@ class NetworkSettings:
             hf_offline=bool(values["hf_offline"]),
             docker_config=Path(str(values["docker_config"])),
             registry_auth_files=tuple(_auth_files(values["registry_auth_file"], environment)),
+            registry_auth_file_is_named=bool(values["registry_auth_file"]),
+            token_servers_file=settings.home / "token-servers.json",
+            docker_config_is_named=asked["docker_config"] != "default",
+            token_servers=table(str(values["token_servers"] or "")),
+            helper_environment=dict(environment),
             resolved=tuple(resolved),
         )
 
@@ -260,4 +275,11 @@ NETWORK_SETTINGS: tuple[Setting, ...] = (
     ),
     _file_setting("docker_config", "DOCKER_CONFIG", "Docker's folder, whose config.json has logins"),
     _file_setting("registry_auth_file", "REGISTRY_AUTH_FILE", "podman's file of logins"),
+    Setting(
+        key="token_servers",
+        variables=("SLMCTL_TOKEN_SERVERS",),
+        read=read_token_servers,
+        about="token servers that may have a registry's passwords: HOST=URL,URL;HOST=... or a table of lists",
+        is_table=True,
+    ),
 )

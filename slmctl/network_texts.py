@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from registry.errors import UsageError
 from registry.remotes.network import parse_proxy
 from registry.remotes.urls import BadUrl, parse
@@ -60,15 +62,25 @@ def read_places(text: str) -> str:
 
 
 def read_mirrors(text: str) -> str:
+    """Places per host: `HOST=PLACE,PLACE;HOST=...`."""
+    return _per_host(text, lambda place: parse(place if "://" in place else f"https://{place}"))
+
+
+def read_token_servers(text: str) -> str:
+    """Addresses per host."""
+    return _per_host(text, parse)
+
+
+def _per_host(text: str, check: Callable[[str], object]) -> str:
     entries = []
     for host, places in table(text).items():
         if not places:
-            raise ValueError(f"{host:.60} has no mirror")
+            raise ValueError(f"there is none for {host:.60}")
         for place in places:
             try:
-                parse(place if "://" in place else f"https://{place}")
+                check(place)
             except BadUrl as error:
-                raise ValueError(f"the mirror {place:.60} of {host:.60} is none: {error}") from None
+                raise ValueError(f"{place:.60} for {host:.60} cannot be: {error}") from None
         entries.append(f"{read_place(host)}={','.join(places)}")
     return ";".join(entries)
 

@@ -138,6 +138,17 @@ class Remote(BlobSource, Protocol):
         """
 
 
+class FileRemote(Remote, Protocol):
+    """A place of files, whose `resolve` gives a Listing."""
+
+    @property
+    def repository(self) -> str:
+        """What the repository is called there, once it was resolved: `org/repo`."""
+
+    def read_file(self, file: HubFile, limit: int) -> bytes:
+        """A small file as bytes, its hash checked. Raises SizeMismatch beyond `limit`; as `resolve`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a place takes at most, in bytes; None where that is not known."""

@@ -55,12 +55,13 @@ def adopt_file(
 ) -> Taken:
     """Have the blob `digest` be the file `source`, whose path must be absolute and no symbolic link.
 
-    The digest is believed until the first use unless `hashed` says that it was just computed. Raises
-    OperationFailed when the file is replaced meanwhile, OSError for the store.
+    `hashed` says that the digest was just computed; otherwise it is believed, as what the tool says, while
+    nothing contradicts it: a note that no longer fits stays as it is. Raises OperationFailed when the file is
+    replaced meanwhile, OSError for the store.
     """
     lease.add(digest)
     with locks.writer(digest):
-        found = _found(layout, source, digest)
+        found = _found(layout, source, digest, hashed)
         if found is not None:
             return found
         if may_link and can_link(layout, source) and _link(layout, locks, lease, source, digest, owner):
@@ -69,15 +70,20 @@ def adopt_file(
         return Taken.BORROWED
 
 
-def _found(layout: Layout, source: SourceFile, digest: Digest) -> Taken | None:
-    """How the blob is here already; None for a link whose note was lost in a crash, and a damaged blob."""
+def _found(layout: Layout, source: SourceFile, digest: Digest, hashed: bool) -> Taken | None:
+    """How the blob is here already; None for a link whose note was lost in a crash, a damaged blob, and a
+    link whose file is no longer as it was noted, where a file that was `hashed` can take its place."""
     try:
         status = layout.blob(digest).lstat()
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(status.st_mode) or status.st_size != source.size:
         return None
-    if notes.linked(layout, digest) is not None:
+    note = notes.linked(layout, digest)
+    if note is not None:
+        if hashed and not note.fits(status):
+            return None
+        flush_folder(layout.linked)  # whoever wrote the note may have died before doing so
         return Taken.LINKED
     return None if source.is_at(layout.blob(digest)) else Taken.PRESENT
 
@@ -120,6 +126,7 @@ def _borrow(
     if old is not None and notes.is_there(old):
         elsewhere = old.path != str(source.path)
         if not hashed or (elsewhere and old.fits(os.lstat(old.path))):
+            flush_folder(layout.borrowed)
             return
     _check_same(source, source.path)
     note = Note.about(source.path, source.status, owner=owner, borrowed=True)

@@ -24,9 +24,11 @@ from registry.store import tar
 OCI_LAYOUT = "oci-layout"
 INDEX = "index.json"
 _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})", re.ASCII)
+_IN_A_FOLDER = re.compile(r"(.+)/(?:oci-layout|index\.json|blobs/sha256/[0-9a-f]{64})", re.ASCII)
 
 MAX_MEMBERS = 1 << 16
 MAX_SKIPPED_BYTES = 64 << 20
+_MAX_EXTENDED_BYTES = 16 << 20  # of all extended headers together: a few hundred for each file
 _MAX_TRAILING_BYTES = 1 << 20  # tar fills the last record, of 10 KiB as a rule, with zeros
 _MAX_NAME_BYTES = 255
 _SHOWN_SKIPPED = 3
@@ -54,7 +56,7 @@ class Member:
 
 
 class Archive:
-    """A tar on an open file or pipe, to be read once from where it stands. `shown` names it in errors."""
+    """A tar on an open file, from its start, or on a pipe; to be read once. `shown` names it in errors."""
 
     def __init__(self, fd: int, shown: str) -> None:
         self._fd = fd
@@ -64,6 +66,9 @@ class Archive:
         self._position = 0
         self._skipped: list[str] = []
         self._skipped_bytes = 0
+        self._folder: str | None = None
+        self._extended_bytes = 0
+        self._checksum: tar.ChecksumStyle | None = None
         self._left = 0
 
     @property
@@ -91,11 +96,12 @@ class Archive:
                     raise self._bad("ends behind an extended header")
                 self._check_end()
                 return
+            self._check_style(header.checksum)
             if header.kind in {tar.Kind.PAX, tar.Kind.PAX_GLOBAL}:
                 records = self._pax(header)
                 if header.kind is tar.Kind.PAX_GLOBAL:
-                    if {"path", "size"} & records.keys():
-                        raise self._bad("gives all its files one name or size")
+                    if {"path", "size", "linkpath"} & records.keys() or _sparse_key(records):
+                        raise self._bad("gives all its files one name, size or kind")
                 elif extended is not None:
                     raise self._bad("has two extended headers for one file")
                 else:
@@ -134,7 +140,7 @@ class Archive:
         return b"".join(self.chunks())
 
     def _member(self, header: tar.Header, extended: dict[str, bytes]) -> Member:
-        if sparse := next((key for key in extended if key.startswith("GNU.sparse")), None):
+        if sparse := _sparse_key(extended):
             raise self._bad(f"holds a sparse file ({sparse}); a bundle has plain files only")
         if "linkpath" in extended:
             raise self._bad("holds a link; a bundle has plain files only")
@@ -148,9 +154,20 @@ class Archive:
     def _pax(self, header: tar.Header) -> dict[str, bytes]:
         if header.size > tar.MAX_PAX_BYTES:
             raise self._bad(f"has an extended header of {header.size} bytes")
+        self._extended_bytes += header.size
+        if self._extended_bytes > _MAX_EXTENDED_BYTES:
+            raise self._bad(f"has more than {_MAX_EXTENDED_BYTES >> 20} MiB of extended headers")
         data = self._read(header.size + tar.padding(header.size), "an extended header")
         self._check_padding(data[header.size :])
         return tar.read_pax(data[: header.size])
+
+    def _check_style(self, style: tar.ChecksumStyle) -> None:
+        """One tool wrote all headers. So a bit that flipped in a checksum, where it says the same in another
+        style, is noticed too."""
+        if self._checksum is not None and not style.agrees(self._checksum):
+            raise self._bad("writes its checksums in two ways, or is damaged")
+        if self._checksum is None or self._checksum.filler is None:
+            self._checksum = style
 
     def _check_padding(self, block: bytes) -> None:
         """Zeros fill a file's last block, whoever wrote it; what else stands there, no digest covers."""
@@ -159,11 +176,25 @@ class Archive:
 
     def _skip(self, member: Member) -> None:
         self._skipped.append(member.name)
+        if self._folder is None and (match := _IN_A_FOLDER.fullmatch(member.name)):
+            self._folder = match[1]
         self._skipped_bytes += member.size
         if self._skipped_bytes > MAX_SKIPPED_BYTES:
-            raise self._bad(
+            raise self._misplaced(
                 f"holds {member.name!r:.100} of {member.size} bytes, which is no part of a bundle"
             )
+
+    def incomplete(self) -> MalformedFile:
+        """What to raise when `oci-layout` or `index.json` did not come."""
+        return self._misplaced(f"has no {OCI_LAYOUT} and {INDEX}")
+
+    def _misplaced(self, what: str) -> MalformedFile:
+        if self._folder is None:
+            return self._bad(what)
+        return MalformedFile(
+            f"{self._shown} is not a bundle: its files lie in a folder, {self._folder!r:.100}.",
+            hint="Pack what is in the folder, not the folder: tar -C FOLDER -cf FILE .",
+        )
 
     def _check_end(self) -> None:
         """Behind the first block of zeros stands another, and zeros that fill the last record."""
@@ -220,6 +251,10 @@ class Archive:
             if not data:
                 raise self._bad("ends in the middle of a file")
             count -= len(data)
+
+
+def _sparse_key(records: dict[str, bytes]) -> str | None:
+    return next((key for key in records if key.startswith("GNU.sparse")), None)
 
 
 def _checked_name(raw: bytes, *, is_folder: bool) -> str:

@@ -48,7 +48,7 @@ class Bundle(StoreReader, abc.ABC):
     """A bundle, to be read. It holds what it has open until it is closed or forgotten; threads may share it.
 
     `index_bytes` is its index.json, of at most MAX_MANIFEST_BYTES; `skipped` says, for a note, what an
-    archive has beside a bundle's files.
+    archive has beside a bundle's files; `status` is that of the file or folder when it was opened.
     """
 
     follows_notes = False
@@ -58,7 +58,7 @@ class Bundle(StoreReader, abc.ABC):
     ) -> None:
         super().__init__(path)
         self.skipped = skipped
-        status = os.fstat(fds[0])
+        self.status = status = os.fstat(fds[0])
         self._origin = f"{status.st_dev}:{status.st_ino}:{status.st_mtime_ns}:{Digest.of(index_bytes)}"
         self.index_bytes = index_bytes
         self._finalizer = weakref.finalize(self, _close, tuple(fds))
@@ -202,7 +202,7 @@ class TarBundle(Bundle):
                 else:
                     layout = archive.read(member, MAX_OCI_LAYOUT_BYTES)
             if index is None or layout is None:
-                raise MalformedFile(f"{shown(path)} is not a bundle: it has no {OCI_LAYOUT} and {INDEX}.")
+                raise archive.incomplete()
             check_oci_layout(layout)
         except BaseException:
             os.close(fd)
@@ -325,7 +325,10 @@ class _Window(io.RawIOBase):
     def readinto(self, buffer: Buffer) -> int:
         view = memoryview(buffer)  # a slice of a bytearray would be a copy
         count = max(0, min(len(view), self._size - self._at))
-        done = os.preadv(self._fd, [view[:count]], self._offset + self._at) if count else 0
+        try:
+            done = os.preadv(self._fd, [view[:count]], self._offset + self._at) if count else 0
+        except OSError as error:  # said here: whoever reads may be writing somewhere too
+            raise _unreadable(self._owner.root, error) from error
         self._at += done
         return done
 

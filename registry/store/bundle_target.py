@@ -7,7 +7,6 @@ whole and flushed; what a crash left under that name is what the next export to 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import stat
@@ -20,6 +19,7 @@ from registry.store.archive import INDEX, OCI_LAYOUT
 from registry.store.bundle import shown
 from registry.store.bundle_writer import Content
 from registry.store.durable import flush_file, flush_folder
+from registry.store.locks import lock_alone
 from registry.store.room import free_bytes, largest_file
 
 _OURS_IN_A_FOLDER = {OCI_LAYOUT, INDEX, "blobs", f"{OCI_LAYOUT}.partial", f"{INDEX}.partial"}
@@ -28,6 +28,14 @@ _OURS_IN_A_FOLDER = {OCI_LAYOUT, INDEX, "blobs", f"{OCI_LAYOUT}.partial", f"{IND
 def is_folder_target(text: str) -> bool:
     """Whether `text` asks for a folder: it ends in a slash, or a folder is there."""
     return text.endswith("/") or Path(text).is_dir()
+
+
+def resolved(text: str) -> Path:
+    """The path without symbolic links in it. Raises OSError where they lead in a circle."""
+    try:
+        return Path(text).resolve()
+    except RuntimeError:  # Python up to 3.12
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
 
 
 def check_outside(target: Path, store: Path) -> None:
@@ -126,7 +134,8 @@ def new_file(target: Path, *, force: bool) -> Iterator[int]:
         yield fd
         flush_file(fd)
         _give_name(partial, target, force=force)
-        flush_folder(target.parent)
+        with suppress(PermissionError):  # a folder that may be written to and not be read
+            flush_folder(target.parent)
     finally:
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(fd), partial.lstat()):
@@ -146,7 +155,7 @@ def locked_folder(target: Path) -> Iterator[None]:
         made = True
     fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_alone(fd)
         yield
         with suppress(PermissionError):  # made now, or by an export that died before it flushed it
             flush_folder(target.parent)
@@ -203,15 +212,24 @@ def _has_size(folder: Path, name: str, size: int) -> bool:
 
 def _open_locked(partial: Path, target: Path) -> int:
     """The temporary, which is this process's alone: locked, and still under its name."""
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     while True:
-        fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)  # less the umask
+        is_new = True
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fd = os.open(partial, flags | os.O_CREAT | os.O_EXCL, 0o666)  # less the umask
+        except FileExistsError:
+            is_new = False
+            try:
+                fd = os.open(partial, flags)
+            except FileNotFoundError:
+                continue
+        try:
+            lock_alone(fd)
             status = os.fstat(fd)
             if os.path.samestat(status, partial.lstat()):
-                if status.st_nlink == 1:
+                if is_new or _is_ours(status):
                     return fd
-                partial.unlink()  # a killed export had given it its final name too: that file stays
+                partial.unlink()
         except BlockingIOError:
             os.close(fd)
             raise OperationFailed(
@@ -223,6 +241,12 @@ def _open_locked(partial: Path, target: Path) -> int:
             os.close(fd)
             raise
         os.close(fd)  # its owner has just finished
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    """Whether what lies in the temporary's place may be written over. A second name is the final one that a
+    killed export had given it; what a stranger put there would leave the bundle his."""
+    return status.st_nlink == 1 and status.st_uid == os.geteuid() and stat.S_ISREG(status.st_mode)
 
 
 def _give_name(partial: Path, target: Path, *, force: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,11 +17,18 @@ from typing import BinaryIO
 
 from registry import mediatypes
 from registry.digest import Digest
-from registry.errors import DigestMismatch
+from registry.errors import DigestMismatch, OperationFailed
 from registry.manifest import Descriptor, canonical_json
 from registry.store import tar
 from registry.store.archive import INDEX, OCI_LAYOUT
-from registry.store.durable import flush_file, flush_folder, replace_file, write_all
+from registry.store.durable import (
+    check_length,
+    flush_file,
+    flush_folder,
+    replace_file,
+    write_all,
+    write_file,
+)
 from registry.store.reader import Progress
 
 OCI_LAYOUT_BYTES = b'{"imageLayoutVersion":"1.0.0"}'
@@ -81,6 +89,8 @@ def _rank(digest: Digest, size: int) -> tuple[int, str]:
 
 def write_archive(fd: int, content: Content, open_blob: Open, progress: Progress) -> None:
     """Write the tar to an open file or pipe. Raises DigestMismatch for a damaged blob, NotFound, OSError."""
+    status = os.fstat(fd)
+    is_empty_file = stat.S_ISREG(status.st_mode) and status.st_size == 0
     for name, data in ((OCI_LAYOUT, OCI_LAYOUT_BYTES), (INDEX, content.index())):
         write_all(fd, tar.write_header(name, len(data)) + data + bytes(tar.padding(len(data))))
     for digest, size in content.ordered():
@@ -88,6 +98,8 @@ def write_archive(fd: int, content: Content, open_blob: Open, progress: Progress
         _write_blob(fd, digest, size, content, open_blob, progress)
         write_all(fd, bytes(tar.padding(size)))
     write_all(fd, tar.END)
+    if is_empty_file:
+        check_length(fd, content.archive_bytes)
 
 
 def write_folder(folder: Path, content: Content, open_blob: Open, progress: Progress) -> None:
@@ -107,6 +119,7 @@ def write_folder(folder: Path, content: Content, open_blob: Open, progress: Prog
             is_new = not path.exists()
             with _partial(path) as fd:
                 _write_blob(fd, digest, size, content, open_blob, progress)
+                check_length(fd, size)
             if is_new:
                 added.append(path)
         flush_folder(blobs)
@@ -117,15 +130,19 @@ def write_folder(folder: Path, content: Content, open_blob: Open, progress: Prog
             flush_folder(each)
         with suppress(PermissionError):
             flush_folder(folder.parent)
+        write_file(folder / f"{INDEX}{_PARTIAL}", content.index())  # nothing that takes room is left to do
     except BaseException:
         for path in added:
             with suppress(OSError):
                 path.unlink()
+        with suppress(OSError):
+            (folder / f"{INDEX}{_PARTIAL}").unlink()
         for each in reversed(made):
             with suppress(OSError):
                 each.rmdir()
         raise
-    replace_file(folder / f"{INDEX}{_PARTIAL}", folder / INDEX, content.index())
+    (folder / f"{INDEX}{_PARTIAL}").rename(folder / INDEX)
+    flush_folder(folder)
 
 
 def unreached(folder: Path, content: Content) -> Iterator[Path]:
@@ -208,6 +225,17 @@ def _bytes_of(digest: Digest, size: int, content: Content, open_blob: Open) -> I
         return
     left = size
     with open_blob(Descriptor(media_type="", digest=digest, size=size)) as stream:
-        while left and (data := stream.read(min(left, _CHUNK_BYTES))):
+        while left and (data := _read(stream, min(left, _CHUNK_BYTES), digest)):
             left -= len(data)
             yield data
+
+
+def _read(stream: BinaryIO, size: int, digest: Digest) -> bytes:
+    """Read from the store: what goes wrong here is not the target's fault. Raises OperationFailed."""
+    try:
+        return stream.read(size)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise OperationFailed(
+            f"The blob {digest} cannot be read ({reason}).", hint="Check the disk that the store is on."
+        ) from error

@@ -72,13 +72,15 @@ def plan(layout: Layout, names: NameTable, known: gc.Documents, *, everything: b
         for digest in gc.deletion_order(layout, unneeded - left)
     ]
     garbage += [
-        Garbage(kind="note", path=layout.borrowed / digest.hex, size=0, digest=digest)
-        for digest, _ in notes.all_borrowed(layout)
+        Garbage(kind="note", path=path, size=0, digest=digest)
+        for digest, path in notes.without_blobs(layout, sizes)
         if digest not in needed | held | by_damaged and (everything or digest not in crashed)
     ]
+    temporaries = inventory.temporaries(layout, leases)
     garbage += [
         Garbage(kind="temporary", path=each.path, size=each.size)
-        for each in inventory.temporaries(layout, leases)
+        for each in temporaries
+        if everything or not each.can_go_on
     ]
     garbage += [
         Garbage(kind="lease", path=lease.path, size=0)
@@ -87,7 +89,8 @@ def plan(layout: Layout, names: NameTable, known: gc.Documents, *, everything: b
     ]
     return Collection(
         garbage=tuple(garbage),
-        crashed_bytes=sum(sizes[digest] for digest in left),
+        crashed_bytes=sum(sizes[digest] for digest in left)
+        + sum(each.size for each in temporaries if each.can_go_on and not everything),
         damaged_bytes=sum(sizes.get(digest, 0) for digest in by_damaged),
     )
 
@@ -139,9 +142,9 @@ def _can_go_on(lease: FoundLease, needed: set[Digest]) -> bool:
 
 
 def _drop_hints(layout: Layout) -> None:
-    """Hints about blobs that are gone."""
-    for path in _children(layout.origins):
-        if not (layout.blobs / path.name).exists():
+    """Hints about blobs that are gone, and facts that were derived of models that are."""
+    for path in (*_children(layout.origins), *_children(layout.facts)):
+        if not (layout.blobs / path.name.removesuffix(".json")).exists():
             with suppress(OSError):
                 path.unlink()
 

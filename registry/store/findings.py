@@ -28,7 +28,8 @@ class Finding:
     unneeded     a whole blob that no name reaches
     foreign      not ours
 
-    `path` is where it lies; `size` in bytes; `quarantined` where it was moved; `repaired` where from.
+    `path` is where it lies; `size` in bytes; `quarantined` where it was moved; `repaired` where from;
+    `adopted_from` the tool whose file it is.
     """
 
     kind: str
@@ -39,6 +40,7 @@ class Finding:
     users: tuple[User, ...] = ()
     quarantined: Path | None = None
     repaired: str | None = None
+    adopted_from: str | None = None
 
     @property
     def is_bad(self) -> bool:
@@ -64,13 +66,15 @@ class Report:
 class Scope:
     """What to look at: everything, or what the entries `names` reach; or what `digest` reaches.
 
-    `made_here` are the sources of names that cannot be sparse. `threads` hash at once.
+    `made_here` are the sources of names that cannot be sparse. `threads` hash at once. With `repair`, what a
+    bad medium does not give back is put aside as well: its bytes are fetched into its place.
     """
 
     names: Sequence[str] | None = None
     digest: Digest | None = None
     made_here: frozenset[str] = frozenset({"create"})
     threads: int = 1
+    repair: bool = False
 
     @property
     def is_whole(self) -> bool:

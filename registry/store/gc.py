@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -36,19 +37,20 @@ def reached_from(layout: Layout, roots: Iterable[Digest], known: Documents | Non
     """
     known = {} if known is None else known
     reached: set[Digest] = set()
+    followed: set[Digest] = set()  # what another manifest has as a layer may be a manifest all the same
     level = set(roots)
     for _ in range(MAX_INDEX_DEPTH):
-        reached |= level
+        followed |= level
         below: set[Digest] = set()
         for digest in level:
-            document = known.get(digest) or _read(layout, digest)
+            document = known.get(digest) or read_document(layout, digest)
             known[digest] = document
             blobs = {descriptor.digest for descriptor in document.blobs}
             if isinstance(document, Index):
-                below |= {blob for blob in blobs - reached if layout.blob(blob).exists()}
+                below |= {blob for blob in blobs - followed if layout.blob(blob).exists()}
             reached |= blobs
         if not below:
-            return reached
+            return reached | followed
         level = below
     raise BadContent(f"An image index is nested deeper than {MAX_INDEX_DEPTH} levels.")
 
@@ -95,8 +97,9 @@ def delete(layout: Layout, digest: Digest) -> int | None:
     path = layout.blob(digest)
     with suppress(FileNotFoundError):
         status = path.lstat()
-        path.unlink()
-        freed = status.st_size if status.st_nlink == 1 else 0
+        if not stat.S_ISDIR(status.st_mode):  # that is damage, and for `verify`
+            path.unlink()
+            freed = status.st_size if status.st_nlink == 1 else 0
     with suppress(OSError):  # a hint, no more: `registry.store.origins`
         (layout.origins / digest.hex).unlink()
     if notes.forget(layout, digest):
@@ -108,6 +111,8 @@ def named_by_damaged(layout: Layout) -> set[Digest]:
     """What tables of names that were put aside still tell: all digests in them, and what those reach."""
     found: set[Digest] = set()
     for path in layout.damaged_indexes:
+        if not path.is_file():
+            continue  # a folder or the like, which told nothing
         for match in _DIGEST.findall(path.read_bytes()):
             digest = Digest(match.decode())
             found.add(digest)
@@ -126,14 +131,14 @@ def deletion_order(layout: Layout, digests: Iterable[Digest]) -> list[Digest]:
         try:
             if layout.blob(digest).lstat().st_size > MAX_MANIFEST_BYTES:
                 return 2
-            return 0 if isinstance(_read(layout, digest), Index) else 1
+            return 0 if isinstance(read_document(layout, digest), Index) else 1
         except (BadContent, OSError):
             return 2
 
     return sorted(digests, key=lambda digest: (rank(digest), digest))
 
 
-def _read(layout: Layout, digest: Digest) -> Manifest | Index:
+def read_document(layout: Layout, digest: Digest) -> Manifest | Index:
     """A manifest, its digest checked: one flipped bit in it may hide a blob behind another digest."""
     fd = os.open(layout.blob(digest), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as stream:

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 from registry.digest import Digest
 from registry.errors import BadContent, NotFound, OperationFailed
 from registry.manifest import Descriptor
+from registry.store.plain_file import BAD_MEDIUM
 from registry.store.reader import StoreReader
 
 MAX_THREADS = 64
@@ -55,7 +56,7 @@ class Checked:
 
     `state` is "good", "damaged", "missing", "unreadable", or "fickle": damaged at the first reading and good
     at the second. `size` is that of the file, None where there is none; `file` what was read, where it can be
-    known again.
+    known again; of what is unreadable only where the medium is to blame.
     """
 
     digest: Digest
@@ -163,7 +164,11 @@ def _check(reader: StoreReader, wanted: Descriptor, counter: _Counter) -> Checke
         try:
             return _hash(stream, digest, wanted.size, counter)
         except OSError as error:
-            return Checked(digest=digest, state="unreadable", reason=_reason(error))
+            fd = _fd_of(stream) if error.errno in BAD_MEDIUM else None
+            file = FileId.of(os.fstat(fd)) if fd is not None else None
+            return Checked(digest=digest, state="unreadable", reason=_reason(error), file=file)
+        except OperationFailed as error:
+            return Checked(digest=digest, state="unreadable", reason=error.message)
 
 
 def _hash(stream: BinaryIO, digest: Digest, wanted_size: int, counter: _Counter) -> Checked:

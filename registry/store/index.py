@@ -129,7 +129,8 @@ class NameTable:
         """One entry a line: readable, and a one-line change stays one in a diff."""
         rest = {key: value for key, value in self.document.items() if key != "manifests"}
         head = json.dumps(rest, ensure_ascii=False)[:-1]
-        return f'{head}{", " if rest else ""}"manifests": {_lines(self._rows())}}}\n'.encode()
+        text = f'{head}{", " if rest else ""}"manifests": {_lines(self._rows())}}}\n'
+        return text.encode(errors="backslashreplace")  # of a lone surrogate that is JSON's own escape
 
     def _rows(self) -> list[object]:
         rows = self.document["manifests"]

@@ -27,6 +27,8 @@ from registry.errors import DigestMismatch, NotFound, OperationFailed, SizeMisma
 from registry.store.durable import check_length, flush_file, flush_folder, write_all
 from registry.store.leases import Lease
 from registry.store.locks import Locks
+from registry.store.partial import Partial
+from registry.store.plain_file import BAD_MEDIUM
 from registry.store.room import free_bytes
 
 _FICLONE = 0x40049409  # _IOW(0x94, 9, int), linux/fs.h
@@ -83,6 +85,20 @@ class SourceFile:
             return False
         return (found.st_dev, found.st_ino) == (self.status.st_dev, self.status.st_ino)
 
+    def read_into(self, buffer: bytearray, position: int) -> int:
+        """Fill `buffer` from `position` on; how much of it. Raises OperationFailed, not the store's error."""
+        try:
+            return os.preadv(self.fd, [buffer], position)
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            raise OperationFailed(
+                f"The file {_shown(self.path)} cannot be read ({reason}).", hint="Check its disk."
+            ) from error
+
+    def hash(self, progress: Progress = _no_progress) -> tuple[Digest, int]:
+        """Digest and size in bytes of what it has now. Raises OperationFailed."""
+        return _hash(self.read_into, progress)
+
     def check_unchanged(self) -> None:
         """Raise OperationFailed if the file was written to since it was opened."""
         now = os.fstat(self.fd)
@@ -95,11 +111,15 @@ class SourceFile:
 
 def hash_open_file(fd: int, progress: Progress = _no_progress) -> tuple[Digest, int]:
     """Digest and size in bytes of an open file, read from its start without moving its offset."""
+    return _hash(lambda buffer, position: os.preadv(fd, [buffer], position), progress)
+
+
+def _hash(read_into: Callable[[bytearray, int], int], progress: Progress) -> tuple[Digest, int]:
     hasher = hashlib.sha256()
     buffer = bytearray(_BUFFER_BYTES)
     view = memoryview(buffer)
     position = 0
-    while count := os.preadv(fd, [buffer], position):
+    while count := read_into(buffer, position):
         hasher.update(view[:count])
         position += count
         progress(count)
@@ -149,7 +169,7 @@ class Ingest:
             if _clone(source, path, fd):
                 digest, size = hash_open_file(fd, progress)
             else:
-                digest, size = _copy(source.fd, fd, source.size, progress)
+                digest, size = _copy(source, fd, progress)
             source.check_unchanged()
             if size != source.size:
                 raise SizeMismatch(f"The copy of {_shown(source.path)} has {size} bytes of {source.size}.")
@@ -186,6 +206,35 @@ class Ingest:
             _check_stream(digest, size, chunks, write)
             self._commit(path, fd, digest, size)
 
+    def take_partial(self, partial: Partial) -> None:
+        """Make a partial the blob that it is: all of it is here, and its digest was computed from it."""
+        self._commit(partial.path, partial.fd, partial.digest, partial.size)
+
+    def take_stream(
+        self, chunks: Iterable[bytes], size: int, lease: Lease, *, progress: Progress = _no_progress
+    ) -> Digest:
+        """Store a blob of `size` bytes that comes as a stream and whose digest nobody knows: a file in a tar.
+
+        Raises SizeMismatch when there are fewer or more of them; then nothing is stored.
+        """
+        hasher = hashlib.sha256()
+        count = 0
+        with self._temporary(lease) as (path, fd):
+            _check_room(fd, size)
+            for data in chunks:
+                count += len(data)
+                if count > size:
+                    break
+                hasher.update(data)
+                write_all(fd, data)
+                progress(len(data))
+            if count != size:
+                raise SizeMismatch(f"A file has not the {size} bytes that it should have.")
+            digest = Digest(hasher.hexdigest())
+            lease.add(digest)
+            self._commit(path, fd, digest, size)
+        return digest
+
     def share_file(
         self, source: SourceFile, lease: Lease, *, check: Check, progress: Progress = _no_progress
     ) -> Digest:
@@ -198,7 +247,7 @@ class Ingest:
         if source.path.resolve().is_relative_to(self._blobs.parent.parent.resolve()):
             raise UsageError(f"{_shown(source.path)} lies in the store already.", hint="Leave out --move.")
         check(source.fd)
-        digest, size = hash_open_file(source.fd, progress)
+        digest, size = source.hash(progress)
         source.check_unchanged()
         lease.add(digest)
         if self._intact(digest, size) or not self._can_share(source, digest):
@@ -224,6 +273,12 @@ class Ingest:
             source.path.unlink()
             flush_folder(source.path.absolute().parent)
 
+    def part_from_source(self, source: SourceFile, digest: Digest, lease: Lease) -> None:
+        """The file stays the user's: give the blob bytes of its own, and the file its mode back."""
+        if source.is_at(self.path_of(digest)):
+            self.take_file(source, lease, check=lambda _: None)
+            self.restore_source(source, digest)
+
     def restore_source(self, source: SourceFile, digest: Digest) -> None:
         """Give the file its mode back, unless somebody else's model needs the blob that it shares."""
         if not source.is_at(self.path_of(digest)):
@@ -243,7 +298,7 @@ class Ingest:
         with os.scandir(self._blobs) as blobs:
             if not any(_size(blob) == source.size for blob in blobs):
                 return None
-        digest, size = hash_open_file(source.fd, progress)
+        digest, size = source.hash(progress)
         source.check_unchanged()
         lease.add(digest)
         # a blob that shares the file's inode (a move that was cut short) is replaced by a copy of our own
@@ -265,6 +320,10 @@ class Ingest:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode) or status.st_size != size or hash_open_file(fd)[0] != digest:
                 return False
+        except OSError as error:
+            if error.errno not in BAD_MEDIUM:
+                raise
+            return False
         finally:
             os.close(fd)
         flush_folder(self._blobs)  # whoever put it there may have died before doing so
@@ -363,17 +422,17 @@ def _check_stream(digest: Digest, size: int, chunks: Iterable[bytes], take: Call
         raise DigestMismatch(f"The blob {digest} is damaged: its bytes have the digest {hasher.hexdigest()}.")
 
 
-def _copy(source: int, target: int, size: int, progress: Progress) -> tuple[Digest, int]:
+def _copy(source: SourceFile, target: int, progress: Progress) -> tuple[Digest, int]:
     """Copy once, hashing what is written. Whether there is room is asked first.
 
     Not posix_fallocate: where the file system lacks it, the C library writes every block to emulate it.
     """
-    _check_room(target, size)
+    _check_room(target, source.size)
     hasher = hashlib.sha256()
     buffer = bytearray(_BUFFER_BYTES)
     view = memoryview(buffer)
     position = 0
-    while count := os.preadv(source, [buffer], position):
+    while count := source.read_into(buffer, position):
         hasher.update(view[:count])
         write_all(target, view[:count])
         position += count

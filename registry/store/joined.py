@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from registry.digest import Digest
-from registry.errors import SlmctlError
+from registry.errors import NotFound, SlmctlError
 from registry.manifest import MAX_MANIFEST_BYTES, Descriptor, Manifest
 from registry.store import notes
 from registry.store.index import Entry, NameTable
@@ -71,6 +71,9 @@ class JoinedReader(StoreReader):
 
     def note_about(self, digest: Digest) -> notes.Note | None:
         return self._with(digest).note_about(digest)
+
+    def missing(self, digest: Digest) -> NotFound:
+        return self._with(digest).missing(digest)
 
     def stamp(self, descriptor: Descriptor) -> tuple[int, int] | None:
         return self._with(descriptor.digest).stamp(descriptor)

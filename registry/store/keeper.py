@@ -13,12 +13,12 @@ from pathlib import Path
 from registry.errors import SlmctlError, StoreUnusable
 from registry.store import collect, gc, quarantine
 from registry.store.collect import Collection
-from registry.store.durable import flush_folder, store_errors
+from registry.store.durable import store_errors
 from registry.store.hashing import Checked
-from registry.store.index import Entry, NameTable
+from registry.store.index import NameTable
 from registry.store.inventory import Temporary, temporaries
 from registry.store.leases import FoundLease, find_leases
-from registry.store.salvage import whole_entries
+from registry.store.salvage import RECOVERED, nameless, salvaged
 from registry.store.store import Store
 
 
@@ -52,12 +52,6 @@ class Keeper(Store):
                 collect.take(self.layout, plan)
         return plan
 
-    def settle(self) -> None:
-        """Make the blobs' names durable: a killed repair may not have come to it. Raises StoreUnusable."""
-        if self.layout.blobs.is_dir():
-            with store_errors(self.root):
-                flush_folder(self.layout.blobs)
-
     @property
     def _is_writable(self) -> bool:
         return os.access(self.layout.locks, os.W_OK)
@@ -72,22 +66,30 @@ class Keeper(Store):
             try:
                 names = self.names()
             except StoreUnusable:
-                names = replace(NameTable.empty(), generation="previous")
+                return self._name_anew()
             if names.generation != "previous":
                 return None
-            old = names.entries
-            torn = [self.layout.index, *([] if old else [self.layout.previous_index])]
-            salvaged = [entry for path in reversed(torn) for entry in _salvaged(path)]
-            for entry in salvaged:  # what the newer one says comes last
-                names = names.with_entry(entry)
+            salvage = salvaged(self.layout.index)
             put_aside = quarantine.in_quarantine(self.layout)
             removed = {
                 name
-                for name, entry in old.items()
+                for name, entry in names.entries.items()
                 if not self.has(entry.descriptor.digest) and entry.descriptor.digest not in put_aside
             }
-            self._write_names(names.without(removed - {entry.name for entry in salvaged}))
+            removed -= {entry.name for entry in salvage}
+            self._write_names(names.without(removed).with_entries(salvage))
         return "the table before it and what can be read of the damaged one"
+
+    def _name_anew(self) -> str | None:
+        """As `mend_names` where no table can be read: from their whole rows, and from the manifests."""
+        self.layout.check_version()
+        torn = [self.layout.previous_index, self.layout.index]  # what the newer one says comes last
+        names = replace(NameTable.empty(), generation="previous")
+        names = names.with_entries([entry for path in torn for entry in salvaged(path)])
+        found = list(nameless(self.layout, names))
+        self._write_names(names.with_entries(found))
+        called = f"; models without a name are called {RECOVERED}... now" if found else ""
+        return f"what can be read of it{called}"
 
     def put_aside(self, damaged: Checked) -> Path | None:
         """Move a blob that was found damaged into the quarantine; where it is now.
@@ -96,9 +98,3 @@ class Keeper(Store):
         """
         with store_errors(self.root):
             return quarantine.put_aside(self.layout, self._locks, damaged)
-
-
-def _salvaged(path: Path) -> list[Entry]:
-    with suppress(FileNotFoundError):
-        return whole_entries(path.read_bytes())
-    return []

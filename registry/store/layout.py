@@ -17,15 +17,21 @@ from itertools import count
 from pathlib import Path
 
 from registry.digest import Digest
-from registry.errors import StoreUnusable
+from registry.errors import MalformedFile, StoreUnusable
 from registry.store.durable import flush_folder, replace_file
+from registry.store.plain_file import read_plain_file
 
 STORE_VERSION = 2
 """1: the first. 2: `linked/`, `borrowed/`, `quarantine/`; without them a store of version 1 is the same, and
 is read as it lies. The first command that writes to it makes it version 2."""
 
+_MAX_VERSION_BYTES = 64 << 10
 _OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _SLMCTL = json.dumps({"schema": "slmctl.store/1", "version": STORE_VERSION}).encode()
+
+
+class VersionDamaged(StoreUnusable):
+    """The file that says the store's version does not: nothing else of the store need be damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,11 @@ class Layout:
         return self.cache / "origins"
 
     @property
+    def facts(self) -> Path:
+        """What was derived from the headers of models, a file `<hex of the manifest>.json` each."""
+        return self.cache / "facts"
+
+    @property
     def linked(self) -> Path:
         return self.root / "linked"
 
@@ -102,14 +113,17 @@ class Layout:
         return plain if not plain.exists() else next(path for path in numbered if not path.exists())
 
     def check_version(self) -> int:
-        """The store's version, 0 where it says none. Raises StoreUnusable when a newer slmctl made it."""
+        """The store's version, 0 where it says none.
+
+        Raises StoreUnusable when a newer slmctl made it, VersionDamaged when that cannot be known.
+        """
         try:
-            document = json.loads(self.version.read_bytes())
+            document = json.loads(read_plain_file(self.version, _MAX_VERSION_BYTES))
             version = document["version"]
         except FileNotFoundError:
             return 0  # a bundle, or a store whose making was cut short
-        except (ValueError, KeyError, TypeError):
-            raise StoreUnusable(
+        except (ValueError, KeyError, TypeError, RecursionError, MalformedFile):
+            raise VersionDamaged(
                 f"The file {self.version} is damaged.",
                 hint="Delete it: it holds nothing but the store's version.",
             ) from None

@@ -11,6 +11,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +24,9 @@ from registry.store.durable import flush_file, flush_folder, write_all
 from registry.store.locks import lock
 
 _SCHEMA = "slmctl.lease/1"
+
+NAME = re.compile(r"[0-9a-f]{16}", re.ASCII)
+"""What a lease's file is called."""
 
 RUNS = "run "
 """How the purpose of a worker's lease begins."""
@@ -104,13 +109,20 @@ class FoundLease:
 
 
 def find_leases(folder: Path) -> Iterator[FoundLease]:
-    """All leases in `folder`. Call it with the store's lock held exclusively: then none can begin."""
+    """All leases in `folder`. Call it with the store's lock held exclusively: then none can begin.
+
+    What has another name, or is no file, is nobody's lease.
+    """
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if not NAME.fullmatch(path.name):
+            continue
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             continue  # ended meanwhile; every other error goes up: an unreadable lease has not ended
         try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                continue
             held = not _try_lock(fd)
             with os.fdopen(os.dup(fd), "rb") as stream:
                 header, *lines = stream.read().split(b"\n")[:-1] or [b""]  # without its end: never promised

@@ -65,6 +65,18 @@ def _locked(path: Path, operation: int) -> Iterator[None]:
         os.close(fd)
 
 
+def lock_alone(fd: int) -> None:
+    """Lock an open file of nobody's store against others who do so; without effect where there are no locks.
+
+    Raises BlockingIOError when another has it, OSError.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+
+
 def lock(fd: int, operation: int, path: Path) -> None:
     """flock(2) on the file at `path`. Raises StoreUnusable where the file system has no locks; OSError."""
     try:

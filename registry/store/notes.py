@@ -16,16 +16,17 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from registry.digest import Digest
-from registry.errors import BadContent, DigestMismatch, NotFound, OperationFailed, SlmctlError
+from registry.errors import BadContent, DigestMismatch, MalformedFile, NotFound, OperationFailed, SlmctlError
 from registry.store.durable import replace_file
 from registry.store.layout import Layout
 from registry.store.locks import Locks
+from registry.store.plain_file import read_plain_file
 
 _SCHEMA = "slmctl.note/1"
 _MAX_BYTES = 64 << 10
@@ -81,10 +82,21 @@ class Note:
             return "of a blob"
         return self.path if self.path.isprintable() else repr(self.path)
 
+    @property
+    def how_to_have_it_again(self) -> str:
+        return f"Get it again with {self.owner} and run 'slmctl adopt', or remove it with 'slmctl rm'."
+
     def gone(self) -> NotFound:
         return NotFound(
             f"The file {self.shown}, which slmctl uses where {self.owner} keeps it, is gone.",
-            hint=f"Get it again with {self.owner} and run 'slmctl adopt', or remove it with 'slmctl rm'.",
+            hint=self.how_to_have_it_again,
+        )
+
+    def lost(self, digest: Digest) -> NotFound:
+        """For a blob that was a link of their file, and is no longer in the store."""
+        return NotFound(
+            f"The blob {digest}, adopted from {self.owner} ({self.shown}), is missing from the store.",
+            hint=self.how_to_have_it_again,
         )
 
     def changed(self, digest: Digest) -> DigestMismatch:
@@ -119,6 +131,16 @@ def all_borrowed(layout: Layout) -> Iterator[tuple[Digest, Note]]:
                 yield digest, note
 
 
+def without_blobs(layout: Layout, blobs: Container[Digest]) -> Iterator[tuple[Digest, Path]]:
+    """All notes, readable or not, that no blob in the store goes with; of two about one digest the first."""
+    found: dict[Digest, Path] = {}
+    for folder in (layout.borrowed, layout.linked):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            with suppress(BadContent):
+                found.setdefault(Digest(path.name), path)
+    yield from sorted((digest, path) for digest, path in found.items() if digest not in blobs)
+
+
 def open_borrowed(note: Note) -> int:
     """Their file, opened for reading. Raises NotFound, OperationFailed."""
     try:
@@ -145,7 +167,13 @@ def is_there(note: Note) -> bool:
 
 
 def check(
-    layout: Layout, digest: Digest, note: Note, fd: int, progress: Callable[[int], None] | None = None
+    layout: Layout,
+    digest: Digest,
+    note: Note,
+    fd: int,
+    progress: Callable[[int], None] | None = None,
+    *,
+    renew: bool = True,
 ) -> None:
     """That an opened file is what the note says, or else still has the digest: then the note is renewed.
 
@@ -161,6 +189,8 @@ def check(
     unmoved = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
     if found != digest or not unmoved:
         raise note.changed(digest)
+    if not renew:
+        return
     renewed = Note.about(Path(note.path), before, owner=note.owner, borrowed=note.borrowed)
     with suppress(OSError, SlmctlError):  # a store that cannot be written: it is hashed again next time
         _renew(layout, digest, renewed)
@@ -197,8 +227,7 @@ def _renew(layout: Layout, digest: Digest, note: Note) -> None:
 
 def _read(path: Path, *, borrowed: bool) -> Note | None:
     try:
-        with path.open("rb") as stream:
-            document = json.loads(stream.read(_MAX_BYTES))
+        document = json.loads(read_plain_file(path, _MAX_BYTES))
         if document["schema"] != _SCHEMA:
             raise ValueError
         return Note(
@@ -212,7 +241,7 @@ def _read(path: Path, *, borrowed: bool) -> Note | None:
         )
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, MalformedFile):
         return Note(path="", owner="another tool", device=0, inode=-1, size=-1, mtime_ns=0, borrowed=borrowed)
 
 
@@ -220,6 +249,7 @@ def _text(document: dict[str, object], key: str) -> str:
     value = document[key]
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError
+    os.fsencode(value)  # a lone surrogate is no path: UnicodeEncodeError is a ValueError
     return value
 
 

@@ -1,4 +1,5 @@
 """Hints where the bytes of blobs came from: the user's files, so that `verify --repair` can look there.
+Of a blob out of an archive the hint is the archive, with its size.
 
 cache/origins/<hex>     JSON: path, size, time of the last write
 

@@ -30,6 +30,7 @@ from registry.store import notes
 from registry.store.durable import store_errors
 from registry.store.index import MAX_INDEX_BYTES, Entry, NameTable
 from registry.store.layout import Layout
+from registry.store.plain_file import read_plain_file
 
 AGAIN = "Try 'slmctl verify --repair', or make or pull the model again."
 """What to do about a blob that is lost or damaged."""
@@ -49,10 +50,12 @@ class StoreReader:
     """One store, to be read. It is cheap, holds no open file and may be shared between threads.
 
     `follows_notes` is whether files outside of the store may stand in for blobs, where a note of its says so:
-    never where a stranger may have written the notes (a bundle).
+    never where a stranger may have written the notes (a bundle). `renews_notes`: one that no longer fits its
+    file is written anew when the file turns out to have the right bytes.
     """
 
     follows_notes = True
+    renews_notes = True
 
     def __init__(self, root: Path) -> None:
         self.layout = Layout(root)
@@ -72,30 +75,48 @@ class StoreReader:
         """The table of names as it is now. A store that does not exist yet has none.
 
         A damaged or missing index.json is answered from the generation before it; raises StoreUnusable when
-        there is none.
+        there is none, and blobs that it must have named are there.
         """
         with store_errors(self.root, doing="read"):
             self.layout.check_version()
-            damage: MalformedFile | None = None
-            for path, generation in (
-                (self.layout.index, "current"),
-                (self.layout.previous_index, "previous"),
-            ):
-                try:
-                    with path.open("rb") as stream:
-                        # what read() may read at most it allocates at once
-                        size = min(os.fstat(stream.fileno()).st_size, MAX_INDEX_BYTES)
-                        return self._parse_names(stream.read(size), generation)
-                except FileNotFoundError:
-                    continue
-                except MalformedFile as error:
-                    damage = damage or error
-            if damage is None:
-                return NameTable.empty()
-        raise StoreUnusable(
-            f"The table of names in {self.root} is damaged and has no previous generation.",
-            hint=f"Restore {self.layout.index} from a backup; the models' blobs are still there.",
+            table = self._generation()
+            if table is None and self._has_blobs():
+                table = self._generation()  # the first ever may have been written since
+                if table is None:
+                    raise self._lost("gone")
+        return table if table is not None else NameTable.empty()
+
+    def _generation(self) -> NameTable | None:
+        """The newest generation that can be read; None where there never was one."""
+        is_damaged = False
+        for path, generation in (
+            (self.layout.index, "current"),
+            (self.layout.previous_index, "previous"),
+        ):
+            try:
+                return self._parse_names(read_plain_file(path, MAX_INDEX_BYTES), generation)
+            except FileNotFoundError:
+                continue
+            except MalformedFile:
+                is_damaged = True
+        if is_damaged:
+            raise self._lost("damaged")
+        return None
+
+    def _lost(self, how: str) -> StoreUnusable:
+        return StoreUnusable(
+            f"The table of names in {self.root} is {how} and has no previous generation.",
+            hint=f"The models' blobs are still there: restore {self.layout.index} from a backup,"
+            " or give them names with 'slmctl verify --repair'.",
         )
+
+    def _has_blobs(self) -> bool:
+        """Whether anything that a name may have needed is here."""
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._blobs) as entries:
+            for entry in entries:
+                with suppress(BadContent):
+                    return bool(Digest(entry.name))
+        return False
 
     @property
     def complaints(self) -> tuple[str, ...]:
@@ -123,20 +144,20 @@ class StoreReader:
 
     def index_digest(self) -> Digest | None:
         """The digest of the table of names as it lies there, which covers all that it names; None if none."""
-        with suppress(OSError):
-            return Digest.of(self.layout.index.read_bytes())
+        with suppress(OSError, MalformedFile):
+            return Digest.of(read_plain_file(self.layout.index, MAX_INDEX_BYTES))
         return None
 
     def layout_complaint(self) -> str | None:
         """What is wrong with the file that says: this is an OCI image layout. None where nothing is."""
         try:
-            document = json.loads(self.layout.oci_layout.read_bytes())
+            document = json.loads(read_plain_file(self.layout.oci_layout, MAX_MANIFEST_BYTES))
             is_one = document["imageLayoutVersion"].split(".")[0] == "1"
         except FileNotFoundError:
             return "the file oci-layout is missing" if self._holds_anything() else None
         except OSError as error:
             return f"the file oci-layout cannot be read ({os.strerror(error.errno or 0)})"
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MalformedFile):
             is_one = False
         return None if is_one else "the file oci-layout does not say what it should"
 
@@ -177,10 +198,20 @@ class StoreReader:
         return note is not None and notes.is_there(note)
 
     def note_about(self, digest: Digest) -> notes.Note | None:
-        """Whose file a blob is, where another tool has it too or alone; None for one of our own."""
-        if self.layout.blob(digest).exists():
-            return notes.linked(self.layout, digest)
-        return self._borrowed(digest)
+        """Whose file a blob is, where another tool has it too or alone, or had, when the blob is missing;
+        None for one of our own."""
+        status = self.blob_status(digest)
+        if status is None:
+            return self._borrowed(digest) or self._linked(digest)
+        return self._linked(digest) if _may_be_theirs(status) else None
+
+    def missing(self, digest: Digest) -> NotFound:
+        """What to raise for a blob that is not here."""
+        if (note := self._borrowed(digest)) is not None:
+            return note.gone()
+        if (note := self._linked(digest)) is not None:
+            return note.lost(digest)
+        return NotFound(f"The blob {digest} is missing from the store.", hint=AGAIN)
 
     def blob_status(self, digest: Digest) -> os.stat_result | None:
         """The status of a blob's own file, not followed if it is a link; None where it has none.
@@ -275,7 +306,7 @@ class StoreReader:
         try:
             if note is not None and check_notes:
                 with store_errors(self.root, doing="read"):
-                    notes.check(self.layout, descriptor.digest, note, fd, progress)
+                    notes.check(self.layout, descriptor.digest, note, fd, progress, renew=self.renews_notes)
         except BaseException:
             os.close(fd)
             raise
@@ -293,6 +324,9 @@ class StoreReader:
     def _borrowed(self, digest: Digest) -> notes.Note | None:
         return notes.borrowed(self.layout, digest) if self.follows_notes else None
 
+    def _linked(self, digest: Digest) -> notes.Note | None:
+        return notes.linked(self.layout, digest) if self.follows_notes else None
+
     def _open(self, descriptor: Descriptor) -> tuple[int, notes.Note | None]:
         """The open file, of the right type and size, and the note about it where it is another tool's."""
         digest = descriptor.digest
@@ -306,15 +340,15 @@ class StoreReader:
             except FileNotFoundError:
                 note = self._borrowed(digest)
                 if note is None:
-                    raise NotFound(f"The blob {digest} is missing from the store.", hint=AGAIN) from None
+                    raise self.missing(digest) from None
                 fd = notes.open_borrowed(note)
             except OSError:
                 if os.path.islink(f"{self._blobs}/{digest.hex}"):  # noqa: PTH114
                     raise BadContent(f"The blob {digest} is not a regular file.") from None
                 raise
             status = os.fstat(fd)
-            if note is None and (status.st_nlink > 1 or stat.S_IMODE(status.st_mode) != _OUR_MODE):
-                note = notes.linked(self.layout, digest)
+            if note is None and _may_be_theirs(status):
+                note = self._linked(digest)
         if not stat.S_ISREG(status.st_mode):
             os.close(fd)
             raise note.gone() if note else BadContent(f"The blob {digest} is not a regular file.")
@@ -327,6 +361,17 @@ class StoreReader:
                 hint=AGAIN,
             )
         return fd, note
+
+
+class FurtherStore(StoreReader):
+    """A store that others look after: nothing is ever written to it."""
+
+    renews_notes = False
+
+
+def _may_be_theirs(status: os.stat_result) -> bool:
+    """Whether a blob's file may be a link of another tool's; one that we wrote has one name and our mode."""
+    return status.st_nlink > 1 or stat.S_IMODE(status.st_mode) != _OUR_MODE
 
 
 def _read(fd: int, size: int) -> bytes:

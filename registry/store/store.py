@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,10 +37,12 @@ from registry.store.durable import (
 )
 from registry.store.index import Entry, NameTable
 from registry.store.ingest import Check, Ingest, Progress, SourceFile, hash_open_file
-from registry.store.leases import Lease
+from registry.store.leases import Lease, find_leases
 from registry.store.locks import Locks
 from registry.store.origins import note_origin
+from registry.store.partial import Partial, bytes_done, open_partial, remove_partials
 from registry.store.reader import AGAIN, StoreReader
+from registry.store.salvage import salvaged
 
 
 class Replace(enum.Enum):
@@ -72,6 +75,8 @@ class Session:
         self._lease = lease
         self._locks = locks
         self._moved: list[tuple[SourceFile, Digest]] = []
+        self.expects = False
+        """Whether something is being fetched, which is worth going on with after a failure."""
 
     def keep(self, digests: Iterable[Digest]) -> None:
         """Keep blobs that are in the store from being collected while this session lasts.
@@ -84,6 +89,8 @@ class Session:
             with self._locks.shared():  # a collection that had not seen the lease is over now
                 missing = [digest for digest in digests if not self._store.has(digest)]
         if missing:
+            if self._store.note_about(missing[0]) is not None:
+                raise self._store.missing(missing[0])
             raise NotFound(f"The blob {missing[0]} is missing from the store.", hint="The model was removed.")
 
     def put(self, data: bytes) -> Digest:
@@ -95,19 +102,77 @@ class Session:
         """Store the bytes of a user's file, which stays untouched; see `Ingest.take_file`."""
         with store_errors(self._store.root):
             digest = self._ingest.take_file(source, self._lease, check=check, progress=progress or _silent)
-        layout = self._store.layout
-        temporary = layout.ingest / self._lease.temporary()
-        note_origin(layout, digest, source.path, source.status, temporary)
+        self._note_origin(digest, source.path, source.status)
         return digest
 
     def receive(
-        self, descriptor: Descriptor, chunks: Iterable[bytes], progress: Progress | None = None
+        self,
+        descriptor: Descriptor,
+        chunks: Iterable[bytes],
+        progress: Progress | None = None,
+        *,
+        origin: tuple[Path, os.stat_result] | None = None,
     ) -> None:
-        """Store a blob that comes as a stream; see `Ingest.take_chunks`."""
+        """Store a blob that comes as a stream; see `Ingest.take_chunks`. `origin` is the bundle's file."""
         with store_errors(self._store.root):
             self._ingest.take_chunks(
                 descriptor.digest, descriptor.size, chunks, self._lease, progress=progress or _silent
             )
+        if origin is not None:
+            self._note_origin(descriptor.digest, *origin)
+
+    def _note_origin(self, digest: Digest, path: Path, status: os.stat_result) -> None:
+        layout = self._store.layout
+        note_origin(layout, digest, path, status, layout.ingest / self._lease.temporary())
+
+    def expect(self, digests: Iterable[Digest]) -> None:
+        """Say what is going to come: from now on it is no garbage, in place or not yet."""
+        self.expects = True
+        with store_errors(self._store.root):
+            self._lease.add(*digests)
+            with self._locks.shared():  # a collection that had not seen the lease is over now
+                pass
+
+    def has(self, descriptor: Descriptor) -> bool:
+        """Whether a blob that is expected is here, with its size; then it is whole, and not hashed again."""
+        try:
+            self._store.open_blob(descriptor).close()
+        except (NotFound, BadContent):
+            return False
+        return True
+
+    def settle(self) -> None:
+        """Make the names of all blobs durable: who put them there may have died before doing so."""
+        with store_errors(self._store.root):
+            flush_folder(self._store.layout.blobs)
+
+    def partial(self, digest: Digest, size: int) -> Partial | None:
+        """What there is of a blob that is expected and not here yet; None while another is at it.
+
+        Then ask again, after looking whether the blob is here. Release it in the end.
+        """
+        with store_errors(self._store.root), self._locks.shared():
+            return open_partial(self._store.layout, digest, size)
+
+    def bytes_done(self, digest: Digest, size: int) -> int:
+        """How much of a blob another has got so far."""
+        return bytes_done(self._store.layout, digest, size)
+
+    def finish(self, partial: Partial) -> None:
+        """Make a partial the blob: all of it was written, and its digest is that of its bytes."""
+        with store_errors(self._store.root):
+            self._ingest.take_partial(partial)
+            partial.finished()
+
+    @property
+    def root(self) -> Path:
+        """Where the store is."""
+        return self._store.root
+
+    def take_stream(self, chunks: Iterable[bytes], size: int, progress: Progress | None = None) -> Digest:
+        """Store a blob that comes as a stream and has no name yet; see `Ingest.take_stream`."""
+        with store_errors(self._store.root):
+            return self._ingest.take_stream(chunks, size, self._lease, progress=progress or _silent)
 
     def move(self, source: SourceFile, *, check: Check, progress: Progress | None = None) -> Digest:
         """Store a user's file; `finish_moves` removes the original, `undo_moves` leaves it as it was.
@@ -134,13 +199,18 @@ class Session:
             )
 
     def finish_moves(self) -> list[Path]:
-        """The model is named: remove the originals. Gives those that could not be removed."""
+        """The model is named: remove the originals. Gives those that could not be removed; they are as they
+        were, if there is room for a copy."""
         left = []
-        for source, _ in self._moved:
+        for source, digest in self._moved:
             try:
                 self._ingest.remove_source(source)
             except OSError:
+                if not source.is_at(source.path):
+                    continue  # it is removed, and only that this lasts is not known
                 left.append(source.path)
+                with suppress(SlmctlError, OSError):
+                    self._ingest.part_from_source(source, digest, self._lease)
         self._moved = []
         return left
 
@@ -184,11 +254,25 @@ class Store(StoreReader):
             with self._locks.exclusive():
                 self.layout.prepare_files()
                 if not self.layout.index.exists() and not self.layout.previous_index.exists():
-                    self._write_names(NameTable.empty())
+                    self._write_names(self.names())  # none; a table that was lost is said, and not replaced
+
+    def settle(self) -> None:
+        """Make durable what is here: a killed command whose work is found done may not have come to it.
+
+        Raises StoreUnusable.
+        """
+        with store_errors(self.root):
+            for folder in (self.layout.blobs, self.layout.linked, self.layout.borrowed, self.root):
+                if folder.is_dir():
+                    flush_folder(folder)
 
     @contextmanager
-    def session(self, purpose: str) -> Iterator[Session]:
-        """Hold a lease for long work. When it fails, what only it had put in is collected."""
+    def session(self, purpose: str, *, resumable: bool = False) -> Iterator[Session]:
+        """Hold a lease for long work. When it fails, what only it had put in is collected.
+
+        Not so when it is `resumable` and had begun to fetch: then blobs and partials stay, as those of a
+        killed process do, until one with the same `purpose` succeeds, or `gc --all`.
+        """
         self.prepare()
         with store_errors(self.root), self._locks.shared():
             lease = Lease(self.layout.leases, purpose=purpose)
@@ -196,13 +280,43 @@ class Store(StoreReader):
         try:
             yield session
         except BaseException:
-            lease.end()
-            with suppress(StoreUnusable, NoSpace):
-                self.free(lease.digests)
+            if resumable and session.expects and lease.digests:
+                lease.leave()
+                self._forget_leases(purpose, lease, within=lease.digests)
+            else:
+                lease.end()
+                with suppress(StoreUnusable, NoSpace):
+                    self.free(lease.digests)
             session.undo_moves()
             raise
         finally:
             lease.end()
+        if resumable:
+            self._forget_leases(purpose, lease)
+
+    def _forget_leases(self, purpose: str, ours: Lease, within: AbstractSet[Digest] | None = None) -> None:
+        """End the leases that dead owners left for the same purpose, and free what nobody else needs.
+
+        With `within`, only those that list nothing else: ours speaks for them.
+        """
+        with suppress(StoreUnusable, NoSpace, OSError):
+            if not any(lease.purpose == purpose for lease in find_leases(self.layout.leases)):
+                return
+            ahead = self._read_ahead()
+            with store_errors(self.root), self._locks.exclusive():
+                dead = [
+                    lease
+                    for lease in find_leases(self.layout.leases)
+                    if not lease.held and lease.purpose == purpose and lease.path != ours.path
+                ]
+                if within is not None:
+                    dead = [lease for lease in dead if lease.digests <= within]
+                for lease in dead:
+                    lease.path.unlink(missing_ok=True)
+                listed = {digest for lease in dead for digest in lease.digests} - ours.digests
+                gc.free(self.layout, listed, self.names(), ahead)
+                if within is None:
+                    remove_partials(self.layout, listed)
 
     def try_lease(self, purpose: str, digests: Iterable[Digest]) -> Lease | None:
         """A lease that lasts until a power cut at most, for who has the blobs open already.
@@ -263,7 +377,7 @@ class Store(StoreReader):
         spellings: dict[str, str] = {}  # of the names that are new here
         ahead = self._read_ahead(moved=entries)
         with store_errors(self.root), self._locks.exclusive():
-            names = self.names()
+            names = self._names_to_change()
             for each in entries:
                 entry = each
                 old = names.find(entry.name)
@@ -286,11 +400,17 @@ class Store(StoreReader):
             if changed:
                 names = names.with_entries(list(changed.values()))
                 self._write_names(names)
-            else:  # whoever linked them may have died before flushing the table
-                flush_folder(self.root)
+            else:
+                self.settle_names()
             if replaced:
                 self._free_entries(names, replaced, ahead)
         return linked
+
+    def settle_names(self) -> None:
+        """Make the names that are here durable: whoever linked them may have died before flushing the table.
+        For who finds what it wanted to link, and says so. Raises StoreUnusable."""
+        with store_errors(self.root):
+            flush_folder(self.root)
 
     def unlink(self, names_to_remove: Iterable[str]) -> Removed:
         """Remove names, and the blobs that only they needed. Unknown names are passed over."""
@@ -301,7 +421,7 @@ class Store(StoreReader):
         self.prepare()
         ahead = self._read_ahead()
         with store_errors(self.root), self._locks.exclusive():
-            names = self.names()
+            names = self._names_to_change()
             found = {entry.name: entry for name in wanted if (entry := names.find(name))}
             names = names.without(found)
             self._write_names(names)
@@ -338,6 +458,13 @@ class Store(StoreReader):
             with suppress(BadContent, OSError):
                 candidates |= gc.reached_from(self.layout, [entry.descriptor.digest], known)
         return gc.free(self.layout, candidates, names, known)
+
+    def _names_to_change(self) -> NameTable:
+        """The table of names, with what can still be read of a damaged one, which is about to be replaced."""
+        names = self.names()
+        if names.generation == "previous":
+            names = names.with_entries(salvaged(self.layout.index))
+        return names
 
     def _write_names(self, names: NameTable) -> None:
         """Replace index.json, keeping the generation before it. The store's lock is held exclusively.

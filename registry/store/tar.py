@@ -1,7 +1,8 @@
 """Tar headers, as far as a bundle has them. Pure: bytes in, values out.
 
 Formats: POSIX.1-2017, pax utility, "ustar Interchange Format" and "pax Extended Header"; GNU tar's binary
-numbers. Written is ustar, with an extended header for what ustar cannot say: a size of 8 GiB or more.
+numbers. Written is ustar, with an extended header for what ustar cannot say: a size of 8 GiB or more, a name
+that is long or not ASCII.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ MAX_PAX_BYTES = 64 << 10
 """An extended header holds a few times and a name; Linux has no longer attributes than this."""
 
 _USTAR_LIMIT = 8 << 30  # the size field has eleven octal digits
+_LONGEST_NAME = 100
 _MAX_SIZE = 1 << 62
 _KINDS = {
     b"1": "a hard link",
@@ -28,7 +30,7 @@ _KINDS = {
     b"4": "a device",
     b"6": "a FIFO",
     b"S": "a sparse file",
-    b"L": "a name of more than 255 bytes",
+    b"L": "a name in GNU's form for long ones",
     b"K": "a link",
 }
 
@@ -52,12 +54,26 @@ _ACCEPTED = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChecksumStyle:
+    """How a tool writes checksums: what fills them up in front, None where nothing has to, and what stands
+    behind them. The checksum says nothing about these bytes, and all headers of an archive have the same."""
+
+    filler: bytes | None
+    end: bytes
+
+    def agrees(self, other: ChecksumStyle) -> bool:
+        """Whether one tool can have written both."""
+        return self.end == other.end and (None in {self.filler, other.filler} or self.filler == other.filler)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """One header: the name as it is written, the bytes that follow, and what they are."""
+    """One header: the name as it is written, the bytes that follow, what they are, how it was summed up."""
 
     name: bytes
     size: int
     kind: Kind
+    checksum: ChecksumStyle
 
 
 def padding(size: int) -> int:
@@ -66,36 +82,55 @@ def padding(size: int) -> int:
 
 
 def write_header(name: str, size: int) -> bytes:
-    """The header of the regular file `name` (at most 100 ASCII characters) of `size` bytes.
+    """The header of the regular file `name` of `size` bytes.
 
-    All else is constant: mode 0644, nobody's in particular, of the first second of 1970.
+    All else is constant: mode 0644, nobody's in particular, of the first second of 1970. What ustar cannot
+    say (a long or foreign name, a size of 8 GiB or more) stands in an extended header before it.
     """
-    if size < _USTAR_LIMIT:
+    records = b""
+    plain = name
+    if not name.isascii() or len(name) > _LONGEST_NAME:
+        records += _record("path", name)
+        plain = name.encode("ascii", errors="replace").decode()[-_LONGEST_NAME:]
+    if size >= _USTAR_LIMIT:
+        records += _record("size", str(size))
+    if not records:
         return _ustar(name, size, b"0")
-    record = _record("size", str(size))
+    extended = _ustar("PaxHeader", len(records), b"x") + records + bytes(padding(len(records)))
+    # readers that know pax take name and size from there
+    return extended + _ustar(plain, 0 if size >= _USTAR_LIMIT else size, b"0")
+
+
+def write_folder(name: str) -> bytes:
+    """The header of the folder `name`, mode 0755."""
+    name += "/"
+    if name.isascii() and len(name) <= _LONGEST_NAME:
+        return _ustar(name, 0, b"5", mode=b"0000755\0")
+    record = _record("path", name)
     extended = _ustar("PaxHeader", len(record), b"x") + record + bytes(padding(len(record)))
-    return extended + _ustar(name, 0, b"0")  # readers that know pax take the size from there
+    plain = name.encode("ascii", errors="replace").decode()[-_LONGEST_NAME:]
+    return extended + _ustar(plain, 0, b"5", mode=b"0000755\0")
 
 
 def header_bytes(size: int) -> int:
-    """The length of what `write_header` gives for a file of `size` bytes."""
+    """The length of what `write_header` gives for a file of `size` bytes whose name ustar can say."""
     return BLOCK_BYTES if size < _USTAR_LIMIT else 3 * BLOCK_BYTES
 
 
 def _record(key: str, value: str) -> bytes:
     """`length key=value\\n`, where the length counts itself."""
-    rest = f" {key}={value}\n"
+    rest = f" {key}={value}\n".encode()
     length = len(rest) + len(str(len(rest)))
     length = len(rest) + len(str(length))
-    return f"{length}{rest}".encode()
+    return str(length).encode() + rest
 
 
-def _ustar(name: str, size: int, typeflag: bytes) -> bytes:
+def _ustar(name: str, size: int, typeflag: bytes, *, mode: bytes = b"0000644\0") -> bytes:
     text = name.encode("ascii")
-    assert len(text) <= 100
+    assert len(text) <= _LONGEST_NAME
     fields = (
         text.ljust(100, b"\0"),
-        b"0000644\0",  # mode
+        mode,
         b"0000000\0",  # uid
         b"0000000\0",  # gid
         f"{size:011o}\0".encode(),
@@ -132,8 +167,17 @@ def read_header(block: bytes) -> Header | None:
         name = _text(block[345:500]) + b"/" + name
     if kind is None:
         what = _KINDS.get(block[156:157], f"an entry of the kind {block[156:157]!r}")
-        raise MalformedFile(f"The archive holds {what} ({_shown(name)}); a bundle has plain files only.")
-    return Header(name=name, size=_number(block[124:136]), kind=kind)
+        raise MalformedFile(f"The archive holds {what} ({_shown(name)}); only plain files are taken.")
+    return Header(
+        name=name, size=_number(block[124:136]), kind=kind, checksum=_checksum_style(block[148:156])
+    )
+
+
+def _checksum_style(field: bytes) -> ChecksumStyle:
+    first = field[:1]
+    return ChecksumStyle(
+        filler=None if first in b"1234567" else first, end=field[len(field.rstrip(b" \0")) :]
+    )
 
 
 def read_pax(data: bytes) -> dict[str, bytes]:
@@ -142,15 +186,16 @@ def read_pax(data: bytes) -> dict[str, bytes]:
 
 
 def _records(data: bytes) -> Iterator[tuple[str, bytes]]:
-    while data:
-        number, blank, _ = data[:20].partition(b" ")
+    at = 0
+    while at < len(data):
+        number, blank, _ = data[at : at + 20].partition(b" ")
         length = int(number) if blank and number.isdigit() else 0
-        record = data[:length]
+        record = data[at : at + length]
         key, equals, value = record[len(number) + 1 : -1].partition(b"=")
         if not length or len(record) != length or not record.endswith(b"\n") or not equals:
             raise MalformedFile("An extended header of the archive is damaged.")
         yield key.decode("utf-8", errors="replace"), value
-        data = data[length:]
+        at += length
 
 
 def pax_size(value: bytes) -> int:

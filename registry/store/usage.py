@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from registry.digest import Digest
-from registry.store import inventory
+from registry.store import inventory, notes
 from registry.store.leases import find_leases
 from registry.store.needs import Root, Walker
 from registry.store.reader import StoreReader
@@ -37,7 +37,8 @@ class Usage:
     `quarantine` + `other` is the size of the folder.
 
     `shared` is the part of `models` that several names need. `unneeded` is what `gc` may free, None where it
-    is not known what is needed: then those bytes are among `other`.
+    is not known what is needed: then those bytes are among `other`. `elsewhere` is none of all this: the
+    files of other tools that the store links or that its models borrow.
     """
 
     names: tuple[ModelUsage, ...]
@@ -48,6 +49,7 @@ class Usage:
     temporary: int
     quarantine: int
     other: int
+    elsewhere: int
 
     @property
     def total(self) -> int:
@@ -66,11 +68,13 @@ def usage_of(reader: StoreReader) -> Usage:
     walker = Walker(reader)
     users: Counter[Digest] = Counter()
     needs_of: dict[str, tuple[frozenset[Digest], bool]] = {}
+    needed: set[Digest] = set()
     for entry in table.entries.values():
         needs = walker.needs_of([Root(name=entry.name, descriptor=entry.descriptor)])
         here = frozenset(digest for digest in needs.blobs if digest in sizes)
         needs_of[entry.name] = (here, not needs.unread)
         users.update(here)
+        needed.update(needs.blobs)
         is_known = is_known and not needs.unread
     named = {entry.descriptor.digest for entry in table.entries.values()}
     foreign = walker.needs_of(
@@ -98,6 +102,11 @@ def usage_of(reader: StoreReader) -> Usage:
     temporary = sum(each.size for each in inventory.temporaries(reader.layout, leases))
     quarantine = inventory.size_below(reader.layout.quarantine)
     whole = inventory.size_below(reader.root) - linked
+    borrowed = sum(
+        note.size
+        for digest, note in notes.all_borrowed(reader.layout)
+        if digest in needed and digest not in sizes and notes.is_there(note)
+    )
     return Usage(
         names=names,
         models=models,
@@ -107,6 +116,7 @@ def usage_of(reader: StoreReader) -> Usage:
         temporary=temporary,
         quarantine=quarantine,
         other=max(0, whole - models - (unneeded or 0) - leased - temporary - quarantine),
+        elsewhere=linked + borrowed,
     )
 
 

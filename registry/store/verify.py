@@ -14,13 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from registry.digest import Digest
-from registry.errors import BadContent, DigestMismatch, MalformedFile, StoreUnusable
+from registry.errors import BadContent, DigestMismatch, MalformedFile, NoSpace, StoreUnusable
 from registry.manifest import Descriptor
-from registry.store import inventory
+from registry.store import inventory, notes
 from registry.store.findings import Finding, Report, Scope, absent_findings, order, users_of
 from registry.store.hashing import Checked, FileId, check_blobs
 from registry.store.index import Entry, NameTable
 from registry.store.keeper import Keeper
+from registry.store.layout import VersionDamaged
 from registry.store.leases import FoundLease, find_leases
 from registry.store.needs import Need, Needs, Root, Walker
 from registry.store.quarantine import in_quarantine
@@ -105,8 +106,12 @@ class _Verification:
 
     def _look(self) -> _Snapshot:
         """Read the table of names and follow it."""
-        with suppress(OSError):
-            self._reader.layout.check_version()
+        try:
+            with suppress(OSError):
+                self._reader.layout.check_version()
+        except VersionDamaged as error:
+            finding = Finding(kind="damaged", message=error.message, path=self._reader.layout.version)
+            return _Snapshot(needs=Needs(), names=0, is_complete=False, findings=[finding])
         try:
             table = self._reader.names()
         except (StoreUnusable, BadContent) as error:
@@ -180,6 +185,7 @@ class _Verification:
     def _again(self, checked: Mapping[Digest, Checked], needs: Needs) -> dict[Digest, Checked]:
         """Look again at what was missing, or is another file by now: somebody may have put it there since."""
         doubtful = []
+        stored: dict[Digest, int] | None = None
         for each in checked.values():
             if each.state == "good":
                 continue
@@ -188,7 +194,9 @@ class _Verification:
                 status = self._reader.blob_status(each.digest)
             if each.file is None or status is None or FileId.of(status) != each.file:
                 need = needs.blobs.get(each.digest)
-                doubtful.append(need.descriptor if need is not None else _stand_in(each))
+                stored = self._reader.stored() if stored is None else stored
+                size = stored.get(each.digest, max(need.sizes) if need is not None else 0)
+                doubtful.append(Descriptor(media_type="", digest=each.digest, size=size))
         return self._check(doubtful)
 
     def _blob_findings(self, checked: Mapping[Digest, Checked], needs: Needs) -> list[Finding]:
@@ -224,6 +232,7 @@ class _Verification:
     def _blob_finding(self, checked: Checked, need: Need | None) -> Finding | None:
         """What is to be said of one blob; a damaged one is put aside."""
         kind = {"fickle": "damaged", "good": "malformed"}.get(checked.state, checked.state)
+        note = self._note_about(checked)
         finding = Finding(
             kind=kind,
             message=checked.reason,
@@ -231,6 +240,7 @@ class _Verification:
             path=self._reader.layout.blob(checked.digest),
             size=checked.size,
             users=users_of(need),
+            adopted_from=note.owner if note is not None else None,
         )
         if checked.state == "good":
             stated = sorted((need.sizes if need else set()) - {checked.size or 0})
@@ -241,16 +251,36 @@ class _Verification:
             )
         if checked.state == "missing" and need is not None and not need.named:
             return replace(finding, kind="foreign", message="another tool's entry names it; it is not here")
-        if checked.state == "damaged" and self._keeper is not None:
-            with suppress(StoreUnusable):
+        if checked.state == "damaged" and note is not None:
+            finding = replace(finding, message=f"{checked.reason}; adopted from {note.owner} ({note.shown})")
+        in_the_way = checked.state == "unreadable" and self._scope.repair and checked.file is not None
+        if (checked.state == "damaged" or in_the_way) and self._keeper is not None:
+            try:
                 return replace(finding, quarantined=self._keeper.put_aside(checked))
+            except (StoreUnusable, NoSpace):
+                if self._scope.repair or not self._is_there(checked):
+                    raise  # moved, and that it stays there is not known
         return finding
+
+    def _note_about(self, checked: Checked) -> notes.Note | None:
+        """Whose file it is that is not as it should be."""
+        if checked.state != "good":
+            with suppress(OSError):
+                return self._reader.note_about(checked.digest)
+        return None
+
+    def _is_there(self, checked: Checked) -> bool:
+        """Whether a blob's path still has the file that was looked at."""
+        with suppress(OSError):
+            status = self._reader.blob_status(checked.digest)
+            return status is not None and FileId.of(status) == checked.file
+        return True
 
     def _leftovers(self) -> tuple[list[FoundLease], list[inventory.Temporary]]:
         """Leases and temporaries of one moment; of about one moment where the store cannot be locked."""
         layout = self._reader.layout
         if self._keeper is not None and layout.locks.is_dir():
-            with suppress(StoreUnusable):
+            with suppress(StoreUnusable, NoSpace):
                 return self._keeper.leftovers()
         with suppress(OSError):
             leases = list(find_leases(layout.leases))
@@ -269,7 +299,14 @@ class _Verification:
             for path in inventory.foreign(layout)
         ]
         findings += [
-            Finding(kind="temporary", message="its owner is gone", path=each.path, size=each.size)
+            Finding(
+                kind="temporary",
+                message="part of a blob that was not fetched to its end"
+                if each.can_go_on
+                else "its owner is gone",
+                path=each.path,
+                size=each.size,
+            )
             for each in now.temporaries
         ]
         findings += [
@@ -312,7 +349,3 @@ def _rows(table: NameTable) -> tuple[list[tuple[Entry | None, Descriptor]], list
     named = {entry.descriptor.digest for entry in table.entries.values()}
     nameless = [(None, descriptor) for descriptor in roots if descriptor.digest not in named]
     return [*((entry, entry.descriptor) for entry in table.entries.values()), *nameless], []
-
-
-def _stand_in(checked: Checked) -> Descriptor:
-    return Descriptor(media_type="", digest=checked.digest, size=checked.size or 0)

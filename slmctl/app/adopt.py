@@ -17,6 +17,7 @@ from registry.formats.facts import ModelFacts
 from registry.store import notes
 from registry.store.adoption import Taken
 from registry.store.index import Entry
+from registry.store.quarantine import in_quarantine
 from registry.store.store import Replace, Store, check_replaceable
 from runtimes.engines.catalog import engine_for
 from runtimes.errors import EngineUnavailable
@@ -89,68 +90,98 @@ class _Adopting:
         self._on_event = on_event
         self._names = store.names()
         self._noted = {note.path: (digest, note) for digest, note in notes.all_borrowed(store.layout)}
-        self._given: dict[str, str] = {}
+        self._is_settled = False
+        self._put_aside = in_quarantine(store.layout)
+        self._given: dict[str, tuple[str, Digest | None]] = {}
 
     def adopt(self, found: FoundModel) -> AdoptedModel:
         outcome = AdoptedModel(name=found.name, place=found.place, size=found.size, notes=found.notes)
         if found.problem is not None:
             return replace(outcome, problem=found.problem)
         try:
-            looked = look_at(found, self._noted)
+            looked = look_at(found, self._noted).doubting(self._store, self._put_aside)
             why_not = _why_not(found.model_format, looked.facts)
             return self._take(looked, replace(outcome, runs=why_not is None, why_not=why_not))
         except (StoreUnusable, NoSpace):
             raise
         except SlmctlError as error:
             return replace(outcome, problem=error.message, runs=False)
+        except OSError as error:  # their disk's
+            what = shown(error.filename) if error.filename else "It"
+            return replace(outcome, problem=f"{what} cannot be read ({reason(error)}).", runs=False)
 
     def _take(self, looked: LookedAt, outcome: AdoptedModel) -> AdoptedModel:
         found = looked.found
         old = self._names.find(found.name)
         manifest = looked.manifest_digest
-        self._check_name(found, old, manifest)
-        same = old is not None and old.descriptor.digest == manifest
-        present = same and manifest is not None and self._store.has(manifest) and looked.is_in(self._store)
+        twin = self._check_name(found, old, manifest)
+        if twin is not None:
+            outcome = replace(outcome, notes=(*found.notes, f"It is the model from {shown(twin)}."))
+        present = twin is not None or self._is_here(old, looked)
+        if present and not self._dry_run:
+            self._settle()
         if present or self._dry_run:
-            self._given[found.name.casefold()] = found.place.source
+            self._given.setdefault(found.name.casefold(), (found.place.source, manifest))
             taken = _in_words(looked.how_in(self._store))
-            if manifest is None:
-                outcome = replace(outcome, notes=(*found.notes, _without_digest(found, "will be")))
+            if (why := _why_hashed(looked, "will be")) and not present:
+                outcome = replace(outcome, notes=(*outcome.notes, why))
             return replace(outcome, digest=manifest, taken=taken, present=present)
-        if manifest is None:
-            outcome = replace(outcome, notes=(*found.notes, _without_digest(found, "was")))
+        if (why := _why_hashed(looked, "was")) is not None:
+            outcome = replace(outcome, notes=(*found.notes, why))
             looked = looked.hashed(self._on_event)
         self._check_name(found, old, looked.manifest_digest)
         with self._store.session(f"adopt {found.name}") as session:
             kinds = looked.take(session)
             descriptor = looked.write_manifest(session)
-            entry = self._store.link(
-                found.name,
-                descriptor,
-                source=found.place.source,
-                linked=self._now,
-                replace_rule=Replace.SAME_SOURCE,
-            )
+            entry = Entry(name=found.name, descriptor=descriptor, source=found.place.source, linked=self._now)
+            entry = self._store.link_all([entry], _check_may_move)[0]
         if looked.facts is not None and found.manifest is not None:
             remember_facts(self._store, descriptor.digest, looked.facts)
-        self._given[found.name.casefold()] = found.place.source
+        self._given[found.name.casefold()] = (found.place.source, descriptor.digest)
         return replace(outcome, name=entry.name, digest=descriptor.digest, taken=_in_words(kinds))
 
-    def _check_name(self, found: FoundModel, old: Entry | None, manifest: Digest | None) -> None:
-        """Raise when the name belongs to another model: of this run, or of another source."""
-        given = self._given.get(found.name.casefold())
+    def _settle(self) -> None:
+        if not self._is_settled:
+            self._store.settle_names()
+            self._is_settled = True
+
+    def _is_here(self, old: Entry | None, looked: LookedAt) -> bool:
+        """Whether the store has the model under its name, as far as anybody can tell without hashing."""
+        if old is None or old.descriptor.digest != looked.manifest_digest or looked.is_doubted:
+            return False
+        return self._store.has(old.descriptor.digest) and looked.is_in(self._store)
+
+    def _check_name(self, found: FoundModel, old: Entry | None, manifest: Digest | None) -> str | None:
+        """Raise when the name belongs to another model: of this run, or of another source.
+
+        Gives the place where this run has found the very same model, if it has.
+        """
+        given, digest = self._given.get(found.name.casefold(), (None, None))
         if given is not None:
-            raise OperationFailed(f"The name is taken by another model, from {shown(given)}.")
-        if old is None or old.descriptor.digest == manifest:
-            return
-        stand_in = Entry(name=old.name, descriptor=old.descriptor, source=found.place.source, linked=None)
-        check_replaceable(old, stand_in, Replace.SAME_SOURCE)
+            if manifest is not None and manifest == digest:
+                return given
+            raise OperationFailed(f"The name is taken by the model from {shown(given)}.")
+        if old is not None and old.descriptor.digest != manifest:
+            stand_in = Entry(name=old.name, descriptor=old.descriptor, source=found.place.source, linked=None)
+            check_replaceable(old, stand_in, Replace.SAME_SOURCE)
+        return None
 
 
-def _without_digest(found: FoundModel, when: str) -> str:
-    return (
-        f"{found.place.tool.shown} keeps no digest of it, so it {when} hashed, which takes reading all of it."
-    )
+def _check_may_move(old: Entry, new: Entry) -> None:
+    """A name may move with its source; and where its model stays the same, to another source: people move
+    the folders of their tools."""
+    if old.descriptor.digest != new.descriptor.digest:
+        check_replaceable(old, new, Replace.SAME_SOURCE)
+
+
+def _why_hashed(looked: LookedAt, when: str) -> str | None:
+    """Why all of a model is read; None where its digest is known and believed."""
+    tool = looked.found.place.tool.shown
+    if looked.manifest_digest is None:
+        return f"{tool} keeps no digest of it, so it {when} hashed, which takes reading all of it."
+    if looked.is_doubted:
+        return f"It was changed or damaged since it was adopted, so it {when} hashed."
+    return None
 
 
 def _why_not(model_format: str, facts: ModelFacts | None) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from modelfiles.spec import ModelSpec
@@ -24,8 +24,9 @@ from registry.store.notes import Note
 from registry.store.reader import StoreReader
 from registry.store.store import Session
 from slmctl.app.events import ByteCounter, OnEvent
+from slmctl.app.file_names import file_path
 from slmctl.app.foreign.found import FoundFile, FoundModel, shown
-from slmctl.app.package import PackageFile, file_path
+from slmctl.app.package import PackageFile
 from slmctl.app.packaging import BlobWriter, Build, write_model
 from slmctl.app.sources import read_gguf
 
@@ -33,12 +34,14 @@ from slmctl.app.sources import read_gguf
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookedAtFile:
     """A file and what it was when it was looked at. `digest` is None while it is not known; `hashed` is
-    whether the bytes were read for it, now or when a note that still fits was written."""
+    whether the bytes were read for it, now or when a note that still fits was written. `is_doubted`: the
+    tool says the digest, and there is a reason not to believe it."""
 
     found: FoundFile
     status: os.stat_result
     digest: Digest | None
     hashed: bool
+    is_doubted: bool = False
 
     def open(self) -> SourceFile:
         """The file again. Raises NotFound, and OperationFailed when it is no longer the one that it was."""
@@ -88,11 +91,22 @@ class LookedAt:
         """How the store has its files, or would have those that it has not."""
         return {_how_in(store, file) for file in self.files}
 
+    def doubting(self, store: StoreReader, put_aside: Collection[Digest]) -> LookedAt:
+        """The same, doubting the files that the store has and that are no longer as they were noted, and
+        those of which it had one that was damaged and that `verify` has put aside."""
+        files = [replace(file, is_doubted=_is_doubtful(store, file, put_aside)) for file in self.files]
+        return replace(self, files=tuple(files))
+
+    @property
+    def is_doubted(self) -> bool:
+        return any(file.is_doubted for file in self.files)
+
     def hashed(self, on_event: OnEvent) -> LookedAt:
-        """The same with all digests known. Raises BadContent, NotFound, OperationFailed."""
-        return replace(
-            self, files=tuple(_hashed(file, on_event) if file.digest is None else file for file in self.files)
-        )
+        """The same with all digests known and none doubted. Raises BadContent, NotFound, OperationFailed."""
+        files = [
+            _hashed(file, on_event) if file.digest is None or file.is_doubted else file for file in self.files
+        ]
+        return replace(self, files=tuple(files))
 
     def take(self, session: Session) -> set[Taken]:
         """Link or borrow all files; gives how. Raises NotFound, OperationFailed."""
@@ -160,6 +174,22 @@ def look_at(found: FoundModel, noted: Mapping[str, tuple[Digest, Note]]) -> Look
     return LookedAt(found=found, files=tuple(files), facts=facts, licenses=licenses)
 
 
+def _is_doubtful(store: StoreReader, file: LookedAtFile, put_aside: Collection[Digest]) -> bool:
+    digest = file.digest
+    if digest is None or file.hashed:
+        return False
+    if not store.has(digest):
+        return digest in put_aside
+    note = store.note_about(digest)
+    if note is None:
+        return False
+    try:
+        status = os.lstat(note.path) if note.borrowed else store.blob_status(digest)
+    except OSError:
+        return True
+    return status is None or not note.fits(status)
+
+
 def _how_in(store: StoreReader, file: LookedAtFile) -> Taken:
     if file.digest is not None and store.has(file.digest):
         note = store.note_about(file.digest)
@@ -178,7 +208,11 @@ def _hashed(file: LookedAtFile, on_event: OnEvent) -> LookedAtFile:
                 f"The file {shown(file.found.path)} is damaged: its bytes are not those that its name says."
             )
         source.check_unchanged()
-    return replace(file, digest=digest, hashed=True)
+    if file.digest not in {None, digest}:
+        raise BadContent(
+            f"The file {shown(file.found.path)} is damaged: its bytes are not those that its name says."
+        )
+    return replace(file, digest=digest, hashed=True, is_doubted=False)
 
 
 def _git_oid(source: SourceFile) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from registry.errors import InvalidReference, MalformedFile, NotFound, OperationFailed, UsageError
@@ -9,6 +10,7 @@ from registry.manifest import Descriptor
 from registry.names import ModelRef, parse_name, short_name
 from registry.store.bundle import Bundle, open_bundle, shown
 from registry.store.index import Entry
+from registry.store.reader import StoreReader
 from slmctl.app.package import Package
 
 _SHOWN_NAMES = 8
@@ -46,22 +48,31 @@ def split_path(text: str) -> tuple[Path, str | None]:
     return path, None
 
 
+def named_in(reader: StoreReader, path: Path, name: str) -> Entry:
+    """The entry `name` of the bundle or store at `path`. Raises NotFound, InvalidReference."""
+    ref = parse_name(name)
+    names = reader.names()
+    entry = names.find(ref.full_name)
+    if entry is None:
+        raise NotFound(
+            f"There is no model {ref.short_name} in {shown(path)}.", hint=f"It has {_listed(names.entries)}."
+        )
+    if ref.digest is not None and ref.digest != entry.descriptor.digest:
+        raise NotFound(f"{ref.short_name} in {shown(path)} is not at {ref.digest}.")
+    return entry
+
+
 def _entry(bundle: Bundle, path: Path, name: str | None) -> Entry:
-    entries = {entry.name: entry for entry in bundle.names().entries.values()}
+    entries = bundle.names().entries
     if name is not None:
-        ref = parse_name(name)
-        entry = bundle.names().find(ref.full_name)
-        if entry is None:
-            raise NotFound(
-                f"There is no model {ref.short_name} in {shown(path)}.", hint=f"It has {_listed(entries)}."
-            )
-        if ref.digest is not None and ref.digest != entry.descriptor.digest:
-            raise NotFound(f"{ref.short_name} in {shown(path)} is not at {ref.digest}.")
-        return entry
+        return named_in(bundle, path, name)
     if len(entries) > 1:
+        names = _names(entries)
+        if not names:
+            raise MalformedFile(f"{shown(path)} has {len(entries)} models, and none has a name.")
         raise UsageError(
             f"{shown(path)} has {len(entries)} models: {_listed(entries)}.",
-            hint=f"Name one behind a colon: {shown(path)}:{short_name(min(entries))}",
+            hint=f"Name one behind a colon: {shown(path)}:{names[0]}",
         )
     if entries:
         return next(iter(entries.values()))
@@ -71,8 +82,13 @@ def _entry(bundle: Bundle, path: Path, name: str | None) -> Entry:
     return Entry(name=path.stem, descriptor=roots[0], source=None, linked=None)
 
 
-def _listed(entries: dict[str, Entry]) -> str:
-    names = sorted(short_name(name) for name in entries if _is_name(name))
+def _names(entries: Iterable[str]) -> list[str]:
+    """The names that can be asked for: a stranger's table may have others."""
+    return sorted(short_name(name) for name in entries if _is_name(name))
+
+
+def _listed(entries: Iterable[str]) -> str:
+    names = _names(entries)
     more = len(names) - _SHOWN_NAMES
     return ", ".join(names[:_SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 

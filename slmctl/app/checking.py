@@ -10,15 +10,17 @@ from pathlib import Path
 from registry.digest import Digest
 from registry.errors import SlmctlError, UsageError
 from registry.manifest import Descriptor
-from registry.names import Source, parse
+from registry.names import ModelRef, Source, parse
+from registry.remotes.base import Remote
 from registry.store.bundle import open_bundle
 from registry.store.findings import Report, Scope, order
 from registry.store.index import Entry
 from registry.store.joined import JoinedReader
 from registry.store.keeper import Keeper
-from registry.store.reader import StoreReader
+from registry.store.reader import FurtherStore, StoreReader
 from registry.store.repair import repair
 from registry.store.verify import verify
+from slmctl.app.bundles import named_in, split_path
 from slmctl.app.contradictions import contradictions
 from slmctl.app.cpus import usable_cpus
 from slmctl.app.events import ByteCounter, Note, OnEvent, Progress, ignore
@@ -28,7 +30,8 @@ from slmctl.app.made_here import MADE_HERE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckRequest:
-    """`target` is a model's name or the path of a bundle or a store; None is the user's whole store.
+    """`target` is a model's name, the path of a bundle or a store, or `PATH:NAME`; None is the user's
+    whole store.
 
     `repair` fetches what is damaged or missing from where it can be had.
     """
@@ -39,14 +42,26 @@ class CheckRequest:
 
 
 def check(
-    store: Keeper, request: CheckRequest, on_event: OnEvent = ignore, *, further: Sequence[StoreReader] = ()
+    store: Keeper,
+    request: CheckRequest,
+    on_event: OnEvent = ignore,
+    *,
+    further: Sequence[StoreReader] = (),
+    remote_of: Callable[[ModelRef], Remote] | None = None,
 ) -> Report:
     """Re-hash what is asked for; damaged blobs of the user's own store are put aside.
 
-    Raises NotFound, UsageError, DigestMismatch, StoreUnusable.
+    With `remote_of`, a repair asks the places too that models were pulled from. Raises NotFound, UsageError,
+    DigestMismatch, StoreUnusable.
     """
     reader, names = _find(store, further, request, on_event)
-    scope = Scope(names=names, digest=request.digest, made_here=MADE_HERE, threads=usable_cpus())
+    scope = Scope(
+        names=names,
+        digest=request.digest,
+        made_here=MADE_HERE,
+        threads=usable_cpus(),
+        repair=request.repair,
+    )
     item = request.target or "the store"
 
     def progress(done: int, total: int) -> None:
@@ -74,7 +89,12 @@ def check(
 
     from slmctl.app.repairing import sources_of  # it makes models; few verifications repair
 
-    return repair(store, scope, report, sources_of(store, further, on_event), fetching)
+    sources = sources_of(store, further, on_event)
+    if remote_of is not None:
+        from slmctl.app.remote_repair import FromRemotes
+
+        sources.append(FromRemotes(store, remote_of, on_event))
+    return repair(store, scope, report, sources, fetching)
 
 
 def _names(reader: StoreReader) -> Mapping[str, Entry]:
@@ -95,7 +115,9 @@ def _find(
     ref = parse(request.target)
     path = Path(request.target.removeprefix("file://"))
     if ref.source is Source.FILE:
-        return _open(store, path, on_event), None
+        path, name = split_path(ref.path)
+        reader = _open(store, path, on_event)
+        return reader, None if name is None else (named_in(reader, path, name).name,)
     joined = JoinedReader(store, further) if further else store
     names = names_of(joined, on_event)
     if names.find(ref.full_name) is None and path.exists():
@@ -111,8 +133,8 @@ def _open(store: Keeper, path: Path, on_event: OnEvent) -> StoreReader:
     if path.is_dir() and store.root.is_dir() and path.samefile(store.root):
         return store
     if path.is_dir() and (path / "slmctl.json").exists():
-        return StoreReader(path.absolute())
+        return FurtherStore(path.absolute())
     bundle = open_bundle(path)
     if bundle.skipped:
-        on_event(Note(text=bundle.skipped))
+        on_event(Note(text=f"What is no part of a bundle is not looked at: {bundle.skipped}."))
     return bundle

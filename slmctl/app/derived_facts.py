@@ -58,7 +58,7 @@ def remember_facts(store: StoreReader, manifest: Digest, facts: ModelFacts) -> N
 
 
 def _path(store: StoreReader, manifest: Digest) -> Path:
-    return store.layout.cache / "facts" / f"{manifest.hex}.json"
+    return store.layout.facts / f"{manifest.hex}.json"
 
 
 def _read(path: Path) -> ModelFacts | None:

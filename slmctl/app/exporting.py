@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.digest import Digest
-from registry.errors import InvalidReference, MalformedFile, NotFound, StoreUnusable, UsageError
+from registry.errors import InvalidReference, MalformedFile, NoSpace, NotFound, StoreUnusable, UsageError
 from registry.manifest import Descriptor, Index, Manifest
 from registry.manifest import parse as parse_manifest
 from registry.names import ModelRef, Source, parse
@@ -21,9 +21,10 @@ from registry.store.reader import StoreReader
 from registry.store.store import Store
 from slmctl.app.events import ByteCounter, Note, OnEvent, ignore
 from slmctl.app.listing import names_with
+from slmctl.app.ollama_manifest import is_ollama
 from slmctl.app.package import Package
 from slmctl.app.packaging import build_of, index_of, write_model
-from slmctl.app.variants import is_modelpack, manifests_of
+from slmctl.app.variants import manifests_of
 
 STDOUT = "-"
 _STDOUT_FD = 1
@@ -44,9 +45,13 @@ class ExportRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """What was written: the models, and the bytes of the tar, or of a folder's files."""
+    """What was written: the models, and the bytes of the tar, or of a folder's files.
+
+    `digest` is that of the bundle's table of names, and so covers all that is in it.
+    """
 
     models: tuple[Named, ...]
+    digest: Digest
     size: int
     as_folder: bool
 
@@ -69,7 +74,8 @@ def export(
     path, as_folder = _checked_target(store, request, content)
     label = path.name if path is not None else "the bundle"
     progress = ByteCounter(on_event, stage="export", item=label, total=sum(content.blobs.values()))
-    with bundle_target.writing_errors(request.target), _kept(store, content, request.names):
+    shown = "stdout" if path is None else request.target
+    with bundle_target.writing_errors(shown), _kept(store, content, request.names):
         if path is None:
             write_archive(_STDOUT_FD, content, reader.open_blob, progress)
         elif as_folder:
@@ -81,7 +87,8 @@ def export(
                 write_archive(fd, content, reader.open_blob, progress)
     size = sum(content.blobs.values()) if as_folder else content.archive_bytes
     models = tuple(sorted(content.models, key=lambda model: model.name))
-    return Exported(models=models, size=size, as_folder=as_folder)
+    digest = Digest.of(content.index())
+    return Exported(models=models, digest=digest, size=size, as_folder=as_folder)
 
 
 def _checked_target(store: Store, request: ExportRequest, content: Content) -> tuple[Path | None, bool]:
@@ -92,7 +99,7 @@ def _checked_target(store: Store, request: ExportRequest, content: Content) -> t
         raise UsageError("The target's path is empty or has a NUL in it.", hint="Write -o FILE.tar.")
     with bundle_target.writing_errors(request.target):
         as_folder = bundle_target.is_folder_target(request.target)
-        path = Path(request.target).resolve()
+        path = bundle_target.resolved(request.target)
         bundle_target.check_outside(path, store.root)
         check = bundle_target.check_folder if as_folder else bundle_target.check_file
         check(path, force=request.force)
@@ -102,13 +109,15 @@ def _checked_target(store: Store, request: ExportRequest, content: Content) -> t
 
 @contextmanager
 def _kept(store: Store, content: Content, names: Sequence[ModelRef]) -> Iterator[None]:
-    """Keep what is exported from being collected. A store that cannot be written to loses nothing anyway."""
+    """Keep what is exported from being collected.
+
+    A store that cannot be written to loses nothing anyway. One whose disk is full goes without: whoever wants
+    to carry models off must be able to, and what is removed meanwhile fails the export.
+    """
     with ExitStack() as stack:
-        session = None
-        with suppress(StoreUnusable):
+        with suppress(StoreUnusable, NoSpace):
             purpose = f"export {' '.join(ref.short_name for ref in names)}"[:200]
             session = stack.enter_context(store.session(purpose))
-        if session is not None:
             session.keep([digest for digest in content.blobs if store.has(digest)])
         yield
 
@@ -143,7 +152,7 @@ def _content(
     documents: set[Digest] = set()
     models: list[Named] = []
     for entry in entries:
-        if not all(map(is_modelpack, manifests_of(reader, entry.descriptor))):
+        if any(map(is_ollama, manifests_of(reader, entry.descriptor))):
             package = Package.of(reader, entry)
             _check_complete(reader, entry, [file.digest for each in package.variants for file in each.files])
             translated = _translated(package, variants, on_event)
@@ -211,6 +220,8 @@ def _check_complete(reader: StoreReader, entry: Entry, blobs: Iterable[Digest]) 
     missing = [digest for digest in blobs if not reader.has(digest)]
     if not missing:
         return
+    if reader.note_about(missing[0]) is not None:
+        raise reader.missing(missing[0])
     package = Package.of(reader, entry)
     whole = [variant.id for variant in package.variants if variant.local]
     sparse = [variant.id for variant in package.variants if not variant.local]

@@ -141,7 +141,7 @@ class _Importing:
                 check_oci_layout(archive.read(member, MAX_OCI_LAYOUT_BYTES))
                 has_layout = True
         if not has_layout or self._entries is None:
-            raise MalformedFile(f"{self._shown} is not a bundle: it has no oci-layout and {INDEX}.")
+            raise archive.incomplete()
         self._tell_skipped(archive.skipped)
 
     def take_bundle(self, session: Session, bundle: Bundle) -> None:
@@ -157,14 +157,16 @@ class _Importing:
         progress = self._progress(self._shown, sum(reached.values()))
         parents = [*reach_of_bundle.documents, *(entry.descriptor.digest for entry in entries)]
         rank = dict.fromkeys(reached, 0) | {digest: place for place, digest in enumerate(parents, 1)}
+        origin = None if self._request.path is None else (bundle.root, bundle.status)
         for digest in sorted(reached, key=lambda digest: (rank[digest], reached[digest], digest)):
             size = reached[digest]  # blobs, then manifests, then what names will point at
             descriptor = Descriptor(media_type="", digest=digest, size=size)
             with bundle.open_blob(descriptor) as stream:
                 if isinstance(bundle, FolderBundle):
-                    _take_file(session, descriptor, stream, progress)
+                    _take_file(session, bundle.layout.blob(digest), descriptor, stream, progress)
                 else:
-                    session.receive(descriptor, iter(partial(stream.read, _CHUNK_BYTES), b""), progress)
+                    chunks = iter(partial(stream.read, _CHUNK_BYTES), b"")
+                    session.receive(descriptor, chunks, progress, origin=origin)
             self._received[digest] = size
         self._tell_skipped(bundle.skipped)
 
@@ -242,10 +244,12 @@ def _reach(store: StoreReader, entries: Sequence[Entry]) -> Reach:
         raise MalformedFile(f"The bundle is not whole: {error.message}") from None
 
 
-def _take_file(session: Session, wanted: Descriptor, stream: BinaryIO, progress: ByteCounter) -> None:
-    """Take a file that was opened in a bundle's folder; by reflink where the store's disk has that."""
+def _take_file(
+    session: Session, path: Path, wanted: Descriptor, stream: BinaryIO, progress: ByteCounter
+) -> None:
+    """Take a file that was opened at `path` in a bundle; by reflink where the store's disk has that."""
     digest = wanted.digest
-    with SourceFile(Path(digest.hex), os.dup(stream.fileno())) as source:
+    with SourceFile(path, os.dup(stream.fileno())) as source:
         found = session.take(source, check=_accept, progress=progress)
     if found != digest:
         raise DigestMismatch(f"The blob {digest} is damaged: its bytes have the digest {found}.")
@@ -253,7 +257,10 @@ def _take_file(session: Session, wanted: Descriptor, stream: BinaryIO, progress:
 
 def _entries(raw: bytes, rename: ModelRef | None, now: str) -> list[Entry]:
     """The names in an index.json, as they are to be linked. Raises MalformedFile, UsageError."""
-    index = parse(raw)
+    try:
+        index = parse(raw)
+    except MalformedFile as error:
+        raise MalformedFile(error.message.replace("The manifest", f"The bundle's {INDEX}", 1)) from None
     if not isinstance(index, Index):
         raise MalformedFile(f"The bundle's {INDEX} is not an index.")
     if not index.manifests:

@@ -63,6 +63,28 @@ def search(wanted: Search, *, folder: Path = FOLDER) -> list[LibraryModel]:
     return sorted(found, key=lambda model: (model.entry.family, model.facts.parameters or 0))
 
 
+def find_model(family: str, tag: str | None, *, folder: Path = FOLDER) -> LibraryModel | None:
+    """The model of a family with a tag, in any case, or the family's default; None where there is none.
+
+    Reads one family only. Raises BadContent.
+    """
+    wanted = next((each for each in _folders(folder) if each.name.casefold() == family.casefold()), None)
+    if wanted is None:
+        return None
+    for each in _folders(wanted):
+        if tag is not None and each.name.casefold() != tag.casefold():
+            continue
+        model = _read_model(wanted.name, each)
+        if tag is not None or model.entry.default:
+            return model
+    return None
+
+
+def modelfile_text(entry: LibraryEntry, *, folder: Path = FOLDER) -> bytes:
+    """The Modelfile of an entry. Raises BadContent."""
+    return _text(folder / entry.family / entry.tag / "Modelfile").encode()
+
+
 def library(folder: Path = FOLDER) -> Iterator[LibraryModel]:
     """Every model of the library. Raises BadContent where its files are not as they came."""
     for family in _folders(folder):

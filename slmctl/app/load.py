@@ -317,6 +317,7 @@ def _identity(
         "context": settings.context_length,
         "cpus": usable_cpus(),
         "chat_template": engine_template(variant.spec),
+        "own_template": str(variant.chat_template.digest) if variant.chat_template else None,
         "environment": {
             name: value
             for name, value in worker_environment(settings.environment).items()

@@ -27,11 +27,13 @@ from runtimes.kept import Kept
 from runtimes.process import Launch, Worker, fd_path, worker_argv
 from slmctl.app.cpus import usable_cpus
 from slmctl.app.events import ByteCounter, EngineLog, Note, OnEvent, ReadsFromDisk
+from slmctl.app.file_names import file_path
 from slmctl.app.formats import engine_template
 from slmctl.app.holds import Hold, hold
 from slmctl.app.load import LOADED_ROLES, LoadedFile, LoadRequest, finite
 from slmctl.app.logs import begin_log, has_log
-from slmctl.app.package import Package, Variant, file_path
+from slmctl.app.own_template import packaged_template
+from slmctl.app.package import Package, Variant, check_unpacked
 from slmctl.app.pagecache import is_in_memory
 from slmctl.app.parameters import flag, whole
 from slmctl.config import Settings
@@ -72,7 +74,9 @@ def _start(
     big_bytes: int,
     held: Hold,
 ) -> tuple[Worker | Kept, LoadedFile]:
+    check_unpacked(request.package, variant)
     engine = engine_for(variant.format, variant.facts.architecture if variant.facts else None)
+    template = packaged_template(store, variant)
     parameters = {**variant.spec.parameters, **request.parameters}
     with _open_model(store, variant, request.verify, on_event) as model:
         context = _context_length(parameters, settings, model.facts)
@@ -84,8 +88,8 @@ def _start(
         about = LoadedFile(
             engine=engine.name,
             context_length=context,
-            chat_template=model.chat_template,
-            has_chat_template=model.has_chat_template,
+            chat_template=template or model.chat_template,
+            has_chat_template=template is not None or model.has_chat_template,
             notes=notes,
         )
         size = sum(file.size for file in variant.weights)
@@ -93,7 +97,8 @@ def _start(
             on_event(ReadsFromDisk(size=size))
         log = begin_log(settings.home, name=request.package.name, variant=variant.id, engine=engine.name)
         launch = dataclasses.replace(
-            _launch(engine, settings, model, parameters, context, engine_template(variant.spec)), log=log
+            _launch(engine, settings, model, parameters, context, engine_template(variant.spec) or template),
+            log=log,
         )
         if not request.keep_seconds:
             worker = Worker(launch)

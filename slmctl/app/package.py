@@ -1,7 +1,7 @@
 """What a name in the store means: a package of variants, each a build for one runtime.
 
-With `variants`, which lists them, and `ollama_manifest`, which reads Ollama's, this is the only module
-outside `registry` that gives media types and annotations a meaning.
+With `variants`, which lists them, `ollama_manifest`, which reads Ollama's, and `dialects`, which reads the
+others', this is the only module outside `registry` that gives media types and annotations a meaning.
 """
 
 from __future__ import annotations
@@ -10,27 +10,28 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from modelfiles.spec import ModelSpec
 from registry import mediatypes
 from registry.digest import Digest
 from registry.errors import BadContent, DoesNotFit, MalformedFile, NotFound, OperationFailed, UsageError
 from registry.formats.facts import ModelFacts
-from registry.manifest import (
-    Descriptor,
-    Manifest,
-    load_json_object,
-)
+from registry.manifest import Descriptor, Manifest
 from registry.names import ModelRef
 from registry.store.index import Entry, NameTable
 from registry.store.reader import StoreReader
 from slmctl.app.derived_facts import derived_facts
+from slmctl.app.dialects.described import TEMPLATE_PATH
+from slmctl.app.dialects.folders import derived_folder_facts
+from slmctl.app.dialects.reading import describe
+from slmctl.app.file_names import file_path
 from slmctl.app.ollama_manifest import is_ollama, read_model
 from slmctl.app.variants import manifests_of, written_id
 
-SPEC_PATH = "slmctl/spec.json"
 DEFAULT_QUANTIZATION = "q4_k_m"
+
+PACKED = "packed"
+"""The role of a layer that is a tar of files: nothing can be done with it but unpack it."""
 
 MEDIA_TYPES = {"config": mediatypes.MODELPACK_WEIGHT_CONFIG, "doc": mediatypes.MODELPACK_DOC}
 """What a file's role makes of its layer; all other roles are kinds of weights."""
@@ -40,7 +41,7 @@ MEDIA_TYPES = {"config": mediatypes.MODELPACK_WEIGHT_CONFIG, "doc": mediatypes.M
 class PackageFile:
     """One file of a variant. `role` is weights, projector, adapter, draft, config or doc; `size` in bytes.
 
-    In Ollama's dialect also spec: a layer that the variant's spec was read from.
+    In others' dialects also spec, a layer that the variant's spec was read from, and PACKED.
     """
 
     path: str
@@ -56,7 +57,10 @@ class PackageFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """A build for one runtime; `digest` is its manifest's, `facts` None when no one has derived them yet."""
+    """A build for one runtime; `digest` is its manifest's, `facts` None when no one has derived them yet.
+
+    `packed` names the dialect of an artifact that must be unpacked before anything can run it.
+    """
 
     id: str
     format: str
@@ -67,6 +71,7 @@ class Variant:
     licenses: tuple[str, ...]
     files: tuple[PackageFile, ...]
     local: bool
+    packed: str | None = None
 
     @property
     def size(self) -> int:
@@ -77,6 +82,11 @@ class Variant:
     def weights(self) -> tuple[PackageFile, ...]:
         """The weight files by name, which for a sharded set is the order of the shards."""
         return self.of_role("weights")
+
+    @property
+    def chat_template(self) -> PackageFile | None:
+        """The file of the package that holds a chat template in Jinja; None where there is none."""
+        return next((file for file in self.of_role("config") if file.path == TEMPLATE_PATH), None)
 
     def of_role(self, role: str) -> tuple[PackageFile, ...]:
         """The files of a role, by name."""
@@ -115,13 +125,15 @@ class Package:
         )
 
     def choose(self, wanted: str | None) -> Variant:
-        """The variant whose id is `wanted` or contains it in any case; without a wish Q4_K_M, else the first.
+        """The variant whose id is `wanted` or contains it in any case; without a wish Q4_K_M, else the first,
+        of those that are here if any is.
 
         Raises NotFound when none matches, UsageError when several do.
         """
         ids = ", ".join(variant.id for variant in self.variants)
         if wanted is None:
-            usual = default_id([variant.id for variant in self.variants])
+            here = [variant for variant in self.variants if variant.local] or self.variants
+            usual = default_id([variant.id for variant in here])
             return next(variant for variant in self.variants if variant.id == usual)
         text = wanted.lower()
         matches = [variant for variant in self.variants if variant.id == text]
@@ -131,6 +143,15 @@ class Package:
         if len(matches) > 1:
             raise UsageError(f"More than one variant of {self.name} fits {wanted!r}.", hint=f"It has {ids}.")
         return matches[0]
+
+
+def check_unpacked(package: Package, variant: Variant) -> None:
+    """Raise DoesNotFit for a variant whose files lie in tars, in which nothing can use them."""
+    if variant.packed is not None:
+        raise DoesNotFit(
+            f"The weights of {package.name} are packed in the tars of a {variant.packed} artifact.",
+            hint="Pull it from its registry: 'slmctl pull' unpacks it.",
+        )
 
 
 def default_id(ids: Sequence[str]) -> str:
@@ -143,40 +164,58 @@ def variant_id(format: str, quantization: str | None) -> str:  # noqa: A002 - th
     return f"{format}-{quantization or 'unknown'}".lower()
 
 
-def file_path(role: str, number: int, count: int) -> str:
-    """The name of file `number` (from 0) of the `count` that have a role. It says nothing of what the user's
-    was called, and llama.cpp finds the parts of a sharded set by this pattern."""
-    stem = "model" if role == "weights" else role
-    if role == "spec":
-        return f"spec/{number}"
-    return f"{stem}.gguf" if count == 1 else f"{stem}-{number + 1:05}-of-{count:05}.gguf"
-
-
 def _variant(store: StoreReader, manifest: Manifest) -> Variant:
     if is_ollama(manifest):
         return _ollama_variant(store, manifest)
-    if manifest.artifact_type != mediatypes.MODELPACK_ARTIFACT:
-        kind = manifest.artifact_type or manifest.config.media_type or "unknown"
-        raise DoesNotFit(
-            f"The artifact {manifest.digest} is of the kind {kind!r:.80}, which is no model slmctl can read.",
-            hint="Make a model from its GGUF file with: slmctl create NAME --from FILE",
+    said = describe(store, manifest)
+    files = tuple(
+        PackageFile(
+            path=part.path,
+            role=PACKED if part.packing else part.role,
+            digest=part.layer.digest,
+            size=part.layer.size,
         )
-    files = tuple(file for layer in manifest.layers if (file := _file(layer)) is not None)
-    config = load_json_object(store.read_blob(manifest.config), "The model's config")
+        for part in said.parts
+    )
+    format_ = said.format or "gguf"
     facts = _facts(manifest)
-    format_ = facts.format if facts else _described(config, "config", "format") or "gguf"
-    quantization = facts.quantization if facts else _described(config, "config", "quantization")
+    if facts is None and not said.packed:
+        facts = _derived(store, manifest, files, format_, said.quantization)
+    if facts is not None:
+        format_ = facts.format
+    quantization = (facts.quantization if facts else None) or said.quantization
     return Variant(
         id=written_id(manifest) or variant_id(format_, quantization),
         format=format_,
         quantization=quantization,
         digest=manifest.digest,
         facts=facts,
-        spec=_spec(store, files),
-        licenses=_licenses(config),
+        spec=said.spec,
+        licenses=said.licenses,
         files=files,
         local=all(store.has(file.digest) for file in files),
+        packed=said.dialect if said.packed else None,
     )
+
+
+def _derived(
+    store: StoreReader,
+    manifest: Manifest,
+    files: Sequence[PackageFile],
+    format_: str,
+    quantization: str | None,
+) -> ModelFacts | None:
+    """What the headers of the weights say; None where they are gone or damaged, which is said on use."""
+    weights = sorted((file for file in files if file.role == "weights"), key=lambda file: file.path)
+    if not weights:
+        return None
+    with suppress(NotFound, BadContent, OperationFailed):
+        if format_ == "gguf":
+            return derived_facts(store, manifest.digest, [file.descriptor for file in weights])
+        blobs = {file.path: file.descriptor for file in files}
+        paths = [file.path for file in weights]
+        return derived_folder_facts(store, manifest.digest, blobs, paths, quantization)
+    return None
 
 
 def _ollama_variant(store: StoreReader, manifest: Manifest) -> Variant:
@@ -194,12 +233,7 @@ def _ollama_variant(store: StoreReader, manifest: Manifest) -> Variant:
         for role, layers in of_role.items()
         for number, layer in enumerate(layers)
     )
-    facts = None
-    if model.format == "gguf" and (weights := of_role.get("weights")):
-        with suppress(
-            NotFound, BadContent, OperationFailed
-        ):  # what is gone or damaged is said when it is used
-            facts = derived_facts(store, manifest.digest, weights)
+    facts = _derived(store, manifest, files, "gguf", None) if model.format == "gguf" else None
     quantization = model.quantization or (facts.quantization if facts else None)
     return Variant(
         id=variant_id(model.format, quantization),
@@ -214,44 +248,6 @@ def _ollama_variant(store: StoreReader, manifest: Manifest) -> Variant:
     )
 
 
-def _file(layer: Descriptor) -> PackageFile | None:
-    """The file in a layer; None for layers that are not ours to read. Raises MalformedFile for a bad path."""
-    role = _role(layer)
-    if role is None:
-        return None
-    path = layer.annotations.get(mediatypes.MODELPACK_FILEPATH, "")
-    return PackageFile(path=checked_path(path), role=role, digest=layer.digest, size=layer.size)
-
-
-def _role(layer: Descriptor) -> str | None:
-    if layer.media_type == mediatypes.MODELPACK_WEIGHT:
-        return layer.annotations.get(mediatypes.SLMCTL_ROLE, "weights")
-    return next((role for role, media_type in MEDIA_TYPES.items() if media_type == layer.media_type), None)
-
-
-def _described(config: dict[str, object], part: str, name: str) -> str | None:
-    described = config.get(part)
-    value = described.get(name) if isinstance(described, dict) else None
-    return value if isinstance(value, str) else None
-
-
-def _licenses(config: dict[str, object]) -> tuple[str, ...]:
-    described = config.get("descriptor")
-    licenses = described.get("licenses") if isinstance(described, dict) else None
-    return tuple(text for text in licenses if isinstance(text, str)) if isinstance(licenses, list) else ()
-
-
-def checked_path(text: str) -> str:
-    """A relative path of a file in a package, without tricks; raises MalformedFile."""
-    path = PurePosixPath(text)
-    tricky = any(
-        part in {"..", "."} or "\\" in part or ":" in part or not part.isprintable() for part in path.parts
-    )
-    if not path.parts or tricky or path.is_absolute() or str(path) != text or len(text) > 1024:
-        raise MalformedFile(f"The model names a file {text!r:.80}, which is not a safe relative path.")
-    return text
-
-
 def _facts(manifest: Manifest) -> ModelFacts | None:
     text = manifest.annotations.get(mediatypes.SLMCTL_FACTS)
     if text is None:
@@ -260,10 +256,3 @@ def _facts(manifest: Manifest) -> ModelFacts | None:
         return ModelFacts.from_json(json.loads(text))
     except (ValueError, RecursionError):
         raise MalformedFile(f"The facts in the manifest {manifest.digest} are not valid JSON.") from None
-
-
-def _spec(store: StoreReader, files: Sequence[PackageFile]) -> ModelSpec:
-    for file in files:
-        if file.role == "config" and file.path == SPEC_PATH:
-            return ModelSpec.from_json(load_json_object(store.read_blob(file.descriptor), "The model's spec"))
-    return ModelSpec()

@@ -23,7 +23,8 @@ from registry.manifest import (
     modelpack_layer,
     modelpack_manifest,
 )
-from slmctl.app.package import MEDIA_TYPES, SPEC_PATH, PackageFile, Variant, variant_id
+from slmctl.app.dialects.modelpack import SPEC_PATH
+from slmctl.app.package import MEDIA_TYPES, PackageFile, Variant, variant_id
 
 
 class BlobWriter(Protocol):
@@ -34,16 +35,20 @@ class BlobWriter(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """What becomes a variant: its files, without the spec, whose blobs are in the session's store."""
+    """What becomes a variant: its files, without the spec, whose blobs are in the session's store.
+
+    `own_id` is the variant's id where its publisher calls it something else than the facts do.
+    """
 
     files: tuple[PackageFile, ...]
     facts: ModelFacts
     licenses: tuple[str, ...]
     spec: ModelSpec
+    own_id: str | None = None
 
     @property
     def id(self) -> str:
-        return variant_id(self.facts.format, self.facts.quantization)
+        return self.own_id or variant_id(self.facts.format, self.facts.quantization)
 
 
 def build_of(variant: Variant) -> Build:
@@ -51,10 +56,21 @@ def build_of(variant: Variant) -> Build:
 
     Raises UsageError for one whose facts nobody knows.
     """
+    if variant.packed is not None:
+        raise UsageError(
+            f"The files of the variant {variant.id} are packed in tars.", hint="'slmctl pull' unpacks it."
+        )
     if variant.facts is None:
         raise UsageError(f"The variant {variant.id} has no facts to build on.", hint="Its file is not here.")
     files = tuple(file for file in variant.files if file.path != SPEC_PATH and file.role != "spec")
-    return Build(files=files, facts=variant.facts, licenses=variant.licenses, spec=variant.spec)
+    derived = variant_id(variant.facts.format, variant.facts.quantization)
+    return Build(
+        files=files,
+        facts=variant.facts,
+        licenses=variant.licenses,
+        spec=variant.spec,
+        own_id=None if variant.id == derived else variant.id,
+    )
 
 
 def write_model(session: BlobWriter, builds: Sequence[Build]) -> Descriptor:

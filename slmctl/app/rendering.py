@@ -16,7 +16,8 @@ from runtimes.protocol import Think
 from slmctl.app import engine_inputs
 from slmctl.app.formats import jinja_format
 from slmctl.app.load import Messages, conversation
-from slmctl.app.package import Package, Variant
+from slmctl.app.own_template import packaged_template
+from slmctl.app.package import Package, Variant, check_unpacked
 from slmctl.app.prompt import render_outside
 
 _TOKENS = "tokenizer.ggml.tokens"
@@ -44,6 +45,7 @@ def template_from_text(text: str, syntax: Syntax | None = None) -> Template:
 
 def template_of(store: StoreReader, package: Package, variant: Variant) -> Template:
     """What RENDERER names, else TEMPLATE, else the file's chat template. Raises NotFound without one."""
+    check_unpacked(package, variant)
     text, syntax = template_text(store, package, variant)
     if syntax == "go":
         return Template(text=text, syntax=syntax)
@@ -66,6 +68,8 @@ def template_text(store: StoreReader, package: Package, variant: Variant) -> tup
         return jinja_format(renderer), "jinja"
     if variant.spec.template is not None:
         return variant.spec.template, "go"
+    if (own := packaged_template(store, variant)) is not None:
+        return own, "jinja"
     if not variant.weights:
         raise NotFound(f"The variant {variant.id} has no weights.")
     with store.open_blob(variant.weights[0].descriptor) as stream:

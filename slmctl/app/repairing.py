@@ -21,6 +21,7 @@ from registry.formats.facts import ModelFacts
 from registry.formats.gguf import read_header
 from registry.manifest import Descriptor, Manifest, modelpack_config
 from registry.names import parse_name
+from registry.store.bundle import open_bundle
 from registry.store.ingest import SourceFile
 from registry.store.origins import origin_of
 from registry.store.quarantine import in_quarantine
@@ -44,7 +45,7 @@ def sources_of(store: Store, further: Iterable[StoreReader], on_event: OnEvent) 
 
 
 class FileItCameFrom:
-    """The user's file that was taken in, where a hint says it was."""
+    """The user's file that was taken in, or the archive that it came out of, where a hint says it was."""
 
     def __init__(self, store: StoreReader, on_event: OnEvent) -> None:
         self._store = store
@@ -65,7 +66,8 @@ class FileItCameFrom:
             )
         if status.st_size != wanted.size:
             stream.close()
-            return None
+            archive = open_bundle(origin.path)  # it stays open as long as the stream does
+            return Found(stream=archive.open_blob(wanted), shown=str(origin.path))
         return Found(stream=stream, shown=str(origin.path))
 
 

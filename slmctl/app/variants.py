@@ -63,18 +63,20 @@ def written_id(manifest: Manifest) -> str | None:
 
 
 def listed_id(store: StoreReader, manifest: Manifest) -> str:
-    """The variant's id for a listing: as the manifest has it, or as Ollama's config says; else `unknown`."""
+    """The variant's id for a listing: as the manifest has it, or as its config says; else `unknown`."""
     written = written_id(manifest)
     if written is not None:
         return written
-    # here, because most stores have none of Ollama's manifests
+    # here, because most stores have manifests of ours only
     from slmctl.app.derived_facts import noted_facts
+    from slmctl.app.dialects import reading
     from slmctl.app.ollama_manifest import format_of, is_ollama
 
-    found = format_of(store, manifest) if is_ollama(manifest) else None
+    found = format_of(store, manifest) if is_ollama(manifest) else reading.format_of(store, manifest)
     if found is None:
         return "unknown"
     model_format, quantization = found
-    if quantization is None and (facts := noted_facts(store, manifest.digest)) is not None:
-        quantization = facts.quantization
+    noted = noted_facts(store, manifest.digest)
+    if noted is not None and (quantization is None or not is_ollama(manifest)):
+        model_format, quantization = noted.format, noted.quantization or quantization
     return f"{model_format}-{quantization or 'unknown'}".lower()

@@ -34,7 +34,8 @@ def replace_whole(path: Path, data: bytes) -> None:
             os.close(fd)
             with suppress(FileNotFoundError):
                 Path(temporary).unlink()
-        flush_folder(path.parent)
+        with suppress(PermissionError):  # a folder that may be written to and not be read
+            flush_folder(path.parent)
     except (OSError, ValueError, RuntimeError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise OperationFailed(

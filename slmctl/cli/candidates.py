@@ -75,7 +75,7 @@ def _names() -> list[str]:
 
 
 def _store() -> StoreReader:
-    from registry.store.reader import StoreReader
+    from registry.store.reader import FurtherStore, StoreReader
     from slmctl.config import Settings
 
     settings = Settings.load()
@@ -84,7 +84,7 @@ def _store() -> StoreReader:
         return own
     from registry.store.joined import JoinedReader
 
-    return JoinedReader(own, [StoreReader(path) for path in settings.stores])
+    return JoinedReader(own, [FurtherStore(path) for path in settings.stores])
 
 
 def _is_name(text: str) -> bool:

@@ -49,9 +49,9 @@ class Context:
     @functools.cached_property
     def further(self) -> tuple[StoreReader, ...]:
         """The further stores, without the own one."""
-        from registry.store.reader import StoreReader
+        from registry.store.reader import FurtherStore
 
-        return tuple(StoreReader(path) for path in self.settings.stores if path != self.settings.store)
+        return tuple(FurtherStore(path) for path in self.settings.stores if path != self.settings.store)
 
     @functools.cached_property
     def store(self) -> Store:

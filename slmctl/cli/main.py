@@ -33,6 +33,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("slmctl.cli.commands.stop", "Unload a model"),
     "search": ("slmctl.cli.commands.search", "Find models by name, task, licence and size; offline"),
     "show": ("slmctl.cli.commands.show", "Show what a model is"),
+    "pull": ("slmctl.cli.commands.pull", "Fetch models from registries and hubs"),
+    "push": ("slmctl.cli.commands.push", "Send a model to a registry"),
+    "library": ("slmctl.cli.commands.library", "Check the library against where its models are"),
+    "tags": ("slmctl.cli.commands.tags", "List the tags and builds that a registry or hub has"),
     "adopt": ("slmctl.cli.commands.adopt", "Take in models that other tools have, without copying"),
     "cp": ("slmctl.cli.commands.cp", "Give a model another name"),
     "rm": ("slmctl.cli.commands.rm", "Remove models"),
@@ -41,6 +45,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "df": ("slmctl.cli.commands.df", "Show what each model costs on the disk, alone and shared"),
     "export": ("slmctl.cli.commands.export", "Write models as a bundle to carry elsewhere"),
     "import": ("slmctl.cli.commands.import_", "Take the models of a bundle into the store"),
+    "login": ("slmctl.cli.commands.login", "Keep a name and a password for a registry"),
+    "logout": ("slmctl.cli.commands.logout", "Forget the password for a registry"),
     "lock": ("slmctl.cli.commands.lock", "Pin models to their digests in a file"),
     "logs": ("slmctl.cli.commands.logs", "Show what a model's engine wrote when it ran last"),
     "modelfile": ("slmctl.cli.commands.modelfile", "Read, check and format Modelfiles"),
@@ -51,11 +57,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "find models": ("search",),
+    "find models": ("search", "tags", "library"),
     "run models": ("run", "ps", "stop", "logs"),
     "keep them": ("list", "show", "create", "cp", "rm"),
     "look after them": ("verify", "gc", "df"),
-    "carry them": ("export", "import", "adopt", "lock"),
+    "carry them": ("pull", "push", "export", "import", "adopt", "lock", "login", "logout"),
     "write them": ("modelfile", "render"),
     "slmctl itself": ("config", "completion", "version"),
 }
@@ -257,6 +263,8 @@ def _usage(error: click.UsageError) -> UsageError:
 
 def _sentence(text: str) -> str:
     text = " ".join(text.split())
+    if text.endswith("?)"):  # click's guesses
+        text = text.replace(". (", ". ").removesuffix(")")
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, TextIO
 from registry.errors import SlmctlError
 
 if TYPE_CHECKING:
-    from slmctl.app.events import Event, Progress
+    from slmctl.app.events import Event, Progress, Transfer
+    from slmctl.cli.transfers import TransferView
 
 _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -32,15 +33,18 @@ _REFRESH_FRACTION = 0.01  # a progress line is drawn again when another hundredt
 
 
 class Output:
-    """How one command talks. `progress` is "auto", "json" or "none"; `verbose` shows what engines wrote."""
+    """How one command talks. `progress` is "auto", "json" or "none"; `verbose` shows what engines wrote,
+    `quiet` leaves out notes and progress."""
 
     def __init__(self, command: str, *, as_json: bool, progress: str = "auto") -> None:
         self.command = command
         self.as_json = as_json
         self.progress = progress
         self.verbose = False
+        self.quiet = False
         self._line_open = False
         self._drawn: dict[str, float] = {}
+        self._transfers: TransferView | None = None
 
     def document(self, fields: Mapping[str, object]) -> None:
         """Write the command's one JSON document."""
@@ -56,16 +60,22 @@ class Output:
 
     def note(self, text: str) -> None:
         """A line for people; nothing with --progress json, where stderr is for programs."""
+        if self.quiet:
+            return
         if self.progress == "json":
             _write_json_line({"event": "note", "text": text})
+        elif self._transfers is not None and self._transfers.is_open:
+            self._transfers.note(clean(text))
         else:
             self.end_progress()
             _write_line(sys.stderr, clean(text))
 
     def on_event(self, event: Event) -> None:
-        from slmctl.app.events import EngineLog, Note, ReadsFromDisk
+        from slmctl.app.events import EngineLog, Note, ReadsFromDisk, Transfer
 
-        if isinstance(event, Note):
+        if isinstance(event, Transfer):
+            self._transfer(event)
+        elif isinstance(event, Note):
             self.note(event.text)
         elif isinstance(event, EngineLog):
             if self.verbose:
@@ -87,7 +97,33 @@ class Output:
             _write(sys.stderr, f"\r{clean(text)}\x1b[K")
             self._line_open = True
 
+    def _transfer(self, event: Transfer) -> None:
+        if self.quiet or self.progress == "none":
+            return
+        if self.progress == "json":
+            _write_json_line(
+                {
+                    "event": event.stage,
+                    "item": event.item,
+                    "done": event.done,
+                    "total": event.total,
+                    "all_done": event.all_done,
+                    "all_total": event.all_total,
+                    "reused": event.reused,
+                }
+            )
+            return
+        if self._transfers is None:
+            from slmctl.cli.transfers import new_view  # few commands transfer
+
+            self.end_progress()
+            self._transfers = new_view()
+        self._transfers.show(event)
+
     def end_progress(self) -> None:
+        if self._transfers is not None:
+            self._transfers.end()
+            self._transfers = None
         if self._line_open:
             _write(sys.stderr, "\r\x1b[K")
             self._line_open = False

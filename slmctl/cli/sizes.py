@@ -22,3 +22,8 @@ def to_bytes(_: click.Context, __: click.Parameter, value: str | None) -> int | 
     if match is None:
         raise click.BadParameter(f"{value!r:.40} is no size such as 500MB, 4GB or 2GiB")
     return round(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def to_rate(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """As `to_bytes`, for bytes a second: `5MB`, `5MB/s`."""
+    return to_bytes(context, parameter, None if value is None else value.strip().removesuffix("/s"))

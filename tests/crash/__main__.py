@@ -97,7 +97,7 @@ def _doubles(prepared: Sequence[Prepared], pool: ProcessPoolExecutor) -> list[st
     for defect, found in zip(
         tried, pool.map(is_found, tried, [by_name[one.row] for one in tried]), strict=True
     ):
-        print(f"  {defect.name:32}{defect.part:8}{'found' if found else 'NOT FOUND'}", flush=True)
+        print(f"  {defect.name:36}{defect.part:8}{'found' if found else 'NOT FOUND'}", flush=True)
         failures += [] if found else [f"the harness does not find {defect.name}"]
     return failures
 

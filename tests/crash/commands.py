@@ -109,7 +109,8 @@ class Row:
 
     `points` is a lower bound of the calls that touch the store: should the recording miss them, it is noticed.
     `again` are the codes that a second run may end with when the first was complete, beside 0. `codes` are those
-    that it may fail with beside 1. `sweeps` when nothing is left over after it.
+    that it may fail with beside 1. `sweeps` when nothing is left over after it. `needs_root` to be made.
+    `may_go_without_lease` where nothing is put into the store: what is read from a dying disk is worth more.
     """
 
     name: str
@@ -121,10 +122,14 @@ class Row:
     again: tuple[int, ...] = ()
     codes: tuple[int, ...] = ()
     sweeps: bool = False
+    needs_root: bool = False
+    may_go_without_lease: bool = False
 
     @property
     def exists(self) -> bool:
-        """Whether slmctl has all commands of this row yet."""
+        """Whether slmctl has all commands of this row yet, and it can be made here."""
+        if self.needs_root and os.geteuid() != 0:
+            return False
         return {line[0] for line in (self.run, *self.before)} <= COMMANDS.keys()
 
 
@@ -140,7 +145,11 @@ class Prepared:
 
     def copy(self, name: str, double: str | None = None) -> World:
         """A fresh world to run the command in, beside the prepared one."""
-        return self.world.copy(self.world.root.with_name(f"{self.row.name}-{name}"), double)
+        return self.world.copy(self.place(name, double), double)
+
+    def place(self, name: str, double: str | None = None) -> Path:
+        """Where that world lies: doubles of one row run at the same time."""
+        return self.world.root.with_name(f"{self.row.name}-{double or 'slmctl'}-{name}")
 
 
 def prepare(row: Row, folder: Path) -> Prepared:
@@ -200,6 +209,13 @@ def _tear_table(world: World) -> None:
     table.write_bytes(table.read_bytes()[:60])
 
 
+def _make_version_1(world: World) -> None:
+    """The store as slmctl of version 1 left it: the first command that writes to it makes it one of today."""
+    for name in ("linked", "borrowed", "quarantine"):
+        (world.store / name).rmdir()
+    (world.store / "slmctl.json").write_bytes(b'{"schema": "slmctl.store/1", "version": 1}')
+
+
 def _leave_garbage(world: World) -> None:
     """What crashed commands leave: leases without an owner, half files, and blobs that only these listed."""
     store = world.store
@@ -241,6 +257,13 @@ def _make_ollama_store(world: World) -> None:
         path.write_text(json.dumps(manifest, separators=(",", ":")))
 
 
+def _make_anothers_ollama_store(world: World) -> None:
+    """Of another user, whose files are not linked but noted where they lie."""
+    _make_ollama_store(world)
+    for path in (world.root / "other").rglob("*"):
+        os.chown(path, 65534, 65534)
+
+
 def _damage_blob(world: World) -> None:
     """A flipped bit in the weights of `m`, whose file the user still has."""
     digest = hashlib.sha256((world.root / "files" / "a.gguf").read_bytes()).hexdigest()
@@ -277,6 +300,7 @@ ROWS: tuple[Row, ...] = (
     Row(name="create-from-name", points=70, before=(_M,), run=_BASED),
     Row(name="create-several", points=110, before=(_M,), run=("create", "s", "-f", "{files}/Several")),
     Row(name="create-on-torn-table", points=70, before=(_M, _N), ready=_tear_table, run=_BASED),
+    Row(name="cp-on-version-1", points=40, before=(_M,), ready=_make_version_1, run=("cp", "m", "copy")),
     Row(name="cp", points=16, before=(_M,), run=("cp", "m", "copy")),
     Row(name="cp-force", points=24, before=(_M, _N), run=("cp", "m", "n", "--force")),
     Row(name="rm", points=26, before=(_M, _N), run=("rm", "m"), again=(NOT_FOUND,)),
@@ -291,13 +315,21 @@ ROWS: tuple[Row, ...] = (
         run=("verify", "--repair"),
         codes=(BAD_CONTENT,),
     ),
-    Row(name="export-tar", points=30, before=(_M,), run=_EXPORT, again=(FAILED,)),
+    Row(
+        name="export-tar",
+        points=30,
+        before=(_M,),
+        run=_EXPORT,
+        again=(FAILED,),
+        may_go_without_lease=True,
+    ),
     Row(
         name="export-tar-force",
         points=30,
         before=(_M, _N, _EXPORT),
         ready=_leave_partial_export,
         run=("export", "n", "-o", "{out}/m.tar", "--force"),
+        may_go_without_lease=True,
     ),
     Row(
         name="export-folder",
@@ -305,6 +337,7 @@ ROWS: tuple[Row, ...] = (
         before=(_M, _BASED),
         run=("export", "m", "based", "-o", "{out}/m/"),
         again=(FAILED,),
+        may_go_without_lease=True,
     ),
     Row(
         name="import-tar",
@@ -319,6 +352,14 @@ ROWS: tuple[Row, ...] = (
         run=("import", "{files}/m/", "--as", "other"),
     ),
     Row(name="adopt", points=20, make=_make_ollama_store, before=(_M,), run=("adopt",)),
+    Row(
+        name="adopt-borrowed",
+        points=20,
+        make=_make_anothers_ollama_store,
+        before=(_M,),
+        run=("adopt",),
+        needs_root=True,
+    ),
 )
 
 

@@ -21,7 +21,7 @@ from tests.crash.disk import Disk, State
 from tests.crash.oracle import LEFT_OVER, inspect, is_new, judge
 from tests.crash.tracing import Event, Injection, Run
 
-_OWNER = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])")
+_OWNER = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])|(?<=\.)[0-9]+\Z")  # a lease's, or a process
 
 
 @dataclass

@@ -7,7 +7,9 @@ From some of these states the command is run again, for real and recorded too: i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,10 +84,19 @@ def _spread(states: Sequence[State], count: int) -> list[State]:
     return [states[round(step * (len(states) - 1) / max(count - 1, 1))] for step in range(count)]
 
 
+def _give_back(theirs: Path, copy: Path) -> None:
+    """Another tool's files are whose they were: a state of the model disk knows of no owners."""
+    for path in theirs.rglob("*"):
+        status = path.lstat()
+        with suppress(FileNotFoundError, PermissionError):
+            os.chown(copy / path.relative_to(theirs), status.st_uid, status.st_gid)
+
+
 def _run_again(prepared: Prepared, state: State, losses: Losses, double: str | None) -> None:
     """Run the command for real on what the power failure left."""
-    world = World(prepared.world.root.with_name(f"{prepared.row.name}-again"), double)
+    world = World(prepared.place("lose", double), double)  # notes have its paths
     state.write(world.root)
+    _give_back(prepared.world.root / "other", world.root / "other")
     for name in ("run", "out", "other", "files"):
         (world.root / name).mkdir(exist_ok=True)
     complete = is_new(state.tree, prepared.after, world.root)

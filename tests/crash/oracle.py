@@ -82,9 +82,10 @@ def inspect(tree: Tree, root: Path) -> Findings:
         elif _sha256(data) != name:
             damaged.append(name)
             problems.append(f"the blob {name[:12]} at its final path has other bytes ({len(data)})")
+    present = blobs | _borrowed(store, tree, root)
     reached: set[str] = set()
     for row in rows:
-        _follow(row, blobs | _borrowed(store, tree, root), reached, problems, str(row.get("digest"))[:19])
+        _follow(row, present, reached, problems, str(row.get("digest"))[:19])
     for path, data in store.items():
         head = path.split("/")[0]
         if head in {"oci-layout", "slmctl.json"} and not _is_json(data):
@@ -104,7 +105,7 @@ def inspect(tree: Tree, root: Path) -> Findings:
         sweepable=tuple(path for path in store if path.startswith(("ingest/", "leases/"))),
         unneeded=unneeded,
         damaged=tuple(damaged),
-        bereft=tuple(name for name in unneeded if not {*_needs(blobs[name])} <= blobs.keys()),
+        bereft=tuple(name for name in unneeded if not {*_needs(blobs[name])} <= present.keys()),
     )
 
 

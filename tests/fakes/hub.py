@@ -1,83 +1,282 @@
-"""A Hugging Face Hub on 127.0.0.1 that knows enough for huggingface_hub to download files from it.
+"""A Hugging Face Hub on 127.0.0.1, and the CDN that its large files lie with: enough for huggingface_hub to
+download from, which tests/registry/remotes/test_hub_fake.py does, so that the fake is right.
 
 What a real one says of a file: X-Repo-Commit, an ETag that is the git blob's sha1, and for large files (LFS) a
-linked ETag that is the sha256, with a linked size.
+redirect to an address at a CDN that is signed and expires, with a linked ETag that is the sha256, and a linked
+size. All that a test wants to be otherwise is an attribute of FakeHub; `override` can answer anything itself.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import threading
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, quote, unquote
+
+from tests.fakes.wire import Request, Server, Wire, reply, serve
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 Repositories = Mapping[str, Mapping[str, bytes]]
 """Files by their paths, by repositories ORG/NAME."""
 
+Override = Callable[[Request], bytes | None]
+"""An answer of a test's own, or None for the usual one."""
+
+LARGE = (".gguf", ".safetensors", ".onnx", ".onnx.data", ".bin", "tokenizer.json")
+"""How the names of files end that the hub keeps with LFS."""
+
+
+def git_sha1(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+def pointer(data: bytes) -> bytes:
+    """What git itself holds of a large file."""
+    digest = hashlib.sha256(data).hexdigest()
+    return f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {len(data)}\n".encode()
+
+
+@dataclass
+class FakeHub:
+    """What the hub holds and how it behaves; may be changed while it serves.
+
+    `tokens` are those that may see `private` repositories; `accepted` those that may also have files of `gated`
+    ones. `moved` maps old names to new ones. `blobs` is whether the revision says sizes and hashes.
+    `page_size` counts the entries of a page of the tree. `signature` is part of each signed address: when it
+    changes, all that were given before have expired. `served` has other bytes for files than were listed;
+    `listed` further siblings as they stand in the JSON. `etag`, `linked_etag` and `cdn_etag` replace what is
+    said of a path; None in them is no header.
+    """
+
+    repositories: dict[str, dict[str, bytes]]
+    hub: Server = field(init=False)
+    cdn: Server = field(init=False)
+    commit: str = COMMIT
+    tokens: set[str] = field(default_factory=set)
+    accepted: set[str] = field(default_factory=set)
+    private: set[str] = field(default_factory=set)
+    gated: set[str] = field(default_factory=set)
+    moved: dict[str, str] = field(default_factory=dict)
+    blobs: bool = True
+    page_size: int = 1000
+    signature: str = "1"
+    ranges: bool = True
+    served: dict[str, bytes] = field(default_factory=dict)
+    large: tuple[str, ...] = LARGE
+    listed: list[dict[str, object]] = field(default_factory=list)
+    etag: dict[str, str | None] = field(default_factory=dict)
+    linked_etag: dict[str, str | None] = field(default_factory=dict)
+    cdn_etag: dict[str, str | None] = field(default_factory=dict)
+    override: Override | None = None
+
+    def is_large(self, path: str) -> bool:
+        """Whether the hub keeps a file with LFS."""
+        return path.endswith(self.large)
+
+    @property
+    def endpoint(self) -> str:
+        """What HF_ENDPOINT takes."""
+        return self.hub.url
+
+    @property
+    def requests(self) -> list[Request]:
+        """All requests to the hub."""
+        return self.hub.requests
+
+    def paths(self) -> list[str]:
+        """What the hub was asked for: methods and paths."""
+        return [f"{request.method} {request.path}" for request in self.requests]
+
+    # The hub.
+
+    def answer(self, request: Request, wire: Wire) -> None:
+        own = self.override(request) if self.override else None
+        wire.send(own if own is not None else self._answer(request))
+
+    def _answer(self, request: Request) -> bytes:
+        path = unquote(request.path).removeprefix("/")
+        for old, new in self.moved.items():
+            for prefix in (f"api/models/{old}/", f"{old}/resolve/"):
+                if path.startswith(prefix):
+                    return reply(307, b"", {"Location": request.target.replace(old, new, 1)})
+        if found := re.fullmatch(r"api/models/([^/]+/[^/]+)(?:/(revision|tree|refs)(?:/(.+?))?)?", path):
+            name, kind, revision = found[1], found[2] or "revision", found[3] or "main"
+            refused = self._refusal(request, name, files=False)
+            if refused is not None:
+                return refused
+            if kind == "refs":
+                return self._json(request, self._refs())
+            if kind == "revision" and revision not in {"main", "v1.0", "feature/x", self.commit}:
+                return self._error(request, 404, "RevisionNotFound", f"Invalid rev id: {revision}")
+            return (
+                self._tree(request, name)
+                if kind == "tree"
+                else self._json(request, self._revision(request, name))
+            )
+        if found := re.fullmatch(r"([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+            refused = self._refusal(request, found[1], files=True)
+            if refused is None and found[2] not in {"main", self.commit}:
+                return self._error(request, 404, "RevisionNotFound", f"Invalid rev id: {found[2]}")
+            return refused or self._file(request, found[1], found[3])
+        return self._error(request, 404, "RepoNotFound", "Repository not found")
+
+    def _refusal(self, request: Request, name: str, *, files: bool) -> bytes | None:
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if token and token not in self.tokens | self.accepted:
+            return self._error(request, 401, None, "Invalid credentials in Authorization header")
+        known = name in self.repositories
+        if not known or (name in self.private and not token):
+            code = 404 if token else 401
+            message = "Repository not found" if token else "Invalid username or password."
+            return self._error(request, code, "RepoNotFound", message)
+        if files and name in self.gated and token not in self.accepted:
+            message = f"Access to model {name} is restricted."
+            return self._error(request, 403 if token else 401, "GatedRepo", message)
+        return None
+
+    def _entries(self, name: str) -> list[tuple[str, bytes]]:
+        return sorted(self.repositories[name].items())
+
+    def _revision(self, request: Request, name: str) -> dict[str, object]:
+        blobs = self.blobs and "blobs=true" in request.target
+        siblings: list[dict[str, object]] = []
+        for path, data in self._entries(name):
+            entry: dict[str, object] = {"rfilename": path}
+            if blobs:
+                stored = pointer(data) if self.is_large(path) else data
+                entry |= {"size": len(data), "blobId": git_sha1(stored)}
+            if blobs and self.is_large(path):
+                digest = hashlib.sha256(data).hexdigest()
+                entry["lfs"] = {"sha256": digest, "size": len(data), "pointerSize": len(pointer(data))}
+            siblings.append(entry)
+        return {
+            "_id": "0" * 24,
+            "id": name,
+            "modelId": name,
+            "sha": self.commit,
+            "private": name in self.private,
+            "gated": "auto" if name in self.gated else False,
+            "disabled": False,
+            "tags": [],
+            "siblings": [*siblings, *self.listed],
+        }
+
+    def _refs(self) -> dict[str, object]:
+        def ref(kind: str, name: str) -> dict[str, str]:
+            return {"name": name, "ref": f"refs/{kind}/{name}", "targetCommit": self.commit}
+
+        return {
+            "branches": [ref("heads", "main"), ref("heads", "feature/x")],
+            "tags": [ref("tags", "v1.0")],
+            "converts": [],
+        }
+
+    def _tree(self, request: Request, name: str) -> bytes:
+        entries: list[dict[str, object]] = []
+        folders: set[str] = set()
+        for path, data in self._entries(name):
+            for at in [at for at, character in enumerate(path) if character == "/"]:
+                if path[:at] not in folders:
+                    folders.add(path[:at])
+                    entries.append({"type": "directory", "oid": git_sha1(b""), "size": 0, "path": path[:at]})
+            stored = pointer(data) if self.is_large(path) else data
+            entry: dict[str, object] = {
+                "type": "file",
+                "oid": git_sha1(stored),
+                "size": len(data),
+                "path": path,
+            }
+            if self.is_large(path):
+                digest = hashlib.sha256(data).hexdigest()
+                entry["lfs"] = {"oid": digest, "size": len(data), "pointerSize": len(stored)}
+            entries.append(entry)
+        first = int(parse_qs(request.target.partition("?")[2]).get("cursor", ["0"])[0])
+        page = entries[first : first + self.page_size]
+        headers = {}
+        if first + self.page_size < len(entries):
+            query = f"recursive=true&cursor={first + self.page_size}"
+            headers["Link"] = f'<{self.endpoint}{request.path}?{query}>; rel="next"'
+        return self._json(request, page, headers)
+
+    def _file(self, request: Request, name: str, path: str) -> bytes:
+        data = self.repositories[name].get(path)
+        if data is None:
+            return self._error(request, 404, "EntryNotFound", "Entry not found")
+        large = self.is_large(path)
+        stored = pointer(data) if large else data
+        headers = {"X-Repo-Commit": self.commit, "Accept-Ranges": "bytes"}
+        etag = self.etag.get(path, f'"{git_sha1(stored)}"')
+        if etag is not None:
+            headers["ETag"] = etag
+        if not large:
+            return self._ranged(request, self.served.get(path, data), headers)
+        linked = self.linked_etag.get(path, f'"{hashlib.sha256(data).hexdigest()}"')
+        if linked is not None:
+            headers["X-Linked-ETag"] = linked
+        headers["X-Linked-Size"] = str(len(data))
+        headers["Location"] = f"{self.cdn.url}/{quote(name)}/{quote(path)}?Signature={self.signature}"
+        return self._bodied(request, 302, b"Found. Redirecting", headers)
+
+    def _error(self, request: Request, status: int, code: str | None, message: str) -> bytes:
+        headers = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
+        return self._bodied(request, status, json.dumps({"error": message}).encode(), headers)
+
+    def _json(self, request: Request, value: object, headers: Mapping[str, str] | None = None) -> bytes:
+        return self._bodied(
+            request, 200, json.dumps(value).encode(), {"Content-Type": "application/json", **(headers or {})}
+        )
+
+    # The CDN.
+
+    def deliver(self, request: Request, wire: Wire) -> None:
+        own = self.override(request) if self.override else None
+        wire.send(own if own is not None else self._deliver(request))
+
+    def _deliver(self, request: Request) -> bytes:
+        if f"Signature={self.signature}" not in request.target.partition("?")[2].split("&"):
+            return self._bodied(request, 403, b"<Error><Code>AccessDenied</Code></Error>", {})
+        organisation, name, path = unquote(request.path).removeprefix("/").split("/", 2)
+        data = self.repositories[f"{organisation}/{name}"][path]
+        headers = {"Accept-Ranges": "bytes"}
+        etag = self.cdn_etag.get(path, f'"{hashlib.md5(data).hexdigest()}"')
+        if etag is not None:
+            headers["ETag"] = etag
+        return self._ranged(request, self.served.get(path, data), headers)
+
+    # Both.
+
+    def _ranged(self, request: Request, data: bytes, headers: Mapping[str, str]) -> bytes:
+        wanted = re.fullmatch(r"bytes=([0-9]+)-([0-9]*)", request.headers.get("range", ""))
+        condition = request.headers.get("if-range")
+        if wanted is None or not self.ranges or condition not in {None, headers.get("ETag")}:
+            return self._bodied(request, 200, data, headers)
+        first, last = int(wanted[1]), int(wanted[2] or len(data) - 1)
+        if first >= len(data):
+            return self._bodied(request, 416, b"", {"Content-Range": f"bytes */{len(data)}"})
+        part = data[first : last + 1]
+        described = {"Content-Range": f"bytes {first}-{first + len(part) - 1}/{len(data)}"}
+        return self._bodied(request, 206, part, {**headers, **described})
+
+    def _bodied(self, request: Request, status: int, body: bytes, headers: Mapping[str, str]) -> bytes:
+        if request.method == "HEAD":
+            return reply(status, b"", headers, length=len(body))
+        return reply(status, body, headers)
+
+
+@contextmanager
+def serve_hub(repositories: Repositories) -> Iterator[FakeHub]:
+    """Serve the repositories until the block ends."""
+    fake = FakeHub({name: dict(files) for name, files in repositories.items()})
+    with serve(fake.answer) as fake.hub, serve(fake.deliver) as fake.cdn:
+        yield fake
+
 
 @contextmanager
 def hub(repositories: Repositories) -> Iterator[str]:
-    """Serve the repositories; gives what HF_ENDPOINT takes. Files that end in .gguf and .safetensors are LFS."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_HEAD(self) -> None:
-            self._answer(with_body=False)
-
-        def do_GET(self) -> None:
-            self._answer(with_body=True)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-            pass
-
-        def _answer(self, *, with_body: bool) -> None:
-            path = self.path.partition("?")[0].removeprefix("/")
-            if path.startswith("api/models/"):
-                self._describe(path.removeprefix("api/models/").partition("/revision/")[0])
-                return
-            repository, _, name = path.partition(f"/resolve/{COMMIT}/")
-            if not name:
-                repository, _, name = path.partition("/resolve/main/")
-            data = repositories.get(repository, {}).get(name)
-            if data is None:
-                self._send(404, {"X-Error-Code": "EntryNotFound"}, b"")
-                return
-            oid = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-            headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{oid}"', "Accept-Ranges": "bytes"}
-            if name.endswith((".gguf", ".safetensors")):
-                headers |= {
-                    "X-Linked-ETag": f'"{hashlib.sha256(data).hexdigest()}"',
-                    "X-Linked-Size": str(len(data)),
-                }
-            self._send(200, headers, data, with_body=with_body)
-
-        def _describe(self, repository: str) -> None:
-            siblings = [{"rfilename": name} for name in repositories.get(repository, {})]
-            document = {"id": repository, "sha": COMMIT, "siblings": siblings, "tags": [], "private": False}
-            self._send(200, {"Content-Type": "application/json"}, json.dumps(document).encode())
-
-        def _send(
-            self, code: int, headers: Mapping[str, str], body: bytes, *, with_body: bool = True
-        ) -> None:
-            self.send_response(code)
-            for key, value in headers.items():
-                self.send_header(key, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if with_body:
-                self.wfile.write(body)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    """Serve the repositories; gives what HF_ENDPOINT takes."""
+    with serve_hub(repositories) as fake:
+        yield fake.endpoint

@@ -6,7 +6,6 @@ paths -> sets (the parts of a sharded file together) -> headers -> roles -> mode
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -17,14 +16,8 @@ from registry.formats.gguf_facts import facts_from_gguf
 from registry.formats.shards import ShardName
 from registry.store.ingest import SourceFile
 from slmctl.app.foreign.found import FoundFile, FoundModel, Place, is_unfinished, named, shown
+from slmctl.app.gguf_names import is_beside, label_in, projector_order
 from slmctl.app.sources import read_gguf, role_of
-
-_LABEL = re.compile(
-    r"(?:^|[-._])((?:UD-)?(?:I?Q[0-9][0-9A-Z_]*|TQ[0-9]_0|MXFP4[0-9A-Z_]*|NVFP4|BF16|F16|F32|FP16|FP32))$",
-    re.ASCII | re.IGNORECASE,
-)
-_PROJECTORS = ("F16", "BF16", "Q8_0", "F32")
-"""Which projector is taken where there are several, best first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +32,7 @@ class _Set:
     @property
     def label(self) -> str | None:
         """The quantization that its name ends in, as Hugging Face has it, upper case."""
-        match = _LABEL.search(self.name.name)
-        return match[1].upper().replace("FP16", "F16").replace("FP32", "F32") if match else None
+        return label_in(self.name.name)
 
 
 def models_of(repository: str, files: Mapping[PurePath, FoundFile], place: Place) -> list[FoundModel]:
@@ -118,22 +110,12 @@ def _model(repository: str, each: _Set, selector: str, sets: Sequence[_Set], pla
     if isinstance(name, FoundModel):
         return name
     notes: tuple[str, ...] = ()
-    projectors = [other for other in sets if other.role == "projector" and _is_beside(other.name, each.name)]
-    chosen = min(projectors, key=_order, default=None)
+    projectors = [other for other in sets if other.role == "projector" and is_beside(other.name, each.name)]
+    chosen = min(projectors, key=lambda each: projector_order(each.name), default=None)
     if chosen is not None and len(projectors) > 1:
         notes = (f"Of its {len(projectors)} projectors it gets {shown(chosen.name.name)}.",)
     files = (*each.files, *(chosen.files if chosen else ()))
     return FoundModel(name=name, place=place, files=files, notes=notes)
-
-
-def _order(projector: _Set) -> tuple[int, str]:
-    label = projector.label or ""
-    return (_PROJECTORS.index(label) if label in _PROJECTORS else len(_PROJECTORS), str(projector.name))
-
-
-def _is_beside(projector: PurePath, weights: PurePath) -> bool:
-    """Whether it lies in the folder of the weights, or above."""
-    return projector.parent == weights.parent or projector.parent in weights.parents
 
 
 def _problem(repository: str, name: PurePath, place: Place, problem: str) -> FoundModel:

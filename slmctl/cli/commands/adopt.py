@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
+from registry.errors import UsageError
 from registry.names import short_name
 from slmctl.app.adopt import AdoptedModel, adopt
-from slmctl.app.foreign.found import Place
+from slmctl.app.foreign.found import Place, Tool
 from slmctl.app.foreign.places import place_at, usual_places
 from slmctl.cli import candidates
 from slmctl.cli.command import Context
@@ -25,7 +26,9 @@ from slmctl.cli.render import human_bytes, table
 @click.argument("paths", nargs=-1, metavar="[PATH]...", shell_complete=candidates.files)
 @click.option("--dry-run", is_flag=True, help="Say what would be taken in, and do nothing.")
 def command(context: Context, paths: tuple[str, ...], dry_run: bool) -> None:
-    named = [place_at(Path(path)) for path in paths]
+    if "" in paths:
+        raise UsageError("The name of a folder is empty.", hint="Name the folder of a tool's models.")
+    named = list(dict.fromkeys(place_at(Path(path)) for path in paths))
     places = named or usual_places(context.settings.environment)
     models = list(
         adopt(context.store, places, now=context.now(), dry_run=dry_run, on_event=context.output.on_event)
@@ -38,10 +41,18 @@ def command(context: Context, paths: tuple[str, ...], dry_run: bool) -> None:
         },
         lambda: _table(models, dry_run) if models else "",
     )
-    _tell(context, places, models, dry_run)
+    _tell(context, places, models, dry_run, asked=bool(named))
 
 
-def _tell(context: Context, places: Sequence[Place], models: Sequence[AdoptedModel], dry_run: bool) -> None:
+def _tell(
+    context: Context,
+    places: Sequence[Place],
+    models: Sequence[AdoptedModel],
+    dry_run: bool,
+    *,
+    asked: bool,
+) -> None:
+    """What the table leaves out. `asked` is whether somebody named the places."""
     note = context.output.note
     for place in places:
         if place.problem is not None:
@@ -50,9 +61,14 @@ def _tell(context: Context, places: Sequence[Place], models: Sequence[AdoptedMod
         for text in (model.problem, model.why_not, *model.notes):
             if text is not None:
                 note(f"{short_name(model.name)}: {text}")
+    full = {model.place for model in models}
+    empty = [place for place in places if place.problem is None and place not in full]
+    for place in empty if asked or not models else ():
+        what = " (PUBLISHER/MODEL/FILE.gguf)" if place.tool is Tool.LMSTUDIO else ""
+        note(f"There is no model{what} in {place.root}.")
     if not models:
-        where = ", ".join(str(place.root) for place in places if place.problem is None)
-        note(f"There is no model in {where}." if where else "No other tool has models here.")
+        if not empty:
+            note("No other tool has models here.")
         return
     new = [model for model in models if model.taken is not None and not model.present]
     there = sum(model.present for model in models)

@@ -67,6 +67,7 @@ def _fields(
             "quarantine": usage.quarantine,
             "other": usage.other,
         },
+        "elsewhere": usage.elsewhere,
         "disk": {"size": disk[0], "free": disk[1]} if disk else None,
     }
 
@@ -76,6 +77,8 @@ def _text(usage: Usage, rows: list[ModelUsage], disk: tuple[int, int] | None) ->
     free = f"; the disk has {human_bytes(disk[1])} of {human_bytes(disk[0])} free" if disk else ""
     lines = [table(("NAME", "ALONE", "SHARED"), cells)] if cells else []
     lines.append(f"{human_bytes(usage.models)} by models, {human_bytes(usage.shared)} of it shared{free}")
+    if usage.elsewhere:
+        lines.append(f"{human_bytes(usage.elsewhere)} more are other tools' files, used where they lie")
     collectable = (usage.unneeded or 0) + usage.temporary
     if collectable:
         lines.append(f"{human_bytes(collectable)} that no model needs: 'slmctl gc' frees them")

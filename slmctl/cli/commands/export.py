@@ -18,7 +18,7 @@ from slmctl.cli.render import human_bytes
 @make_command(
     "export",
     about="Write models as a bundle, an OCI image layout: one tar, or a folder with one file per blob."
-    " The same models give the same bytes.",
+    " The same models give the same bytes; 'slmctl verify PATH --digest' finds any bit that changes later.",
 )
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=candidates.models)
 @click.option(
@@ -62,7 +62,7 @@ def command(
 def _text(target: str, exported: Exported) -> str:
     names = ", ".join(f"'{short_name(model.name)}'" for model in exported.models)
     where = "stdout" if target == STDOUT else target
-    return f"exported {names} to {where} ({human_bytes(exported.size)})"
+    return f"exported {names} to {where} ({human_bytes(exported.size)})\ndigest {exported.digest}"
 
 
 def _fields(target: str, exported: Exported) -> dict[str, object]:
@@ -70,6 +70,7 @@ def _fields(target: str, exported: Exported) -> dict[str, object]:
         "path": target,
         "format": "folder" if exported.as_folder else "archive",
         "size": exported.size,
+        "digest": str(exported.digest),
         "models": [
             {"name": model.name, "digest": str(model.descriptor.digest), "source": model.source}
             for model in exported.models

@@ -10,12 +10,20 @@ from slmctl.app.listing import Listed, list_models
 from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
+from slmctl.cli.network_options import NetworkOptions, network_options
 from slmctl.cli.render import human_age, human_bytes, table
 
 
 @make_command("list", about="List the models in the store, or those whose names begin with PREFIX.")
 @click.argument("prefix", default="", shell_complete=candidates.models)
-def command(context: Context, prefix: str) -> None:
+@click.option("--outdated", is_flag=True, help="Ask where the models came from what has moved there since.")
+@network_options
+def command(context: Context, prefix: str, outdated: bool, network: NetworkOptions) -> None:
+    if outdated:
+        from slmctl.cli.outdated import list_outdated  # a plain listing asks nobody
+
+        list_outdated(context, prefix, network)
+        return
     models = list_models(context.reader, prefix, context.output.on_event)
     context.output.result({"models": [_fields(model) for model in models]}, lambda: _table(models))
     for model in models:

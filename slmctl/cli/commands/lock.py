@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 import click
 
-from registry.errors import NotFound, OperationFailed, SlmctlError, UsageError
+from registry.errors import SlmctlError, UsageError
 from registry.names import parse_name
 from slmctl.app.finding import find_package
 from slmctl.app.listing import names_of
-from slmctl.app.lockfile import MAX_BYTES, Compared, Lock, State, check, compare, parse
+from slmctl.app.lockfile import Compared, Lock, State, check, compare
 from slmctl.app.whole_files import replace_whole
 from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 from slmctl.cli.exits import exit_code
+from slmctl.cli.lock_files import read_lock
 
 
 @make_command(
@@ -61,7 +60,7 @@ def command(context: Context, names: tuple[str, ...], target: str | None, pinned
 
 
 def _check(context: Context, pinned: str) -> None:
-    lock = parse(_read(pinned))
+    lock = read_lock(pinned)
     compared = compare(lock, context.reader, names_of(context.reader, context.output.on_event))
     try:
         check(compared)
@@ -76,19 +75,6 @@ def _check(context: Context, pinned: str) -> None:
     count = len(compared)
     said = f"{count} model{'' if count == 1 else 's'} as pinned in {pinned}"
     context.output.result({"checked": [_fields(each) for each in compared]}, lambda: said)
-
-
-def _read(path: str) -> bytes:
-    try:
-        if path == "-":
-            return sys.stdin.buffer.read(MAX_BYTES + 1)
-        with Path(path).open("rb") as stream:
-            return stream.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise NotFound(f"There is no file {path!r:.120}.", hint="Check the path.") from None
-    except (OSError, ValueError) as error:
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise OperationFailed(f"The file {path!r:.120} cannot be read ({reason}).") from None
 
 
 def _line(compared: Compared) -> str:

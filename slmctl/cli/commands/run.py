@@ -18,13 +18,14 @@ from registry.errors import OperationFailed, UsageError
 from registry.names import parse
 from runtimes.protocol import Finished, TextDelta, Think, ThinkingDelta
 from slmctl.app.durations import parse_duration
-from slmctl.app.finding import locate
 from slmctl.app.generate import GenerateEvent, GenerateRequest, generate
 from slmctl.app.load import Loaded
 from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 from slmctl.cli.exits import Exit
+from slmctl.cli.getting import POLICIES, located
+from slmctl.cli.network_options import NetworkOptions, network_options
 from slmctl.cli.render import Output
 from slmctl.cli.schema import misfit, schema_of
 from slmctl.cli.timings import timings
@@ -119,6 +120,15 @@ class _ThinkValue(click.Option):
     help="Keep the model loaded for so long, such as 5m: the next run answers at once. 0 unloads it.",
 )
 @click.option("--nowordwrap", is_flag=True, help="Do not break lines at words on a terminal.")
+@click.option(
+    "--pull",
+    "pull_policy",
+    type=click.Choice(POLICIES),
+    default="missing",
+    show_default=True,
+    help="When to pull the model first.",
+)
+@network_options
 @click.option("--verify", is_flag=True, help="Hash the files before they are loaded.")
 @click.option("--verbose", is_flag=True, help="Print timings to stderr, and what an engine that fails wrote.")
 def command(
@@ -139,6 +149,8 @@ def command(
     format_: str | None,
     keep: str | None,
     nowordwrap: bool,
+    pull_policy: str,
+    network: NetworkOptions,
     verify: bool,
     verbose: bool,
 ) -> None:
@@ -149,7 +161,7 @@ def command(
     keep_seconds = parse_duration(keep, what="--keep") if keep is not None else None
     thinking = think if think_value is None else _THINK[think_value]
     # before anybody waits for stdin
-    reader, package = locate(context.reader, parse(name), context.output.on_event)
+    reader, package = located(context, parse(name), pull_policy, network, variant=variant)
     if not prompt and sys.stdin.isatty() and sys.stdout.isatty() and not context.output.as_json:
         from slmctl.app.chat import Chat, ChatSettings  # a pipe has no use for these
         from slmctl.cli.terminal.session import converse

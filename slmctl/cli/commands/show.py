@@ -37,8 +37,8 @@ from slmctl.cli.describe import describe, runtime_of
 def command(context: Context, name: str, variant: str | None, view: str | None) -> None:
     reader, package = locate(context.reader, parse(name), context.output.on_event)
     chosen = package.choose(variant)
-    for problem in adopted_problems(reader, chosen, context.output.on_event):
-        context.output.note(f"{problem.message} {problem.hint or ''}".rstrip())
+    for problem in adopted_problems(reader, package, chosen):
+        context.output.note(problem)
     if view == "template":
         context.output.result(_fields(package), lambda: _template(reader, package, chosen))
         return

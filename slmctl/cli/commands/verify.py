@@ -16,6 +16,7 @@ from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 from slmctl.cli.exits import Exit
+from slmctl.cli.network_options import NetworkOptions, network_options
 from slmctl.cli.render import counted, human_bytes, table
 
 _WORDS = {
@@ -29,19 +30,32 @@ _WORDS = {
 
 @make_command(
     "verify",
-    about="Hash everything in the store, or what the model NAME or the bundle at PATH has, and say what is"
-    " damaged or missing. Damaged files of your own store are moved to its folder 'quarantine'.",
+    about="Hash everything in the store, or what the model NAME, the bundle at PATH or its model PATH:NAME"
+    " has, and say what is damaged or missing. Damaged files of your own store are moved to its folder"
+    " 'quarantine'.",
 )
 @click.argument("target", required=False, metavar="[NAME|PATH]", shell_complete=candidates.models_and_files)
-@click.option("--digest", metavar="DIGEST", help="The model, or the bundle, has to have this digest.")
+@click.option(
+    "--digest", metavar="DIGEST", help="What the model has to have, or the bundle: 'export' told it."
+)
 @click.option(
     "--repair",
     is_flag=True,
     help="Fetch what is damaged or missing from where it came from; nothing else is fetched.",
 )
-def command(context: Context, target: str | None, digest: str | None, repair: bool) -> None:
+@network_options
+def command(
+    context: Context, target: str | None, digest: str | None, repair: bool, network: NetworkOptions
+) -> None:
     request = CheckRequest(target=target, digest=_digest(digest), repair=repair)
-    report = check(context.keeper, request, context.output.on_event, further=context.further)
+    on_event = context.output.on_event
+    if repair:
+        with network.places(context) as places:
+            report = check(
+                context.keeper, request, on_event, further=context.further, remote_of=places.remote_of
+            )
+    else:
+        report = check(context.keeper, request, on_event, further=context.further)
     context.output.result(_fields(report), lambda: _text(report))
     for line in _others(report.findings):
         context.output.note(line)
@@ -86,6 +100,7 @@ def _fields(report: Report) -> dict[str, object]:
                 ],
                 "quarantined": str(finding.quarantined) if finding.quarantined else None,
                 "repaired": finding.repaired,
+                "adopted_from": finding.adopted_from,
             }
             for finding in report.findings
         ],
@@ -151,6 +166,10 @@ def _sentence(report: Report) -> str:
 
 
 def _hint(report: Report, *, can_repair: bool) -> str:
+    tools = {finding.adopted_from for finding in report.findings if finding.is_bad}
+    if None not in tools:
+        owners = " and ".join(sorted(filter(None, tools)))
+        return f"Get it again with {owners} and run 'slmctl adopt', or remove it with 'slmctl rm'."
     if can_repair:
         return "'slmctl verify --repair' fetches what is lost from where it came from."
     return "Make, pull or import the models again, or copy the files from a backup."

@@ -13,6 +13,7 @@ from registry.manifest import Descriptor
 from registry.store import notes
 from registry.store.adoption import Taken
 from registry.store.ingest import SourceFile
+from registry.store.keeper import Keeper
 from registry.store.reader import StoreReader
 from registry.store.store import Replace, Store
 from tests.registry.store.test_store import NOW, leftovers, write_manifest
@@ -272,6 +273,34 @@ def test_removing_leaves_their_file_and_frees_nothing_of_it(store: Store, theirs
     assert theirs.stat().st_nlink == 1
     assert list(store.layout.blobs.iterdir()) == []
     assert [*store.layout.linked.iterdir(), *store.layout.borrowed.iterdir()] == []
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_notes_that_nothing_needs_are_collected(store: Store, theirs: Path, link: bool) -> None:
+    """A command that was killed between the note and the link leaves one; so does one whose name came to
+    nothing."""
+    adopt(store, theirs, link=link)
+    folder = store.layout.linked if link else store.layout.borrowed
+    note = folder / DIGEST.hex
+    if link:
+        store.layout.blob(DIGEST).unlink()
+    stray, unreadable = (folder / Digest.of(name).hex for name in (b"stray", b"unreadable"))
+    stray.write_bytes(note.read_bytes())
+    unreadable.write_bytes(b"{")
+    dry = Keeper(store.root).collect(dry_run=True)
+    assert {(each.kind, each.path) for each in dry.garbage} == {("note", stray), ("note", unreadable)}
+    Keeper(store.root).collect()
+    assert list(folder.iterdir()) == [note]  # a name needs it: it tells where the bytes may be had
+
+
+def test_facts_of_models_that_are_gone_are_collected(store: Store, theirs: Path) -> None:
+    adopt(store, theirs, link=True)
+    (here,) = (entry.descriptor.digest for entry in store.names().entries.values())
+    store.layout.facts.mkdir(parents=True)
+    for digest in (here, Digest.of(b"gone")):
+        (store.layout.facts / f"{digest.hex}.json").write_bytes(b"{}")
+    Keeper(store.root).collect()
+    assert [path.name for path in store.layout.facts.iterdir()] == [f"{here.hex}.json"]
 
 
 def test_the_last_name_of_a_linked_file_frees_its_bytes(store: Store, theirs: Path) -> None:

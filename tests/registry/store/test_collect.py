@@ -19,7 +19,7 @@ from registry.store.keeper import Keeper
 from registry.store.layout import Layout
 from registry.store.leases import RUNS
 from registry.store.verify import verify
-from tests.registry.store.models import add, add_several
+from tests.registry.store.models import add, add_several, link, write_manifest
 
 DEAD = "0123456789abcdef"
 
@@ -105,12 +105,23 @@ def test_a_dead_run_keeps_nothing(store: Keeper) -> None:
 
 
 def test_foreign_files_and_damage_stay(store: Keeper) -> None:
-    for name in ("blobs/sha256/notes.txt", "ingest/download.part", "README"):
+    for name in ("blobs/sha256/notes.txt", "ingest/download.part", "README", "leases/.DS_Store"):
         (store.root / name).write_text("somebody's")
+    (store.layout.leases / "a folder").mkdir()
+    (store.layout.leases / DEAD).mkdir()
+    (store.layout.leases / "link").symlink_to("nowhere")
     (store.layout.blobs / Digest.of(b"a folder").hex).mkdir()
     store.layout.quarantine.mkdir(exist_ok=True)
     (store.layout.quarantine / f"{Digest.of(b'x').hex}.1").write_bytes(b"damaged")
     assert store.collect(everything=True).garbage == ()
+
+
+def test_a_folder_in_the_place_of_a_blob_does_not_stop_a_removal(store: Keeper) -> None:
+    blob = store.layout.blob(Digest.of(b"one"))
+    blob.unlink()
+    blob.mkdir()
+    assert store.unlink(["a:latest"]).freed_bytes > 0
+    assert list(store.layout.blobs.iterdir()) == [blob]
 
 
 def damaged_table(store: Keeper) -> None:
@@ -160,18 +171,31 @@ def test_what_a_table_put_aside_names_stays_and_is_told(store: Keeper) -> None:
 def test_a_manifest_is_read_once(store: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under the lock only what came meanwhile is read."""
     reads: list[Digest] = []
-    real = gc._read
+    real = gc.read_document
 
     def counted(layout: Layout, digest: Digest) -> Manifest | Index:
         reads.append(digest)
         return real(layout, digest)
 
-    monkeypatch.setattr(gc, "_read", counted)
+    monkeypatch.setattr(gc, "read_document", counted)
     for number in range(5):
         add(store, f"b{number}:latest", b"%d" % number)
     reads.clear()
     store.collect()
     assert len(reads) == len(set(reads)) == 6
+
+
+def test_a_manifest_that_another_one_has_as_a_layer_is_followed(store: Keeper) -> None:
+    """Whoever makes such a model must not thereby free the blobs of others, in whichever order they are read."""
+    several = add_several(store, "b:latest", [b"two", b"three"])
+    with store.session("test") as session:
+        for number, variant in enumerate(json.loads(store.read_blob(several.descriptor))["manifests"] * 3):
+            digest = Digest.parse(variant["digest"])
+            link(store, f"{number}:latest", write_manifest(session, digest, variant["size"], f"{number}"))
+    before = store.stored()
+    store.free(before)
+    assert store.collect(everything=True).garbage == ()
+    assert store.stored() == before
 
 
 @pytest.mark.root

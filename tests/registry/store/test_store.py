@@ -100,6 +100,17 @@ def test_a_new_store_is_an_oci_image_layout(store: Store) -> None:
     assert index == {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": []}
 
 
+@pytest.mark.parametrize("name", ["slmctl.json", "index.json"])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_said_at_once(store: Store, name: str, make: object) -> None:
+    add(store, "a:latest", b"one")
+    store.layout.previous_index.unlink()
+    (store.root / name).unlink()
+    make(store.root / name)  # type: ignore[operator]
+    with pytest.raises(StoreUnusable, match="is damaged"):
+        store.names()
+
+
 def test_a_newer_store_is_refused_with_a_sentence(store: Store) -> None:
     store.prepare()
     store.layout.version.write_text('{"schema":"slmctl.store/2","version":3}')
@@ -342,17 +353,26 @@ def test_a_file_that_cannot_be_removed_is_told_of(
     path = tmp_path / "model.bin"
     path.write_bytes(b"weights")
 
-    def refuse(*_: object) -> None:
-        raise PermissionError(errno.EPERM, "immutable")
+    path.chmod(0o640)
+    real = Path.unlink
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        if self == path:
+            raise PermissionError(errno.EPERM, "immutable")
+        real(self, missing_ok)
 
     with SourceFile(path) as source, store.session("test") as session:
         digest = session.move(source, check=no_check)
+        assert store.layout.blob(digest).samefile(path)
         descriptor = write_manifest(session, digest, source.size)
         store.link("m:latest", descriptor, source="create", linked=NOW, replace_rule=Replace.NOTHING)
         monkeypatch.setattr(Path, "unlink", refuse)
         assert session.finish_moves() == [path]
         monkeypatch.undo()
     assert store.resolve(parse("m")).descriptor == descriptor
+    path.write_bytes(b"the user's again")  # which is not to reach the blob
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert store.layout.blob(digest).read_bytes() == b"weights"
 
 
 def test_a_failure_after_the_table_was_replaced_loses_neither_file_nor_blob(
@@ -435,7 +455,7 @@ def test_a_lease_keeps_blobs_that_no_name_lists(store: Store) -> None:
 def test_a_crashed_owners_blobs_stay(store: Store) -> None:
     """Its lease file is there and its lock is free: gc --all may take them, nothing else."""
     add(store, "a:latest", b"one")
-    dead = store.layout.leases / "dead"
+    dead = store.layout.leases / "deaddeaddeaddead"
     dead.write_text(f'{{"schema":"slmctl.lease/1"}}\n{Digest.of(b"one")}\n')
     store.unlink(["a:latest"])
     assert blobs(store) == {Digest.of(b"one").hex}
@@ -531,6 +551,66 @@ def test_what_only_a_torn_table_still_names_is_not_freed(store: Store) -> None:
     store.free(Digest(hexdigest) for hexdigest in blobs(store))
     assert {Digest.of(b"two").hex, kept.descriptor.digest.hex} <= blobs(store)
     assert Digest.of(b"three").hex not in blobs(store)
+
+
+@pytest.mark.parametrize("way", ["add", "remove"])
+def test_a_change_keeps_the_names_that_a_torn_table_still_tells(store: Store, way: str) -> None:
+    """The table before it does not have the last name, and the damaged one is replaced by the change."""
+    for name in ("a:latest", "z:latest"):
+        add(store, name, b"one")
+    last = add(store, "keep:latest", b"two")
+    raw = store.layout.index.read_bytes()
+    store.layout.index.write_bytes(raw.replace(b'{"annotations"', b'"annotations"', 1))  # the row of a
+    if way == "add":
+        add(store, "c:latest", b"three")
+    else:
+        store.unlink(["z:latest"])
+    names = store.names()
+    assert names.generation == "current"
+    assert names.entries["keep:latest"] == last
+    assert {"a:latest", "keep:latest"} <= set(names.entries)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path.name)])
+def test_a_table_that_is_no_file_is_answered_from_the_previous_generation(store: Store, make: object) -> None:
+    add(store, "a:latest", b"one")
+    add(store, "z:latest", b"two")
+    store.layout.index.unlink()
+    make(store.layout.index)  # type: ignore[operator]
+    assert store.names().generation == "previous"
+    add(store, "b:latest", b"three")
+    assert (store.names().generation, set(store.names().entries)) == ("current", {"a:latest", "b:latest"})
+    assert store.unlink(["b:latest"]).freed_bytes > 0, "what was put aside tells nothing that must stay"
+
+
+def test_lost_tables_are_an_error_not_an_empty_store(store: Store) -> None:
+    """An empty table in their place would make garbage of every model."""
+    add(store, "a:latest", b"one")
+    before = blobs(store)
+    store.layout.index.unlink()
+    store.layout.previous_index.unlink()
+    uses = (
+        store.names,
+        store.prepare,
+        lambda: add(store, "b:latest", b"two"),
+        lambda: store.unlink(["a:latest"]),
+        lambda: store.free(Digest(name) for name in before),
+    )
+    for use in uses:
+        with pytest.raises(StoreUnusable, match="is gone"):
+            use()
+    assert blobs(store) == before
+
+
+def test_a_name_that_is_no_text_is_kept(store: Store) -> None:
+    """JSON can say a lone surrogate, and UTF-8 cannot."""
+    add(store, "a:latest", b"one")
+    raw = store.layout.index.read_text()
+    row = next(line for line in raw.splitlines() if "a:latest" in line)
+    strange = row.replace("a:latest", "x\\ud800:latest")
+    store.layout.index.write_text(raw.replace(row, f"{row},\n{strange}"))
+    add(store, "b:latest", b"two")
+    assert set(store.names().entries) == {"a:latest", "b:latest", "x\ud800:latest"}
 
 
 def test_every_torn_table_is_put_aside(store: Store) -> None:

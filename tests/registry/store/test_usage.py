@@ -65,6 +65,7 @@ def test_every_kind_of_file_is_counted_once(store: Keeper, tmp_path: Path) -> No
         assert (usage.unneeded, usage.leased, usage.temporary, usage.quarantine) == (400, 80, 70, 90)
         assert usage.other >= 11
         assert usage.total == folder_size(store) - 6000
+        assert usage.elsewhere == 6000
 
 
 def test_what_cannot_be_read_is_not_called_unneeded(store: Keeper) -> None:

@@ -17,12 +17,13 @@ import pytest
 from registry.digest import Digest
 from registry.errors import DigestMismatch, StoreUnusable
 from registry.manifest import Descriptor
-from registry.store import hashing
+from registry.store import hashing, ingest
 from registry.store.findings import Finding, Report, Scope
 from registry.store.hashing import check_blobs
 from registry.store.keeper import Keeper
 from registry.store.leases import Lease
 from registry.store.reader import StoreReader
+from registry.store.usage import usage_of
 from registry.store.verify import verify
 from tests.registry.store.models import add, add_several, link, write_manifest
 
@@ -273,6 +274,23 @@ def test_foreign_files_are_named_and_left_alone(store: Keeper) -> None:
     assert all(found.path is not None and found.path.exists() for found in report.findings)
 
 
+def test_a_foreign_folder_may_be_deep(store: Keeper) -> None:
+    here = os.open(store.root, os.O_RDONLY)
+    try:
+        for _ in range(3000):  # deeper than Python recurses, and than a path may be long
+            os.mkdir("d", dir_fd=here)
+            below = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+    finally:
+        os.close(here)
+    try:
+        assert only(look(store)).path == store.root / "d"
+        assert usage_of(store).total > len(WEIGHTS)
+    finally:
+        subprocess.run(["rm", "-r", store.root / "d"], check=True)  # pytest could not
+
+
 def test_a_foreign_entry_whose_blobs_are_away_is_named(store: Keeper) -> None:
     document = json.loads(store.layout.index.read_bytes())
     document["manifests"].append(
@@ -339,6 +357,37 @@ def test_both_tables_damaged(store: Keeper) -> None:
     report = look(store)
     assert not report.is_well
     assert {found.path for found in report.findings} == {store.layout.index, blob_of(store)}
+
+
+@pytest.mark.parametrize("damage", [None, b"\0" * 200])
+def test_models_whose_names_are_lost_are_called_something(store: Keeper, damage: bytes | None) -> None:
+    several = add_several(store, "b:latest", [b"two", b"three"])
+    entries = store.names().entries
+    before = store.stored()
+    for path in (store.layout.index, store.layout.previous_index):
+        path.unlink() if damage is None else path.write_bytes(damage)
+    found = next(each for each in look(store).findings if each.is_bad)
+    assert (found.kind, found.path) == ("damaged", store.layout.index)
+    with pytest.raises(StoreUnusable):
+        store.collect(everything=True)
+    assert store.mend_names()
+    recovered = store.names().entries
+    assert {entry.descriptor.digest for entry in recovered.values()} == {
+        entry.descriptor.digest for entry in entries.values()
+    }
+    assert recovered[f"recovered/{several.descriptor.digest.short}:latest"].descriptor == several.descriptor
+    assert store.collect(everything=True).garbage == ()
+    assert store.stored() == before
+    assert look(store).findings == ()
+
+
+@pytest.mark.parametrize("damage", [b"{", b"[" * 9999, b"3"])
+def test_a_damaged_version_is_damage(store: Keeper, damage: bytes) -> None:
+    store.layout.version.write_bytes(damage)
+    report = look(store)
+    assert not report.is_well
+    assert [each.path for each in report.findings] == [store.layout.version]
+    assert report.blobs == 3
 
 
 def test_a_row_that_cannot_be_read(store: Keeper) -> None:
@@ -562,25 +611,57 @@ def test_what_may_not_be_read_is_neither_damaged_nor_missing(store: Keeper) -> N
     assert blob_of(store).exists()
 
 
-def test_a_medium_that_cannot_be_read(store: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
-    """EIO in the middle of a blob."""
+@pytest.mark.parametrize("repair", [False, True])
+def test_a_medium_that_cannot_be_read(store: Keeper, monkeypatch: pytest.MonkeyPatch, repair: bool) -> None:
+    """EIO in the middle of a blob: it may be the cable, so it stays unless its bytes are to be fetched."""
     real = StoreReader.open_blob
 
-    class Failing(io.RawIOBase):
+    class Failing(io.FileIO):
         def readinto(self, _: object) -> int:
             raise OSError(5, "Input/output error")
 
     def failing(self: StoreReader, descriptor: Descriptor, *, check_notes: bool) -> object:
         return (
-            Failing()
+            Failing(blob_of(store))
             if descriptor.digest == Digest.of(WEIGHTS)
             else real(self, descriptor, check_notes=check_notes)
         )
 
     monkeypatch.setattr(StoreReader, "open_blob", failing)
-    found = only(look(store))
-    assert (found.kind, found.quarantined) == ("unreadable", None)
+    found = only(look(store, Scope(threads=2, repair=repair)))
+    assert (found.kind, found.quarantined is not None) == ("unreadable", repair)
     assert "Input/output error" in found.message
+    assert store.has(Digest.of(WEIGHTS)) is not repair
+
+
+def test_bytes_replace_a_blob_that_the_medium_does_not_give_back(
+    store: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(fd: int) -> object:
+        raise OSError(5, "Input/output error")
+
+    before = blob_of(store).stat().st_ino
+    monkeypatch.setattr(ingest, "hash_open_file", failing)
+    with store.session("test") as session:
+        session.put(WEIGHTS)
+    assert blob_of(store).stat().st_ino != before
+
+
+def test_a_full_disk_is_looked_at_and_nothing_moved(store: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock file that is not there yet cannot be made."""
+    flip(blob_of(store), 0)
+    (store.layout.leases / "0123456789abcdef").write_text("{}\n")
+    real = os.open
+
+    def full(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(28, "No space left on device")
+        return real(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", full)
+    found = look(store).findings
+    assert [each.kind for each in found] == ["damaged", "temporary"]
+    assert blob_of(store).exists()
 
 
 def test_what_reads_well_the_second_time_is_told_and_stays(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import tarfile
 from pathlib import Path
@@ -12,11 +13,13 @@ from modelfiles.spec import ModelSpec
 from registry.digest import Digest
 from registry.errors import SlmctlError
 from registry.names import parse
+from registry.store.bundle import open_bundle
 from registry.store.keeper import Keeper
 from slmctl.app.checking import CheckRequest, check
 from slmctl.app.create import CreateRequest, create
 from slmctl.app.exporting import ExportRequest, export
 from slmctl.config import Settings
+from tests.bundles import small
 from tools.random_model import write_random_model
 
 NOW = "2026-11-22T00:00:00Z"
@@ -46,13 +49,14 @@ def notices(store: Keeper, path: Path, digest: Digest) -> bool:
 
 def test_in_a_tar(store: Keeper, tmp_path: Path) -> None:
     path = tmp_path / "bundle.tar"
-    export(store, ExportRequest(names=[parse("one"), parse("two")], target=str(path)))
+    exported = export(store, ExportRequest(names=[parse("one"), parse("two")], target=str(path)))
     whole = path.read_bytes()
     with tarfile.open(path) as tar:
         members = tar.getmembers()
         index = tar.extractfile("index.json")
         assert index is not None
-        digest = Digest.of(index.read())
+        digest = exported.digest
+        assert digest == Digest.of(index.read())
     assert not notices(store, path, digest)
     chance = random.Random(0)
     places = [chance.randrange(len(whole)) for _ in range(20)]
@@ -67,6 +71,22 @@ def test_in_a_tar(store: Keeper, tmp_path: Path) -> None:
         data[place] ^= 1 << chance.randrange(8)
         path.write_bytes(data)
         assert notices(store, path, digest), place
+
+
+def test_in_a_tar_everywhere_but_in_its_files(tmp_path: Path) -> None:
+    """Headers, what fills blocks, and the end: all of their bits."""
+    path = tmp_path / "bundle.tar"
+    path.write_bytes(small(weights=b"weights").to_tar())
+    with tarfile.open(path) as tar:
+        files = [range(each.offset_data, each.offset_data + each.size) for each in tar.getmembers()]
+    data = path.read_bytes()
+    with path.open("r+b", buffering=0) as stream:
+        for place in set(range(len(data))).difference(*files):
+            for bit in range(8):
+                os.pwrite(stream.fileno(), bytes([data[place] ^ 1 << bit]), place)
+                with pytest.raises(SlmctlError):
+                    open_bundle(path)
+            os.pwrite(stream.fileno(), data[place : place + 1], place)
 
 
 def test_in_a_folder(store: Keeper, tmp_path: Path) -> None:

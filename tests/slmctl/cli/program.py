@@ -53,7 +53,14 @@ class Program:
             "HOME": str(home.parent),
             "SLMCTL_HOME": str(home),
             "XDG_RUNTIME_DIR": str(runtime),
+            "SLMCTL_OFFLINE": "1",
         }
+
+    def go_online(self) -> None:
+        """Let it ask registries on this machine. Whatever else it asks ends at a proxy that nobody runs."""
+        nobody = "http://127.0.0.1:9"
+        del self.environment["SLMCTL_OFFLINE"]
+        self.environment |= {"HTTPS_PROXY": nobody, "HTTP_PROXY": nobody, "NO_PROXY": "127.0.0.1,localhost"}
 
     def command(self, *arguments: str) -> list[str]:
         return [str(SCRIPT), *arguments]

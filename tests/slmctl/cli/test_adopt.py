@@ -250,6 +250,20 @@ def test_a_model_that_ollama_updated_moves_with_it(slmctl: Program, ollama: Olla
     assert slmctl("show", "bot", "--system").out == "New.\n"
 
 
+def test_the_same_model_in_two_places_is_one(slmctl: Program, ollama: OllamaStore, tmp_path: Path) -> None:
+    """As the user's Ollama and the system's often have it."""
+    other = OllamaStore(tmp_path / "system")
+    other.add("bot:latest", [("model", HELLO)], quantization="Q8_0")
+    other.add("registry.ollama.ai/team/mine:v1", [("model", HELLO)], quantization="Q8_0")
+    done = slmctl("adopt", str(ollama.root), str(other.root), str(other.root), "--json").json
+    assert len(done["places"]) == 2
+    found = {model["name"]: model for model in done["models"] if model["path"] == str(other.root)}
+    assert (found["bot:latest"]["present"], found["bot:latest"]["runs"]) == (True, True)
+    assert found["bot:latest"]["notes"] == [f"It is the model from ollama://{ollama.root}."]
+    problem = f"The name is taken by the model from ollama://{ollama.root}."
+    assert found["team/mine:v1"]["problem"] == problem
+
+
 # What Ollama does afterwards
 
 
@@ -278,13 +292,62 @@ def test_a_changed_file_is_refused_with_a_sentence(slmctl: Program, ollama: Olla
     assert ask(slmctl, "bot", "--verify").code == 5
 
 
+def test_adopting_again_tells_a_changed_file(slmctl: Program, ollama: OllamaStore) -> None:
+    """It is not there "as before"; and when Ollama has it back, it is taken in its place."""
+    adopt(slmctl, ollama)
+    weights = ollama.path_of(HELLO)
+    rewrite(weights)
+    assert "was changed or damaged" in " ".join(adopt(slmctl, ollama, "--dry-run")["bot:latest"]["notes"])
+    bot = adopt(slmctl, ollama)["bot:latest"]
+    assert (bot["taken"], bot["present"], bot["runs"]) == (None, False, False)
+    assert bot["problem"] == f"The file {weights} is damaged: its bytes are not those that its name says."
+    weights.unlink()
+    ollama.put(HELLO)
+    assert ask(slmctl, "bot").code == 5  # the link is of the file that was
+    bot = adopt(slmctl, ollama)["bot:latest"]
+    assert (bot["taken"], bot["present"]) == ("linked", False)
+    assert ask(slmctl, "bot").code == 0
+    assert adopt(slmctl, ollama)["bot:latest"]["present"]
+
+
+def test_what_was_put_aside_is_not_believed_again(
+    slmctl: Program, ollama: OllamaStore, tiny_model: Path
+) -> None:
+    """`verify` has found it damaged; nobody has mended it since."""
+    tiny = tiny_model.read_bytes()
+    ollama.add("tiny:latest", [("model", tiny)])
+    weights = ollama.path_of(tiny)
+    adopt(slmctl, ollama)
+    rewrite(weights)
+    done = slmctl("verify", "--json")
+    (finding,) = done.json["findings"]
+    assert (done.code, finding["kind"], finding["adopted_from"]) == (5, "damaged", "Ollama")
+    assert f"adopted from Ollama ({weights})" in finding["message"]
+    for command in (["run", "tiny", "hi"], ["export", "tiny", "-o", "-"]):
+        done = slmctl(*command)
+        assert (done.code, f"adopted from Ollama ({weights})" in done.err) == (3, True)
+        assert "Get it again with Ollama and run 'slmctl adopt'" in done.hint
+    done = slmctl("verify", "--repair")
+    assert (done.code, "Get it again with Ollama" in done.err) == (5, True)
+    assert "is damaged" in adopt(slmctl, ollama)["tiny:latest"]["problem"]
+    assert slmctl("run", "tiny", "hi").code == 3
+    weights.unlink()
+    ollama.put(tiny)
+    assert adopt(slmctl, ollama)["tiny:latest"]["taken"] == "linked"
+    assert slmctl("verify").code == 0
+
+
 def test_an_equal_rewrite_is_hashed_and_accepted(slmctl: Program, ollama: OllamaStore) -> None:
     adopt(slmctl, ollama)
     ollama.path_of(HELLO).write_bytes(HELLO)
     os.utime(ollama.path_of(HELLO), ns=(1, 1))
+    shown = slmctl("show", "bot", "--progress", "json")
+    assert "or only touched" in shown.err
+    assert '"event": "verify"' not in shown.err  # to show a model is not to read all of it
     done = ask(slmctl, "bot", "--progress", "json")
     assert done.code == 0
     assert '"event": "verify"' in done.err
+    assert slmctl("show", "bot").err == ""
     again = ask(slmctl, "bot", "--progress", "json")
     assert '"event": "verify"' not in again.err
 
@@ -305,6 +368,15 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
+def own_blobs(ollama: OllamaStore) -> list[Path]:
+    """What the models in `ollama` that can be adopted are made of."""
+    digests = set()
+    for name in ("library/bot/latest", "team/mine/v1", "library/tensors/4b"):
+        manifest = json.loads((ollama.root / "manifests/registry.ollama.ai" / name).read_bytes())
+        digests |= {layer["digest"] for layer in (manifest["config"], *manifest["layers"])}
+    return [ollama.blobs / digest.replace(":", "-") for digest in digests]
+
+
 def check_borrowed(slmctl: Program, ollama: OllamaStore) -> None:
     """Adopt from a store that cannot be linked from; then Ollama touches, changes and removes a file."""
     before = snapshot(ollama.root)
@@ -313,6 +385,9 @@ def check_borrowed(slmctl: Program, ollama: OllamaStore) -> None:
     assert models["bot:latest"]["runs"]
     assert own_bytes(slmctl) < 50_000
     assert ask(slmctl, "bot").code == 0
+    df = slmctl("df", "--json").json
+    assert df["totals"]["total"] < 50_000
+    assert df["elsewhere"] == sum(path.stat().st_size for path in own_blobs(ollama))
     assert slmctl("show", "team/mine:v1", "--json").json["variants"][0]["local"]
     assert snapshot(ollama.root) == before
     assert all(path.stat().st_nlink == 1 for path in ollama.blobs.iterdir())
@@ -343,6 +418,21 @@ def check_borrowed(slmctl: Program, ollama: OllamaStore) -> None:
 
 def test_another_file_system_is_borrowed_from(slmctl: Program, elsewhere: Path) -> None:
     check_borrowed(slmctl, fill(elsewhere / "ollama"))
+
+
+def test_a_store_of_ollamas_that_moved(slmctl: Program, elsewhere: Path) -> None:
+    """Its models are the same, so their names go with it."""
+    ollama = fill(elsewhere / "ollama")
+    adopt(slmctl, ollama)
+    moved = OllamaStore(ollama.root.rename(elsewhere / "moved"))
+    assert ask(slmctl, "bot").code == 3
+    for command in (["export", "bot", "-o", "-"], ["create", "mine", "--from", "bot"]):
+        done = slmctl(*command)
+        assert (done.code, "is gone" in done.err, "Get it again with Ollama" in done.hint) == (3, True, True)
+    models = adopt(slmctl, moved)
+    assert [models[name]["taken"] for name in ("bot:latest", "team/mine:v1")] == ["borrowed", "borrowed"]
+    assert ask(slmctl, "bot").code == 0
+    assert slmctl("show", "bot", "--json").json["source"] == f"ollama://{moved.root}"
 
 
 def give_away(root: Path) -> None:

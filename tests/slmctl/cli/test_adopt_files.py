@@ -173,9 +173,9 @@ def test_a_small_file_that_only_git_names_is_held_against_its_name(
     folder = cache / "models--org--small"
     (folder / "snapshots" / COMMIT).mkdir(parents=True)
     (folder / "blobs").mkdir()
-    hub_file = {"org/plain": {"plain-Q8_0.bin": HELLO}}
+    hub_file = {"org/plain": {"plain-Q8_0.dat": HELLO}}
     download(cache, hub_file)
-    blob = blob_of(cache, "org/plain", "plain-Q8_0.bin")
+    blob = blob_of(cache, "org/plain", "plain-Q8_0.dat")
     assert len(blob.name) == 40
     shutil.copy(blob, folder / "blobs" / blob.name)
     (folder / "snapshots" / COMMIT / "small-Q8_0.gguf").symlink_to(f"../../blobs/{blob.name}")
@@ -236,6 +236,15 @@ def test_a_file_that_lm_studios_user_writes_to(slmctl: Program, lmstudio: Path) 
     assert ask(slmctl, name).code == 0
 
 
+def test_verify_reads_a_touched_file_once_and_leaves_its_note(slmctl: Program, lmstudio: Path) -> None:
+    adopt(slmctl, lmstudio)
+    for path in lmstudio.rglob("*.gguf"):
+        os.utime(path, ns=(1, 1))
+    before = snapshot(slmctl.store / "borrowed")
+    assert slmctl("verify").code == 0
+    assert snapshot(slmctl.store / "borrowed") == before
+
+
 def test_a_dry_run_does_not_hash(slmctl: Program, lmstudio: Path) -> None:
     done = slmctl("adopt", str(lmstudio.parent), "--dry-run", "--json", "--progress", "json")
     assert '"event": "hash"' not in done.err
@@ -248,7 +257,7 @@ def test_one_name_goes_to_one_place(slmctl: Program, cache: Path, lmstudio: Path
     done = slmctl("adopt", str(cache), str(lmstudio), "--json")
     models = [model for model in done.json["models"] if model["name"] == "hf.co/org/hello-GGUF:F32"]
     assert [model["taken"] for model in models] == ["linked", None]
-    assert "taken by another model" in models[1]["problem"]
+    assert models[1]["problem"] == f"The name is taken by the model from huggingface://{cache}."
 
 
 def test_nothing_to_adopt(slmctl: Program, tmp_path: Path) -> None:
@@ -262,6 +271,14 @@ def test_nothing_to_adopt(slmctl: Program, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     assert slmctl("adopt", str(empty)).code == 2
+    assert slmctl("adopt", "").code == 2  # and not the folder that one is in
+
+
+def test_a_named_folder_without_models_is_said(slmctl: Program, lmstudio: Path) -> None:
+    """Also where another one has some; those of the usual places say nothing then."""
+    done = slmctl("adopt", str(lmstudio), str(lmstudio / "mlx"), "--dry-run")
+    assert (done.code, "hf.co/org/hello-GGUF:F32" in done.out) == (0, True)
+    assert f"There is no model (PUBLISHER/MODEL/FILE.gguf) in {lmstudio / 'mlx'}." in done.err
 
 
 def test_two_builds_of_one_quantization_are_called_by_their_files(slmctl: Program, lmstudio: Path) -> None:

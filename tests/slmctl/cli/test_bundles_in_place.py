@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tarfile
 from pathlib import Path
 
 import pytest
 
+from tests.bundles import small
 from tests.processes import until, wait_until_gone, worker_of
 from tests.slmctl.cli.program import Program
 from tools.random_model import write_random_model, write_random_shards
@@ -82,6 +84,41 @@ def test_several_models_are_named_behind_a_colon(
     assert slmctl("run", f"{path}:a@sha256:{'0' * 64}", "x").code == 3
     assert slmctl("run", f"{path}:../a", "x").code == 2
     assert slmctl("run", f"{path}x:a", "x").code == 3
+
+
+def test_one_model_of_several_is_verified(slmctl: Program, tmp_path: Path, kind: str) -> None:
+    names = ["a", "b"]
+    for name in names:
+        write_random_model(tmp_path / name, metadata={"general.name": name})
+        assert slmctl("create", name, "--from", str(tmp_path / name)).code == 0
+    weights = slmctl("show", "b", "--json").json["variants"][0]["files"][0]
+    path = Path(export(slmctl, kind, tmp_path, *names))
+    if kind == "tar":
+        with tarfile.open(path) as archive:
+            offset = archive.getmember(
+                f"blobs/sha256/{weights['digest'].removeprefix('sha256:')}"
+            ).offset_data
+        place = path
+    else:
+        offset, place = 0, path / "blobs" / "sha256" / weights["digest"].removeprefix("sha256:")
+        place.chmod(0o644)
+    with place.open("r+b") as stream:
+        stream.seek(offset + weights["size"] // 2)
+        stream.write(b"damage")
+    assert slmctl("verify", str(path)).code == 5
+    assert slmctl("verify", f"{path}:b").code == 5
+    whole = slmctl("verify", f"{path}:a", "--json")
+    assert (whole.code, whole.json["names"]) == (0, 1)
+    assert slmctl("verify", f"{path}:c").code == 3
+
+
+def test_only_names_that_can_be_asked_for_are_proposed(slmctl: Program, tmp_path: Path) -> None:
+    path = tmp_path / "b.tar"
+    path.write_bytes(small().renamed("a\x1b[2J", "b").to_tar())
+    refused = slmctl("run", str(path), "x")
+    assert (refused.code, refused.hint) == (2, f"Name one behind a colon: {path}:b")
+    path.write_bytes(small().renamed("a\x1b[2J", "b\x1b[2J").to_tar())
+    assert slmctl("run", str(path), "x").code == 5
 
 
 def test_a_path_with_a_colon_is_a_path_first(slmctl: Program, one: str, tmp_path: Path) -> None:

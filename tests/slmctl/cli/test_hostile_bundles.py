@@ -63,13 +63,27 @@ def index_is(data: bytes) -> bytes:
     return tar_bytes([layout, Member(name=b"index.json", data=data), *blobs])
 
 
+def in_a_folder(parts: Parts) -> bytes:
+    return tar_bytes(replace(member, name=b"a/" + member.name) for member in parts.members())
+
+
+def odd_checksum(member: Member) -> bytes:
+    """As Perl's Archive::Tar fills it up: with a blank."""
+    data = member.to_bytes()
+    assert data[148:149] == b"0"
+    return data[:148] + b" " + data[149:]
+
+
 def rows_are(*rows: object) -> bytes:
     return index_is(json.dumps({"schemaVersion": 2, "manifests": list(rows)}).encode())
 
 
 def model_of(manifest: object, **extra: object) -> bytes:
     """A bundle whose only model is `manifest`, beside the small one's blobs."""
-    raw = canonical_json(manifest)
+    return manifest_is(canonical_json(manifest), **extra)
+
+
+def manifest_is(raw: bytes, **extra: object) -> bytes:
     return replace(SMALL.with_blob(raw), models=[{**row("m:latest", raw), **extra}]).to_tar()
 
 
@@ -166,6 +180,10 @@ REFUSED: dict[str, bytes] = {
     "two pax headers": with_member(pax({"comment": "a"}), pax({"comment": "b"}), Member(name=b"README")),
     "pax header at the end": tar_bytes([*SMALL.members(), pax({"comment": "a"})]),
     "one name for all": tar_bytes([pax({"path": "index.json"}, b"g"), *SMALL.members()]),
+    "17 MiB of pax headers": with_member(*[pax({f"key{number}": "x" * 90 for number in range(600)}, b"g")] * 290),
+    "a link for all": tar_bytes([pax({"linkpath": "/etc/passwd"}, b"g"), *SMALL.members()]),
+    "sparse for all": tar_bytes([pax({"GNU.sparse.major": "1"}, b"g"), *SMALL.members()]),
+    "checksums of two tools": with_member(odd_checksum(Member(name=b"README"))),
     "one size for all": tar_bytes([pax({"size": "0"}, b"g"), *SMALL.members()]),
     "checksum wrong": with_member(Member(name=b"README", checksum=b"000000\0 ")),
     "folder with bytes": with_member(Member(name=b"blobs/", typeflag=b"5", data=b"x")),
@@ -187,6 +205,10 @@ REFUSED: dict[str, bytes] = {
     "a short text": b"hello\n",
     # its table of names
     "no index": tar_bytes([SMALL.members()[0], *SMALL.members()[2:]]),
+    "index in capitals": tar_bytes([SMALL.members()[0], replace(SMALL.members()[1], name=b"INDEX.JSON"), *SMALL.members()[2:]]),
+    "index in wide letters": tar_bytes([SMALL.members()[0], replace(SMALL.members()[1], name="\uff49ndex.json".encode()), *SMALL.members()[2:]]),
+    "blob in capitals": tar_bytes([*SMALL.members()[:-1], replace(SMALL.members()[-1], name=SMALL.members()[-1].name.upper())]),
+    "all in a folder": in_a_folder(SMALL),
     "no oci-layout": tar_bytes(SMALL.members()[1:]),
     "oci-layout of version 2": replace(SMALL, layout=b'{"imageLayoutVersion":"2.0.0"}').to_tar(),
     "oci-layout no JSON": replace(SMALL, layout=b"{").to_tar(),
@@ -199,6 +221,14 @@ REFUSED: dict[str, bytes] = {
     "index with a key twice": index_is(b'{"schemaVersion":2,"schemaVersion":2,"manifests":[]}'),
     "index that is a manifest": index_is(b'{"schemaVersion":2,"layers":[]}'),
     "index both": index_is(b'{"schemaVersion":2,"manifests":[],"layers":[]}'),
+    "index in UTF-16": index_is(SMALL.index.decode().encode("utf-16")),
+    "index with a byte order mark": index_is(b"\xef\xbb\xbf" + SMALL.index),
+    "media type half a character": rows_are({**SMALL.models[0], "mediaType": "\ud800"}),
+    "artifact type half a character": rows_are({**SMALL.models[0], "artifactType": "\udfff"}),
+    "half a character as bytes": index_is(SMALL.index.replace(b"oci.image.manifest", b"\xed\xa0\x80")),
+    "manifest with half a character": manifest_is(
+        next(data for data in SMALL.blobs.values() if b'layers":[' in data).replace(b'"mediaType"', b'"\\ud800":1,"mediaType"', 1)
+    ),
     "row no object": rows_are(1),
     "row no digest": rows_are({}),
     "digest a path": rows_are({**SMALL.models[0], "digest": "sha256:../../../../etc/passwd"}),
@@ -410,6 +440,20 @@ def test_harmless_strangers_are_passed_over(slmctl: Program, bundle: Callable[[b
     assert "Passed over what is no part of a bundle: manifest.json, repositories, blobs/sha512" in done.err
     assert slmctl("import", "-", "--as", "again", stdin=tar_bytes(members)).code == 0
     assert len(list((slmctl.store / "blobs/sha256").iterdir())) == 3
+
+
+def test_a_folder_that_was_packed_is_said_to_be_one(slmctl: Program, bundle: Callable[[bytes], Path]) -> None:
+    large = in_a_folder(small(weights=bytes(65 << 20)))
+    for data in (in_a_folder(SMALL), large):
+        for outcome in (slmctl("import", str(bundle(data))), slmctl("import", "-", stdin=data)):
+            assert outcome.code == 5
+            assert "its files lie in a folder, 'a'" in outcome.err
+            assert outcome.hint.endswith("tar -C FOLDER -cf FILE .")
+
+
+def test_another_way_to_write_checksums_is_read(slmctl: Program, bundle: Callable[[bytes], Path]) -> None:
+    data = tar_bytes([odd_checksum(member)[:512] + member.to_bytes()[512:] for member in SMALL.members()])
+    assert slmctl("import", str(bundle(data))).code == 0
 
 
 def test_blobs_that_no_model_has_do_not_stay(slmctl: Program, bundle: Callable[[bytes], Path]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import resource
 import signal
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +17,10 @@ from pathlib import Path
 import pytest
 
 from registry import mediatypes
-from registry.errors import SlmctlError
+from registry.errors import OperationFailed, SlmctlError, StoreUnusable
+from registry.store.keeper import Keeper
 from registry.store.store import Store
+from slmctl.app.checking import CheckRequest, check
 from slmctl.app.importing import ImportRequest, import_bundle
 from tests.bundles import NOW, Parts, read_in, small
 from tests.slmctl.cli.program import Program
@@ -250,6 +254,63 @@ def test_a_folder_swapped_for_a_link_leads_nowhere(tmp_path: Path) -> None:
         thread.join()
     assert outcomes <= {"imported", "MalformedFile", "OperationFailed"}, outcomes
     assert len(outcomes) > 1, "nothing was swapped in time"
+
+
+@pytest.mark.parametrize("way", ["tar", "folder"])
+def test_what_is_lost_later_comes_out_of_the_bundle_again(slmctl: Program, tmp_path: Path, way: str) -> None:
+    path = SMALL.to_folder(tmp_path / "bundle")
+    if way == "tar":
+        path = tmp_path / "bundle.tar"
+        path.write_bytes(SMALL.to_tar())
+    assert slmctl("import", path.name, cwd=tmp_path).code == 0
+    for blob in (slmctl.store / "blobs" / "sha256").iterdir():
+        blob.unlink()
+    done = slmctl("verify", "--repair", "--json")
+    assert done.code == 0, done.err
+    assert len(done.json["findings"]) == 3
+    assert all(str(path) in each["repaired"] for each in done.json["findings"])
+    path.rename(tmp_path / "elsewhere")
+    (slmctl.store / "blobs" / "sha256" / max(SMALL.blobs, key=lambda name: len(SMALL.blobs[name]))).unlink()
+    gone = slmctl("verify", "--repair")
+    assert gone.code == 5
+    assert f"{path}" in gone.err
+
+
+def failing_reads(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    """From now on the system cannot read the file at `path`."""
+    real = os.preadv
+
+    def preadv(fd: int, buffers: Sequence[bytearray], offset: int, /) -> int:
+        if os.path.samestat(os.fstat(fd), path.stat()):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(fd, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", preadv)
+
+
+@pytest.mark.parametrize("way", ["tar", "folder"])
+def test_a_bundle_that_cannot_be_read_is_not_the_stores_fault(
+    tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = SMALL.to_folder(tmp_path / "bundle")
+    unreadable = path / "blobs" / "sha256" / max(SMALL.blobs, key=lambda name: len(SMALL.blobs[name]))
+    if way == "tar":
+        path = unreadable = tmp_path / "bundle.tar"
+        path.write_bytes(SMALL.to_tar())
+    failing_reads(monkeypatch, unreadable)
+    with pytest.raises(OperationFailed, match=r"bundle.* cannot be read") as raised:
+        read_in(Store(tmp_path / "store"), path)
+    assert not isinstance(raised.value, StoreUnusable)
+    assert not Store(tmp_path / "store").names().entries
+
+
+def test_what_cannot_be_read_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "bundle.tar"
+    path.write_bytes(SMALL.to_tar())
+    failing_reads(monkeypatch, path)
+    found = check(Keeper(tmp_path / "store"), CheckRequest(target=str(path)))
+    assert {finding.kind for finding in found.findings if finding.is_bad} == {"unreadable"}
+    assert len(found.findings) == 3
 
 
 def test_many_importers_of_one_bundle(tmp_path: Path) -> None:

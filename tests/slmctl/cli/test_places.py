@@ -17,7 +17,7 @@ import pytest
 
 from slmctl.cli.main import COMMANDS
 from tests.fakes.ollama_store import OllamaStore
-from tests.slmctl.cli.other_user import OtherUser
+from tests.slmctl.cli.other_user import NOBODY, OtherUser
 from tests.slmctl.cli.program import Outcome, Program
 from tools.random_model import write_random_model
 
@@ -363,3 +363,23 @@ def test_names_of_files_as_long_as_they_can_be(slmctl: Program, chatty: Path, tm
     assert slmctl("cp", "m", name).code in {0, 2}
     assert slmctl("cp", "m", f"a/{'m' * 300}").code == 2
     assert slmctl("verify", "--json").json["findings"] == []
+
+
+@pytest.mark.root
+def test_a_folder_that_may_be_written_to_and_not_read(nobody: OtherUser, tiny_model: Path) -> None:
+    """A drop box: what was put there is not said to have failed."""
+    work = nobody.home.parents[1] / "work"
+    work.mkdir()
+    shutil.copy(tiny_model, work)
+    box = work / "box"
+    box.mkdir()
+    os.chown(box, NOBODY, NOBODY)
+    box.chmod(0o300)
+    assert nobody("create", "tiny", "--from", tiny_model.name, cwd=work).code == 0
+    for words in (["export", "tiny", "-o", "box/b.tar"], ["export", "tiny", "-o", "box/b/"]):
+        done = nobody(*words, cwd=work)
+        assert done.code == 0, done.err
+        assert nobody("verify", f"./{words[-1]}", cwd=work).code == 0
+    done = nobody("lock", "tiny", "-o", "box/lock", cwd=work)
+    assert done.code == 0, done.err
+    assert {path.name for path in box.iterdir()} == {"b.tar", "b", "lock"}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from slmctl.app.shipped import FOLDER
 from tests.slmctl.cli.program import Program
 
 
@@ -41,6 +42,25 @@ def test_models_of_a_further_store_are_used_where_they_lie(slmctl: Program, shar
     assert slmctl("verify", "theirs").code == 0
     assert not (slmctl.store / "blobs").exists()
     assert snapshot(shared) == before
+
+
+def test_notes_of_a_further_store_stay_as_they_are(slmctl: Program, tmp_path: Path) -> None:
+    """Of files that it borrows, and that were touched: whoever looks after it writes its notes anew."""
+    other = Program(tmp_path / "shared", Path(slmctl.environment["XDG_RUNTIME_DIR"]))
+    models = tmp_path / "models"
+    weights = models / "org" / "theirs" / "theirs-F16.gguf"
+    weights.parent.mkdir(parents=True)
+    shutil.copyfile(FOLDER / "hello" / "hello.gguf", weights)
+    assert other("adopt", str(models)).code == 0
+    slmctl.environment["SLMCTL_STORES"] = str(other.store)
+    os.utime(weights, ns=(1, 1))
+    before = snapshot(other)
+    name = "hf.co/org/theirs:F16"
+    assert slmctl("run", name, "--max-tokens", "2", "x").code == 0
+    assert slmctl("verify", str(other.store)).code == 0
+    assert snapshot(other) == before
+    assert other("run", name, "--max-tokens", "2", "x").code == 0
+    assert snapshot(other) != before
 
 
 def test_the_own_name_counts_first(slmctl: Program, shared: Program, tmp_path: Path) -> None:

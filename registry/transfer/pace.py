@@ -1,0 +1,69 @@
+"""How fast and how patient a transfer is."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from dataclasses import dataclass, field
+
+MAX_RETRY_AFTER_SECONDS = 120.0
+"""A server that wants to be left alone for longer is given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a source is asked again that fails in a way which may pass.
+
+    `attempts` failures in a row, or `total_seconds` without success, are too many; a failure after
+    `worth_bytes` is the first one again. In between it is waited for a random part of a time that begins with
+    `first_seconds` and doubles up to `most_seconds` ("full jitter", AWS Architecture Blog, 2015), or for what
+    the server asks for.
+    """
+
+    attempts: int = 8
+    total_seconds: float = 300.0
+    first_seconds: float = 0.5
+    most_seconds: float = 30.0
+    worth_bytes: int = 64 << 10
+
+    def pause(self, failures: int, after: float | None) -> float | None:
+        """Seconds to wait after so many failures in a row; None when it was tried often enough.
+
+        `after` is what the server asked for.
+        """
+        if failures >= self.attempts or (after is not None and after > MAX_RETRY_AFTER_SECONDS):
+            return None
+        longest = min(self.most_seconds, self.first_seconds * 2 ** min(failures - 1, 30))
+        chosen = random.uniform(0, longest)  # noqa: S311 - spread, not secrecy
+        return chosen if after is None else max(0.0, after) + min(chosen, 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """`connections` at once, over all blobs, each asking for `chunk_bytes` at a time; `limit_rate` in bytes a
+    second for all of them together, None for as fast as it goes."""
+
+    connections: int = 8
+    chunk_bytes: int = 4 << 20
+    limit_rate: int | None = None
+    patience: Patience = field(default_factory=Patience)
+
+
+class Throttle:
+    """Makes all connections together no faster than `rate` bytes a second."""
+
+    def __init__(self, rate: int | None) -> None:
+        self._rate = rate
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+
+    def spend(self, count: int, stopped: threading.Event) -> None:
+        """Wait until `count` bytes may have come; not longer than until it is `stopped`."""
+        if self._rate is None:
+            return
+        with self._lock:
+            now = time.monotonic()
+            self._free_at = max(self._free_at, now) + count / self._rate
+            pause = self._free_at - now
+        stopped.wait(pause)

@@ -1,0 +1,96 @@
+"""What an artifact in a registry consists of: its documents, and what must be here to read them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from registry.digest import Digest
+from registry.errors import MalformedFile
+from registry.manifest import MAX_INDEX_DEPTH, MAX_MANIFEST_BYTES, Descriptor, Index, Manifest
+from registry.remotes.base import Artifact, Blob, Remote
+from registry.remotes.peeking import Peek
+from registry.store.reader import StoreReader
+from registry.store.store import Session, Store
+
+_MAX_DOCUMENTS = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """All manifests and indexes behind a root, by digest, in the order in which they are named."""
+
+    root: Descriptor
+    indexes: dict[Digest, Index]
+    manifests: dict[Digest, Manifest]
+
+    @property
+    def documents(self) -> Iterable[Manifest | Index]:
+        """The manifests, then the indexes: what is named before what names it."""
+        yield from self.manifests.values()
+        yield from reversed(self.indexes.values())
+
+
+def tree_of(remote: Remote, artifact: Artifact) -> Tree:
+    """Ask for everything that is named below an artifact's root, each once.
+
+    Raises MalformedFile for an index that is nested too deeply, names too many or none; and as
+    `Remote.manifest` does.
+    """
+    tree = Tree(root=artifact.root, indexes={}, manifests={})
+    known: dict[Digest, Manifest | Index] = {artifact.root.digest: artifact.document}
+    level = [artifact.root]
+    seen: set[Digest] = set()
+    for _ in range(MAX_INDEX_DEPTH):
+        below: list[Descriptor] = []
+        for each in level:
+            if each.digest in seen:
+                continue
+            seen.add(each.digest)
+            if len(seen) > _MAX_DOCUMENTS:
+                raise MalformedFile(f"The index {artifact.root.digest} names more than {_MAX_DOCUMENTS}.")
+            document = known.get(each.digest) or remote.manifest(each)
+            if isinstance(document, Manifest):
+                tree.manifests[each.digest] = document
+            else:
+                tree.indexes[each.digest] = document
+                below += document.manifests
+        level = below
+    if level:
+        raise MalformedFile(f"The index {artifact.root.digest} is nested too deeply.")
+    if not tree.manifests:
+        raise MalformedFile(f"The index {artifact.root.digest} names no model.")
+    return tree
+
+
+class ReadsThrough(StoreReader):
+    """A store that asks a remote for the small blobs which it does not have, and keeps them.
+
+    So reading what a model is brings what must be here to read it again, and nothing else. With `peeks`, the
+    headers of large files are read where they lie.
+    """
+
+    def __init__(self, store: Store, session: Session, remote: Remote, *, peeks: bool = False) -> None:
+        super().__init__(store.root)
+        self._session = session
+        self._remote = remote
+        self._peeks = peeks
+
+    def read_blob(self, descriptor: Descriptor, limit: int = MAX_MANIFEST_BYTES) -> bytes:
+        if not self.has(descriptor.digest):
+            self._session.put(self._remote.read_blob(descriptor, limit))
+        return super().read_blob(descriptor, limit)
+
+    def open_blob(
+        self,
+        descriptor: Descriptor,
+        progress: Callable[[int], None] | None = None,
+        *,
+        check_notes: bool = True,
+    ) -> BinaryIO:
+        if self._peeks and not self.has(descriptor.digest):
+            blob = Blob(digest=descriptor.digest, size=descriptor.size)
+            return io.BufferedReader(Peek(self._remote, blob))
+        return super().open_blob(descriptor, progress, check_notes=check_notes)

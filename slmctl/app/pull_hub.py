@@ -1,0 +1,127 @@
+"""Pulling from a place of files: the manifests are ours, made of what the files are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from modelfiles.spec import ModelSpec, merge
+from registry.digest import Digest
+from registry.errors import DoesNotFit, UsageError
+from registry.remotes.base import FileRemote, Listing
+from registry.remotes.huggingface import blob_of
+from registry.transfer.download import Wanted
+from slmctl.app.coming import Coming
+from slmctl.app.events import Note, OnEvent
+from slmctl.app.hub.build import build
+from slmctl.app.hub.repository import HubRepository
+from slmctl.app.hub.variant import HubVariant
+from slmctl.app.packaging import BlobWriter, Build, write_model
+
+_Chosen = tuple[HubRepository, HubVariant]
+
+
+def coming_hub(
+    writer: BlobWriter,
+    found: Sequence[tuple[FileRemote, Listing]],
+    *,
+    spec: ModelSpec,
+    wanted: Sequence[str],
+    all_variants: bool,
+    kept: Collection[str],
+    dry_run: bool,
+    on_event: OnEvent,
+) -> Coming:
+    """Choose builds in repositories and read what tells about them: what is wanted, else the ids in `kept`,
+    else the usual one of each. `spec` is said over what the repositories say.
+
+    In a dry run nothing but the lists of files is read. Raises as `HubRepository.choose` and `build` do.
+    """
+    repositories = [HubRepository(remote, listing) for remote, listing in found]
+    chosen = [
+        (repository, variant)
+        for repository in repositories
+        for variant in _choose(repository, wanted, kept, all_variants=all_variants, on_event=on_event)
+    ]
+    others = [
+        variant.id
+        for repository in repositories
+        for variant in repository.variants()
+        if (repository, variant) not in chosen and variant.problem is None
+    ]
+    if dry_run:
+        return _listed(found[0][1].pinned, chosen, others)
+    builds: list[Build] = []
+    blobs: dict[Digest, Wanted] = {}
+    for repository, variant in chosen:
+        made = build(writer, repository, variant, on_event)
+        builds.append(replace(made.build, spec=merge(made.build.spec, spec)))
+        for blob in made.wanted:
+            blobs.setdefault(blob.digest, Wanted(blob=blob, sources=(repository.remote,)))
+    ids = [each.id for each in builds]
+    if len(set(ids)) != len(ids):
+        twice = next(each for each in ids if ids.count(each) > 1)
+        raise UsageError(
+            f"Two of the builds are {twice}.", hint="Pull one at a time, each under a name of its own: --as."
+        )
+    return Coming(
+        source=found[0][1].pinned,
+        variants=tuple(ids),
+        others=tuple(others),
+        wanted=tuple(blobs.values()),
+        size=sum({file.digest: file.size for each in builds for file in each.files}.values()),
+        labels={file.digest: file.path for each in builds for file in each.files},
+        root=write_model(_Nowhere(), builds),
+        finish=lambda session: write_model(session, builds),
+    )
+
+
+class _Nowhere:
+    """For who wants to know the digest that a model will have."""
+
+    def put(self, data: bytes, /) -> Digest:
+        return Digest.of(data)
+
+
+def _choose(
+    repository: HubRepository,
+    wanted: Sequence[str],
+    kept: Collection[str],
+    *,
+    all_variants: bool,
+    on_event: OnEvent,
+) -> list[HubVariant]:
+    if all_variants:
+        whole = [variant for variant in repository.variants() if variant.problem is None]
+        if not whole:
+            raise DoesNotFit(f"No build in hf.co/{repository.name} is whole.", hint="Tell its publisher.")
+        return whole
+    if not wanted and repository.listing.selector is None:
+        again = [variant for variant in repository.variants() if variant.id in kept]
+        if again:
+            return again
+    choices = [repository.choose(each) for each in wanted] or [repository.choose()]
+    for choice in choices:
+        if choice.said:
+            on_event(Note(text=choice.said))
+    return list({choice.variant.id: choice.variant for choice in choices}.values())
+
+
+def _listed(source: str, chosen: Sequence[_Chosen], others: Sequence[str]) -> Coming:
+    """What is known without reading a file."""
+    blobs = {
+        part.file.sha256: Wanted(blob=blob_of(part.file), sources=(repository.remote,))
+        for repository, variant in chosen
+        for part in variant.parts
+        if part.file.sha256 is not None
+    }
+    return Coming(
+        source=source,
+        variants=tuple(variant.id for _, variant in chosen),
+        others=tuple(others),
+        wanted=tuple(blobs.values()),
+        size=sum(variant.size for _, variant in chosen),
+        labels={},
+        root=None,
+        finish=None,
+    )

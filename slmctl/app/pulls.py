@@ -1,0 +1,86 @@
+"""What is to be pulled: a name, what a lock file pins, or everything that was pulled before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from registry.errors import NotFound, UsageError
+from registry.names import ModelRef, Source, parse, parse_name
+from registry.remotes.local import open_local
+from registry.store.reader import StoreReader
+from slmctl.app.bundles import split_path
+from slmctl.app.lockfile import Lock, LockedModel
+from slmctl.app.outdated import pulled_names
+from slmctl.app.pull import PullRequest
+from slmctl.app.where import Asked, Where, spec_for, where_is
+
+
+def by_name(
+    store: StoreReader,
+    ref: ModelRef,
+    *,
+    search: Sequence[str],
+    name: ModelRef | None = None,
+    force: bool = False,
+    variants: tuple[str, ...] = (),
+) -> PullRequest:
+    """The pull of what `ref` names, under its own name or `name`. Raises as `where_is` does."""
+    if ref.source is Source.FILE:
+        return PullRequest(where=_in_bundle(ref, name), force=force, variants=variants)
+    where = where_is(ref, store.names(), search=search, force=force or name is not None)
+    if name is not None:
+        where = replace(where, name=name.full_name)
+    return PullRequest(where=where, force=force, variants=variants)
+
+
+def _in_bundle(ref: ModelRef, name: ModelRef | None) -> Where:
+    """The model of a bundle, or the one that is named behind its path."""
+    path, inside = split_path(ref.path)
+    if inside is None:
+        names = open_local(path).tags()
+        if len(names) != 1:
+            raise UsageError(
+                f"There are {len(names)} models in {str(path)!r:.120}.",
+                hint=f"Name one behind a colon ({', '.join(names[:5])}), or take all of them: slmctl import",
+            )
+        inside = names[0]
+    found = parse_name(inside)
+    place = replace(ref, path=f"{path}:{found.full_name}")
+    return Where(name=(name or found).full_name, places=(Asked(ref=place),), is_bundle=True)
+
+
+def everything(store: StoreReader) -> list[PullRequest]:
+    """The pull of each name that was pulled before, as its place has it now."""
+    return [
+        PullRequest(where=_at(entry.name, place, place))
+        for entry, place in pulled_names(store.names().entries.values())
+    ]
+
+
+def of_lock(lock: Lock, names: Iterable[ModelRef]) -> list[PullRequest]:
+    """The pulls of what a lock file pins, or of `names` in it. Raises NotFound for what it does not pin, or
+    pins without a place to pull it from."""
+    wanted = {ref.full_name.casefold(): ref for ref in names}
+    models = [model for model in lock.models if not wanted or model.name.casefold() in wanted]
+    known = {model.name.casefold() for model in models}
+    for key, ref in wanted.items():
+        if key not in known:
+            raise NotFound(
+                f"The lock file pins no model {ref.short_name}.", hint="'slmctl lock' writes one that does."
+            )
+    return [_pinned(model) for model in models]
+
+
+def _pinned(model: LockedModel) -> PullRequest:
+    if model.source is None:
+        raise NotFound(
+            f"The lock file says of no place that has {model.name}.",
+            hint="Carry it there in a bundle: slmctl export, slmctl import.",
+        )
+    source = parse(model.source)
+    return PullRequest(where=_at(model.name, source, source), expected=model.digest)
+
+
+def _at(name: str, ref: ModelRef, place: ModelRef) -> Where:
+    return Where(name=name, places=(Asked(ref=ref),), spec=spec_for(parse_name(name), place))

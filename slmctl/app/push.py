@@ -1,0 +1,169 @@
+"""Pushing a model: blobs first, then what names them, the model's own tag last.
+
+What the registry has already is not sent. Of a sparse model what is missing is pulled first, unless only
+variants that are here are pushed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO
+
+from registry.digest import Digest
+from registry.errors import NotFound, StoreUnusable, UsageError
+from registry.names import DEFAULT_TAG, ModelRef, Source, parse
+from registry.remotes.base import Blob
+from registry.store.index import Entry
+from registry.store.reader import StoreReader
+from registry.store.store import Store
+from registry.transfer.pace import Pace
+from registry.transfer.upload import check_limits, upload
+from slmctl.app.dialects.outgoing import Outgoing, tag_plan
+from slmctl.app.dialects.writing import write
+from slmctl.app.events import Note, OnEvent, ignore
+from slmctl.app.fetching import Counts
+from slmctl.app.places import Places
+from slmctl.app.pull import PullRequest, pull
+from slmctl.app.upstream import place_of
+from slmctl.app.where import Asked, Where
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushRequest:
+    """`entry` is the model, `destination` where it goes. `format` is one of `writing.FORMATS`, None for the
+    one it has; `variants` are those that go along, none for all; `variant_tags` puts each of several under a
+    tag of its own too."""
+
+    entry: Entry
+    destination: ModelRef
+    format: str | None = None
+    variants: tuple[str, ...] = ()
+    variant_tags: bool = True
+    pace: Pace = field(default_factory=Pace)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """What stands in the registry now: `reference` is pinned, `tags` are all that name it or a variant of it.
+
+    Sizes are in bytes: of all blobs, and of those that had to be sent.
+    """
+
+    reference: str
+    digest: Digest
+    tags: tuple[str, ...]
+    variants: tuple[str, ...]
+    size: int
+    sent: int
+    notes: tuple[str, ...]
+
+
+def destination_of(entry_name: str, destination: ModelRef | None) -> ModelRef:
+    """Where a model goes: as it is said, else where its name says. Raises UsageError."""
+    ref = destination or parse(entry_name)
+    if ref.source is not Source.OCI:
+        raise UsageError(
+            f"{str(ref)!r:.120} names no registry to push to.",
+            hint=f"Say where it goes: slmctl push {entry_name} HOST/PATH:TAG",
+        )
+    if ref.digest is not None:
+        raise UsageError("A push goes to a tag, not to a digest.", hint="Leave out the @sha256:... part.")
+    return ref
+
+
+def push(
+    store: Store,
+    reader: StoreReader,
+    places: Places,
+    request: PushRequest,
+    *,
+    now: str,
+    on_event: OnEvent = ignore,
+) -> Pushed:
+    """Send a model to an OCI registry. `reader` is where the model is, `store` the user's own.
+
+    Raises NotFound, Unauthorized, Unreachable, BadContent, DoesNotFit, UsageError, TooLarge.
+    """
+    entry = request.entry
+    outgoing = _written(reader, request, on_event)
+    if outgoing.missing(reader):
+        _complete(store, reader, places, entry, on_event)
+        entry = reader.names().entries.get(entry.name, entry)
+        outgoing = _written(reader, replace(request, entry=entry), on_event)
+        if lost := outgoing.missing(reader):
+            raise NotFound(
+                f"The blob {lost[0]} of {entry.name} is not in the store.",
+                hint="'slmctl verify --repair' fetches what is lost.",
+            )
+    for text in outgoing.notes:
+        on_event(Note(text=text))
+    ref = request.destination
+    plan = tag_plan(outgoing, ref.tag or DEFAULT_TAG, variant_tags=request.variant_tags)
+    remote = places.push_remote_of(ref)
+    blobs = [each.blob for each in outgoing.blobs]
+    check_limits(remote, blobs, [each.document.raw for each in plan])
+    openers = {each.blob.digest: each.open_at for each in outgoing.blobs}
+
+    def open_blob(blob: Blob, offset: int) -> BinaryIO:
+        return openers[blob.digest](offset)
+
+    counts = Counts("push", blobs, {}, on_event)
+    with _kept(store, entry.name, [blob.digest for blob in blobs]):
+        upload(open_blob, remote, blobs, request.pace, counts, mounts=_mounts(entry, ref, blobs))
+        for each in plan:
+            for reference in each.references:
+                remote.put_manifest(each.document.raw, each.document.media_type, reference)
+    scheme = "http" if ref.plain_http else "oci"
+    return Pushed(
+        reference=f"{scheme}://{ref.host}/{ref.path}:{ref.tag or DEFAULT_TAG}@{outgoing.root}",
+        digest=outgoing.root,
+        tags=tuple(tag for each in plan for tag in each.references if not tag.startswith("sha256:")),
+        variants=tuple(outgoing.variants),
+        size=sum(blob.size for blob in blobs),
+        sent=counts.moved,
+        notes=outgoing.notes,
+    )
+
+
+def _written(reader: StoreReader, request: PushRequest, on_event: OnEvent) -> Outgoing:
+    return write(reader, request.entry, request.format, variants=request.variants, on_event=on_event)
+
+
+def _complete(store: Store, reader: StoreReader, places: Places, entry: Entry, on_event: OnEvent) -> None:
+    """Pull what a sparse model lacks, at the version that is here. Raises NotFound where nobody has it."""
+    place = place_of(entry.source)
+    if place is None or entry.source is None or reader.home_of(entry) is not None:
+        raise NotFound(
+            f"Not all variants of {entry.name} are in the store.",
+            hint="Push those that are with --variant ID; 'slmctl show' lists them.",
+        )
+    on_event(Note(text=f"Pulling what is missing of {entry.name} from {place} first."))
+    where = Where(name=entry.name, places=(Asked(ref=parse(entry.source)),))
+    request = PullRequest(where=where, all_variants=True, expected=entry.descriptor.digest)
+    pull(store, places, request, now=entry.linked or "", on_event=on_event)
+
+
+@contextmanager
+def _kept(store: Store, name: str, digests: Sequence[Digest]) -> Iterator[None]:
+    """Hold a lease on what is sent, as far as it lies in a store that can be written."""
+    try:
+        held = store.session(f"push {name}")
+        session = held.__enter__()
+    except StoreUnusable:
+        yield
+        return
+    try:
+        session.keep([digest for digest in digests if store.has(digest)])
+        yield
+    finally:
+        held.__exit__(None, None, None)
+
+
+def _mounts(entry: Entry, ref: ModelRef, blobs: Sequence[Blob]) -> Mapping[Digest, Sequence[str]]:
+    """The repository of the same registry that the model came from: it has the blobs already."""
+    place = place_of(entry.source)
+    if place is None or place.host != ref.host or place.path == ref.path:
+        return {}
+    return {blob.digest: (place.path,) for blob in blobs}

@@ -1,0 +1,127 @@
+"""Lost bytes from where they were pulled: the source that `verify --repair` asks last."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import BinaryIO
+
+from registry.digest import Digest
+from registry.errors import NotFound, SlmctlError
+from registry.manifest import MAX_MANIFEST_BYTES, Descriptor
+from registry.names import ModelRef, parse
+from registry.remotes.base import Artifact, Blob, Body, Listing, Remote
+from registry.store.index import Entry
+from registry.store.needs import Root, Walker
+from registry.store.reader import StoreReader
+from registry.store.repair import Found
+from slmctl.app.events import Note, OnEvent
+from slmctl.app.upstream import place_of
+
+
+class FromRemotes:
+    """The places that the names which need a blob were pulled from, at what they are pinned to.
+
+    Each place is asked once; one that cannot be reached is said, once, and asked no more.
+    """
+
+    def __init__(
+        self, store: StoreReader, remote_of: Callable[[ModelRef], Remote], on_event: OnEvent
+    ) -> None:
+        self._store = store
+        self._remote_of = remote_of
+        self._on_event = on_event
+        self._resolved: dict[str, tuple[Remote, Artifact | Listing] | None] = {}
+
+    def find(self, wanted: Descriptor) -> Found | None:
+        for entry in self._names_that_need(wanted.digest):
+            there = self._resolve(entry)
+            if there is None:
+                continue
+            remote, found = there
+            with suppress(NotFound):
+                stream = _open(remote, found, wanted)
+                if stream is not None:
+                    return Found(stream=stream, shown=remote.shown)
+        return None
+
+    def _names_that_need(self, digest: Digest) -> Iterator[Entry]:
+        """Also those whose manifests are lost, so that nobody knows what they need."""
+        entries = [entry for entry in self._store.names().entries.values() if place_of(entry.source)]
+        walker = Walker(self._store)
+        for entry in entries:
+            needs = walker.needs_of([Root(name=entry.name, descriptor=entry.descriptor, may_be_sparse=True)])
+            if digest in needs.blobs or needs.unread:
+                yield entry
+
+    def _resolve(self, entry: Entry) -> tuple[Remote, Artifact | Listing] | None:
+        source = entry.source or ""
+        if source not in self._resolved:
+            self._resolved[source] = None
+            ref = parse(source)
+            try:
+                remote = self._remote_of(ref)
+                self._resolved[source] = remote, remote.resolve(ref)
+            except SlmctlError as error:
+                self._on_event(Note(text=f"{entry.name} cannot be asked for again: {error.message}"))
+        return self._resolved[source]
+
+
+def _open(remote: Remote, found: Artifact | Listing, wanted: Descriptor) -> BinaryIO | None:
+    if isinstance(found, Listing):
+        return _open_file(remote, found, wanted)
+    if found.root.digest == wanted.digest:
+        return io.BytesIO(found.document.raw)
+    try:
+        return _stream(remote, Blob(digest=wanted.digest, size=wanted.size))
+    except NotFound:
+        if wanted.size > MAX_MANIFEST_BYTES:
+            raise
+        return io.BytesIO(remote.manifest(wanted).raw)  # it may be one of the index
+
+
+def _open_file(remote: Remote, listing: Listing, wanted: Descriptor) -> BinaryIO | None:
+    """A large file is known by its digest; of small ones each that has the size is looked at."""
+    for file in listing.files:
+        blob = Blob(digest=wanted.digest, size=wanted.size, location=file.path)
+        if file.sha256 == wanted.digest:
+            return _stream(remote, blob)
+        if file.sha256 is None and file.size == wanted.size <= MAX_MANIFEST_BYTES:
+            with _stream(remote, blob) as stream:
+                data = stream.read(wanted.size)
+            if Digest.of(data) == wanted.digest:
+                return io.BytesIO(data)
+    return None
+
+
+def _stream(remote: Remote, blob: Blob) -> BinaryIO:
+    return io.BufferedReader(_BodyStream(remote.open(blob, 0, blob.size)))
+
+
+class _BodyStream(io.RawIOBase):
+    """A body as a file that is read once, from its beginning. Reading raises as the body does."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self._pieces = iter(body)
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._rest = memoryview(piece)
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            self._body.__exit__(None, None, None)
+        super().close()

@@ -1,0 +1,141 @@
+"""What a place has beside what one name means: the tags of a repository, the builds behind a tag."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from registry.formats.facts import ModelFacts
+from registry.names import ModelRef, Source
+from registry.remotes.base import Artifact, FileRemote, Listing, Remote
+from registry.store.index import Entry
+from registry.store.store import Store
+from slmctl.app.artifacts import ReadsThrough, tree_of
+from slmctl.app.hub.facts import facts_of
+from slmctl.app.hub.repository import HubRepository
+from slmctl.app.library import library
+from slmctl.app.package import Package
+from slmctl.app.places import Places
+from slmctl.app.where import usual_first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteVariant:
+    """A build that can be pulled. `size` is in bytes; `problem` says why it cannot be had. `facts` are None
+    where nobody asked for them and the manifest has none."""
+
+    id: str
+    format: str
+    quantization: str | None
+    size: int
+    facts: ModelFacts | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LibraryTag:
+    """A model of the library: its tag, its title, where its usual build is had, and that build's size in
+    bytes. `default` says that the bare name means it."""
+
+    tag: str
+    title: str
+    place: str
+    size: int
+    default: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """What a place has under a name: tags of a repository, or builds behind one tag; of the two one is empty.
+
+    `place` is what was asked.
+    """
+
+    place: str
+    tags: tuple[str, ...] = ()
+    variants: tuple[RemoteVariant, ...] = ()
+    library: tuple[LibraryTag, ...] = ()
+
+
+def library_tags(family: str) -> Listed | None:
+    """The models of a family of the library; None where it has no such family. Offline."""
+    found = [model for model in library() if model.entry.family == family.lower()]
+    if not found:
+        return None
+    return Listed(
+        place="library",
+        library=tuple(
+            LibraryTag(
+                tag=model.entry.tag,
+                title=model.entry.title,
+                place=str(usual_first(model.entry.builds)[0].reference),
+                size=model.size,
+                default=model.entry.default,
+            )
+            for model in sorted(found, key=lambda model: model.facts.parameters or 0)
+        ),
+    )
+
+
+def tags_of(places: Places, ref: ModelRef, *, with_facts: bool = False) -> Listed:
+    """Ask a place. A name of an OCI registry without a tag means its tags; else it is the builds.
+
+    No weights are fetched; facts that stand in no manifest come from the files' headers, if asked for. Raises
+    as `Remote.resolve` and `Remote.tags` do.
+    """
+    remote = places.remote_of(ref)
+    if ref.source is Source.OCI and ref.tag is None and ref.digest is None:
+        return Listed(place=remote.shown, tags=tuple(remote.tags()))
+    if ref.source is Source.OLLAMA and ref.tag is None and ref.digest is None:
+        remote.tags()  # says that there is no such list
+    found = remote.resolve(ref)
+    if isinstance(found, Artifact):
+        return Listed(
+            place=found.pinned, variants=tuple(_of_artifact(remote, found, ref, with_facts=with_facts))
+        )
+    files = cast("FileRemote", remote)
+    return Listed(place=found.pinned, variants=tuple(_of_listing(files, found, with_facts=with_facts)))
+
+
+def _of_artifact(
+    remote: Remote, artifact: Artifact, ref: ModelRef, *, with_facts: bool
+) -> list[RemoteVariant]:
+    tree = tree_of(remote, artifact)
+    with tempfile.TemporaryDirectory(prefix="slmctl-") as folder:
+        store = Store(Path(folder))
+        with store.session("tags") as session:
+            for document in tree.documents:
+                session.put(document.raw)
+            reader = ReadsThrough(store, session, remote, peeks=with_facts)
+            entry = Entry(name=str(ref), descriptor=tree.root, source=None, linked=None)
+            package = Package.of(reader, entry)
+    return [
+        RemoteVariant(
+            id=variant.id,
+            format=variant.format,
+            quantization=variant.quantization,
+            size=variant.size,
+            facts=variant.facts,
+        )
+        for variant in package.variants
+    ]
+
+
+def _of_listing(remote: FileRemote, listing: Listing, *, with_facts: bool) -> list[RemoteVariant]:
+    repository = HubRepository(remote, listing)
+    variants = repository.variants()
+    if listing.selector is not None:
+        variants = [repository.choose().variant]
+    return [
+        RemoteVariant(
+            id=variant.id,
+            format=variant.format,
+            quantization=variant.label,
+            size=variant.size,
+            facts=facts_of(repository, variant).facts if with_facts and variant.problem is None else None,
+            problem=variant.problem,
+        )
+        for variant in variants
+    ]

@@ -1,0 +1,130 @@
+"""Where a model that is asked for by name is had: what `pull NAME` asks, and what it calls the result.
+
+A reference with a place (`hf.co/...`, `localhost:5000/...`, `ollama://...`) is that place. A bare name is the
+place that it was pulled from before, else the library's, else behind one of the beginnings that the settings
+have (`[names] search`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from modelfiles.authoring import from_text
+from modelfiles.library.entry import Build, LibraryEntry
+from modelfiles.spec import ModelSpec
+from registry.errors import NameTaken, NotFound
+from registry.names import DEFAULT_TAG, OLLAMA_NAMESPACE, ModelRef, Source, parse
+from registry.store.index import NameTable
+from slmctl.app.library import LibraryModel, find_model, modelfile_text
+from slmctl.app.upstream import is_same_place, place_of
+
+SEARCH = (f"ollama://{OLLAMA_NAMESPACE}",)
+"""Beginnings of names that a bare name is appended to, unless the settings have others."""
+
+_USUAL = ("gguf", "Q4_K_M")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One place, and the format of what is there where the library knows it."""
+
+    ref: ModelRef
+    format: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """Where a model is had.
+
+    `name` is the full name that the store will list it by. `places` are builds of one model, the usual one
+    first; more than one only for a model of the library. `spec` is what the library's author adds. `said`
+    tells how a bare name was understood, None where nothing had to be. `further` are where else to look if
+    there is nothing. `is_bundle` says that the one place is a bundle or a store on a disk here, whose word on
+    where a model came from gives it no rights.
+    """
+
+    name: str
+    places: tuple[Asked, ...]
+    spec: ModelSpec = field(default_factory=ModelSpec)
+    said: str | None = None
+    further: tuple[ModelRef, ...] = ()
+    is_bundle: bool = False
+
+    def of_format(self, wanted: str) -> Asked | None:
+        """The place of a format, None where the library names none."""
+        return next((each for each in self.places if each.format == wanted), None)
+
+
+def where_is(
+    ref: ModelRef, names: NameTable, *, search: Sequence[str] = SEARCH, force: bool = False
+) -> Where:
+    """Where `ref` is had. `names` are the store's, `force` looks past the model that has the name now.
+
+    Raises NameTaken for a bare name whose model was made here, and NotFound where nothing is to be asked.
+    """
+    if ref.source is not Source.BARE:
+        return Where(name=ref.full_name, places=(Asked(ref=ref),))
+    entry = names.find(ref.full_name)
+    place = place_of(entry.source) if entry is not None else None
+    model = _in_library(ref)
+    if entry is not None and place is None and not force:
+        raise NameTaken(
+            f"The model {ref.short_name} was not pulled: it is from {entry.source or 'another tool'!r:.80}.",
+            hint="Add --force to replace it, or pull another under a name of its own: --as NAME.",
+        )
+    if place is not None and not (model is not None and _is_of(model.entry, place)):
+        pinned = replace(place, digest=ref.digest)
+        return Where(
+            name=ref.full_name, places=(Asked(ref=pinned),), said=f"{ref.short_name} came from {place}."
+        )
+    if model is not None and not model.entry.ships:
+        return _from_library(ref, model)
+    tag = f":{ref.tag}" if ref.tag else ""
+    there = [replace(parse(f"{each.rstrip('/')}/{ref.path}{tag}"), digest=ref.digest) for each in search]
+    if there:
+        said = (
+            f"{ref.short_name} is not in the library of slmctl; looking for {' and '.join(map(str, there))}."
+        )
+        return Where(name=ref.full_name, places=(Asked(ref=there[0]),), said=said, further=tuple(there[1:]))
+    raise NotFound(
+        f"slmctl knows no place for the model {ref.short_name}.",
+        hint="'slmctl search' lists the library; other places are named like hf.co/ORG/REPO:QUANTIZATION.",
+    )
+
+
+def usual_first(builds: Iterable[Build]) -> list[Build]:
+    """Builds of the library in their order, but the one that people take before all others."""
+    return sorted(builds, key=lambda build: (build.format, build.reference.tag) != _USUAL)
+
+
+def spec_for(name: ModelRef, place: ModelRef) -> ModelSpec:
+    """What the library's author adds to a build pulled from `place` under `name`; nothing for other names."""
+    model = _in_library(name) if name.source is Source.BARE else None
+    if model is None or not _is_of(model.entry, place):
+        return ModelSpec()
+    return _spec(model)
+
+
+def _in_library(ref: ModelRef) -> LibraryModel | None:
+    return find_model(ref.path, None if ref.tag in (None, DEFAULT_TAG) else ref.tag)
+
+
+def _is_of(entry: LibraryEntry, place: ModelRef) -> bool:
+    return any(is_same_place(str(build.reference), str(place)) for build in entry.builds)
+
+
+def _from_library(ref: ModelRef, model: LibraryModel) -> Where:
+    entry = model.entry
+    places = tuple(
+        Asked(ref=replace(build.reference, digest=ref.digest), format=build.format)
+        for build in usual_first(entry.builds)
+    )
+    size = f" ({entry.name})" if ref.tag in (None, DEFAULT_TAG) else ""
+    said = f"{ref.short_name}{size} is {entry.title} of the library: {places[0].ref}."
+    return Where(name=ref.full_name, places=places, spec=_spec(model), said=said)
+
+
+def _spec(model: LibraryModel) -> ModelSpec:
+    entry = model.entry
+    return from_text(modelfile_text(entry), filename=f"{entry.family}/{entry.tag}/Modelfile").spec

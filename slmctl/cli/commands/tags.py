@@ -1,0 +1,84 @@
+"""slmctl tags"""
+
+from __future__ import annotations
+
+import click
+
+from registry.names import Source, parse
+from slmctl.app.tags import LibraryTag, Listed, RemoteVariant, library_tags, tags_of
+from slmctl.app.where import where_is
+from slmctl.cli.command import Context
+from slmctl.cli.command import command as make_command
+from slmctl.cli.network_options import NetworkOptions, network_options
+from slmctl.cli.render import human_bytes, human_count, table
+
+
+@make_command(
+    "tags",
+    about="List what a place has under NAME: the tags of a repository, the builds behind a tag or in a"
+    " repository of the Hugging Face Hub, or the sizes of a model of the library. No weights are fetched.",
+)
+@click.argument("name")
+@click.option("--facts", is_flag=True, help="Read the headers of the files for what no manifest says.")
+@network_options
+def command(context: Context, name: str, facts: bool, network: NetworkOptions) -> None:
+    ref = parse(name)
+    listed = library_tags(ref.path) if ref.source is Source.BARE and ref.tag is None else None
+    if listed is None:
+        with network.places(context) as places:
+            search = places.network.settings.search
+            where = where_is(ref, context.reader.names(), search=search, force=True)
+            if where.said:
+                context.output.note(where.said)
+            listed = tags_of(places, where.places[0].ref, with_facts=facts)
+    context.output.result(_fields(name, listed), lambda: _text(listed))
+
+
+def _text(listed: Listed) -> str:
+    if listed.library:
+        return table(("TAG", "SIZE", "MODEL", "PLACE"), [_row(each) for each in listed.library])
+    if listed.variants:
+        return table(
+            ("VARIANT", "SIZE", "PARAMETERS", "CONTEXT", ""), [_variant_row(each) for each in listed.variants]
+        )
+    return "\n".join(listed.tags)
+
+
+def _row(tag: LibraryTag) -> tuple[str, ...]:
+    return (f"{tag.tag}{' (default)' if tag.default else ''}", human_bytes(tag.size), tag.title, tag.place)
+
+
+def _variant_row(variant: RemoteVariant) -> tuple[str, ...]:
+    facts = variant.facts
+    context = str(facts.trained_context) if facts is not None and facts.trained_context else "-"
+    parameters = human_count(facts.parameters) if facts is not None else "-"
+    return (variant.id, human_bytes(variant.size), parameters, context, variant.problem or "")
+
+
+def _fields(name: str, listed: Listed) -> dict[str, object]:
+    return {
+        "name": name,
+        "place": listed.place,
+        "tags": [*listed.tags, *(each.tag for each in listed.library)],
+        "library": [
+            {
+                "tag": each.tag,
+                "title": each.title,
+                "place": each.place,
+                "size": each.size,
+                "default": each.default,
+            }
+            for each in listed.library
+        ],
+        "variants": [
+            {
+                "id": each.id,
+                "format": each.format,
+                "quantization": each.quantization,
+                "size": each.size,
+                "problem": each.problem,
+                "facts": each.facts.to_json() if each.facts is not None else None,
+            }
+            for each in listed.variants
+        ],
+    }

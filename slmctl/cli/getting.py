@@ -1,0 +1,63 @@
+"""Having a model that a command names: from the store, else from where it can be had."""
+
+from __future__ import annotations
+
+from registry.errors import NotFound, SlmctlError
+from registry.names import ModelRef, Source
+from registry.store.reader import StoreReader
+from slmctl.app.finding import locate
+from slmctl.app.package import Package
+from slmctl.cli.command import Context
+from slmctl.cli.network_options import NetworkOptions
+
+POLICIES = ("missing", "always", "never")
+"""When a model is pulled before it runs; the words are Kubernetes' and Docker's."""
+
+
+def located(
+    context: Context, ref: ModelRef, policy: str, network: NetworkOptions, *, variant: str | None = None
+) -> tuple[StoreReader, Package]:
+    """The package that `ref` names, pulled first if `policy` says so, and where its files are.
+
+    Raises as `locate` and `pull` do. A model that nobody has is told of as one that the store does not have,
+    with the names there that are like it.
+    """
+    if ref.source is Source.FILE:
+        return locate(context.reader, ref, context.output.on_event)
+    missing: NotFound | None = None
+    if policy != "always":
+        try:
+            reader, package = locate(context.reader, ref, context.output.on_event)
+        except NotFound as error:
+            missing = error
+        else:
+            if policy == "never" or _is_here(package, variant):
+                return reader, package
+    if missing is not None and policy == "never":
+        raise missing
+    with network.places(context) as places:
+        if missing is not None and (why := places.network.offline) is not None:
+            missing.hint = f"It was not looked for elsewhere, because {why}. {missing.hint or ''}".strip()
+            raise missing
+        from slmctl.app.pull import pull
+        from slmctl.app.pulls import by_name
+
+        try:
+            request = by_name(
+                context.store,
+                ref,
+                search=places.network.settings.search,
+                variants=(variant,) if variant else (),
+            )
+            pull(context.store, places, request, now=context.now(), on_event=context.output.on_event)
+        except SlmctlError as error:
+            if missing is not None and missing.hint and missing.hint.startswith("Did you mean"):
+                error.hint = f"{missing.hint.partition('?')[0]}? {error.hint or ''}".strip()
+            raise
+    context.output.end_progress()
+    return locate(context.reader, ref, context.output.on_event)
+
+
+def _is_here(package: Package, variant: str | None) -> bool:
+    """Whether what runs was pulled: of a sparse model only some variants are in the store."""
+    return package.source is None or package.choose(variant).local
