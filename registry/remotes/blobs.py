@@ -72,7 +72,7 @@ class Blobs:
 
     def open(self, blob: Blob, start: int, stop: int, validator: str | None) -> AnswerBody:
         """As `registry.remotes.base.BlobSource.open`."""
-        if not 0 <= start <= stop <= blob.size:
+        if not 0 <= start <= stop <= blob.size or (start == stop and blob.size):
             raise ValueError(f"the bytes {start} to {stop} of {blob.size} cannot be asked for")
         headers = {"Accept-Encoding": "identity"}
         if (start, stop) != (0, blob.size):
