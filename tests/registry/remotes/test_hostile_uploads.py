@@ -20,7 +20,7 @@ from tests.fakes.registry import FakeRegistry, Trick, error, fake_registry
 from tests.fakes.token_realm import Realm, basic_guard
 from tests.fakes.wire import Request, reply
 from tests.registry.remotes.made import MANIFEST, RAW
-from tests.registry.remotes.rigs import PATH, asked, blob_of, client_in, remote_at, secrets_in
+from tests.registry.remotes.rigs import PATH, asked, blob_of, client_in, name_at, remote_at, secrets_in
 
 CHUNK = 64 << 10
 DATA = bytes(range(256)) * 1024  # four chunks
@@ -84,6 +84,20 @@ def test_chunks_in_order_and_nothing_twice(http: HttpClient) -> None:
         assert spans(fake) == ["0-65535", "65536-131071", "131072-196607", "196608-262143"]
         assert sent(fake) == len(DATA)
         assert [each.method for each in fake.requests] == ["POST", *["PATCH"] * 4, "PUT"]
+
+
+def test_one_connection_does_for_everything(http: HttpClient) -> None:
+    realm = Realm()
+    with fake_registry(realm.serve) as fake:
+        fake.tricks.append(realm.guard(lambda: f"{fake.server.url}/token"))
+        remote = remote_at(fake, http)
+        assert not remote.has(blob_of(DATA))
+        upload(remote)
+        assert remote.has(blob_of(DATA))
+        remote.put_manifest(RAW, MANIFEST, "v1")
+        remote.resolve(name_at(fake))
+        assert remote.tags() == ["v1"]
+        assert {request.connection for request in fake.requests} == {0}
 
 
 def test_a_small_blob_goes_in_one_request(http: HttpClient) -> None:
