@@ -139,6 +139,10 @@ def test_several_quantizations_become_variants(store: Store) -> None:
     artifact = kitops.model_kit({"f32.gguf": WEIGHTS, "f16.gguf": half.build()})
     package = pulled(store, artifact)
     assert [variant.id for variant in package.variants] == ["gguf-f16", "gguf-f32"]
+    raw = modctl.model_pack({"f32.gguf": WEIGHTS, "f16.gguf": half.build(), "imatrix.gguf": b"1"})
+    again = pulled(store, raw)
+    assert [variant.digest for variant in again.variants if variant.packed] == []
+    assert {variant.id for variant in again.variants} == {"gguf-f16", "gguf-f32"}
     with pytest.raises(UsageError, match="both gguf-f32"):
         pulled(store, kitops.model_kit({"a.gguf": WEIGHTS, "b.gguf": other.build()}))
 

@@ -503,7 +503,7 @@ def test_packed_artifacts_go_only_as_they_are(store: Store) -> None:
     for format_ in ("docker", "ollama", "image"):
         with pytest.raises(DoesNotFit, match="packed in the tars"):
             write(store, entry, format_)
-    with pytest.raises(UsageError, match="packed in tars"):
+    with pytest.raises(UsageError, match="packed in the tars"):
         write(store, entry, "modelpack")
 
 
