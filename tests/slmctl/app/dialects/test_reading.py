@@ -19,18 +19,7 @@ from slmctl.app.packaging import build_of
 from slmctl.app.rendering import template_text
 from tests.fakes import docker_model, kitops, modctl
 from tests.fakes.artifact import NOW, FakeArtifact
-from tests.gguf_bytes import STRING, Builder, tiny
-
-WEIGHTS = tiny().build()
-PROJECTOR = Builder().put("general.architecture", STRING, "clip").build()
-TENSORS = b'{"model.embed_tokens.weight":{"dtype":"BF16","shape":[4,2],"data_offsets":[0,16]}}'
-SAFETENSORS = len(TENSORS).to_bytes(8, "little") + TENSORS + bytes(16)
-CONFIG_JSON = json.dumps({"model_type": "llama", "torch_dtype": "bfloat16"}).encode()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
+from tests.slmctl.app.dialects.made import CONFIG_JSON, PROJECTOR, SAFETENSORS, WEIGHTS
 
 
 def opened(store: Store, artifact: FakeArtifact) -> Variant:

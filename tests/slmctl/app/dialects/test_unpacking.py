@@ -23,16 +23,11 @@ from slmctl.app.variants import is_modelpack
 from tests.fakes import docker_model, kitops, modctl
 from tests.fakes.artifact import NOW, FakeArtifact
 from tests.gguf_bytes import STRING, Builder, tiny
-from tests.slmctl.app.dialects.test_reading import CONFIG_JSON, PROJECTOR, SAFETENSORS, WEIGHTS
+from tests.slmctl.app.dialects.made import CONFIG_JSON, PROJECTOR, SAFETENSORS, WEIGHTS
 
 ADAPTER = (
     Builder().put("general.architecture", STRING, "llama").put("general.type", STRING, "adapter").build()
 )
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
 
 
 class Remote:
