@@ -166,7 +166,8 @@ def _line(pulled: Pulled, *, dry_run: bool) -> str:
     name, variants = short_name(pulled.name), ", ".join(pulled.variants)
     what = f"'{name}' ({variants}, {human_bytes(pulled.size)})"
     if dry_run:
-        return f"would fetch {human_bytes(pulled.missing)} for {what}; {human_bytes(pulled.free)} are free"
+        free = f"{'only ' if pulled.missing > pulled.free else ''}{human_bytes(pulled.free)} are free"
+        return f"would fetch {human_bytes(pulled.missing)} for {what}; {free}"
     if not pulled.changed:
         return f"{what} is up to date"
     return f"pulled {what} from {pulled.source}"
