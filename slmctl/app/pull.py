@@ -172,8 +172,6 @@ def _kept(store: Store, request: PullRequest) -> frozenset[str]:
 def _asked(request: PullRequest) -> Sequence[Asked]:
     """Which of several places are asked: those that the variants name, else the usual one."""
     where = request.where
-    if request.all_variants and request.variants:
-        raise UsageError("--variant and --all-variants exclude each other.", hint="Give one of the two.")
     if len(where.places) == 1 or request.all_variants:
         return where.places
     chosen: list[Asked] = []

@@ -71,6 +71,8 @@ def command(
     network: NetworkOptions,
 ) -> None:
     context.output.quiet = quiet
+    if variants and all_variants:
+        raise UsageError("--variant and --all-variants exclude each other.", hint="Give one of the two.")
     _check_usage(names, all_names=all_names, lock_file=lock_file, new_name=new_name)
     with network.places(context) as places:
         requests = _requests(context, places, names, lock_file, new_name, force=force)
