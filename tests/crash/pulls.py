@@ -117,7 +117,7 @@ PULLS: tuple[Row, ...] = (
         make=_first_then_remove_home(_publish("pull", "full-1", "half-1")),
         run=_pull("pull", "--all-variants"),
         settings=_ONE,
-        manifests_first=True,
+        fetches=True,
     ),
     Row(
         name="pull-replacing",
@@ -127,7 +127,7 @@ PULLS: tuple[Row, ...] = (
         ready=_publish("pull-replacing", "full-2"),
         run=_pull("pull-replacing"),
         settings=_ONE,
-        manifests_first=True,
+        fetches=True,
     ),
     Row(
         name="pull-in-chunks",
@@ -136,7 +136,7 @@ PULLS: tuple[Row, ...] = (
         before=(_N,),
         run=_pull("pull-in-chunks", "--limit-rate", "15kB"),
         settings=_ONE,
-        manifests_first=True,
+        fetches=True,
     ),
     Row(
         name="pull-going-on",
@@ -146,7 +146,7 @@ PULLS: tuple[Row, ...] = (
         ready=_leave_half(),
         run=_pull("pull-going-on"),
         settings=_ONE,
-        manifests_first=True,
+        fetches=True,
     ),
     Row(
         name="pull-on-lying-journal",
@@ -156,7 +156,7 @@ PULLS: tuple[Row, ...] = (
         ready=_leave_half(lying=True),
         run=_pull("pull-on-lying-journal"),
         settings=_ONE,
-        manifests_first=True,
+        fetches=True,
     ),
     Row(
         name="pull-kit",
@@ -165,7 +165,7 @@ PULLS: tuple[Row, ...] = (
         before=(_N,),
         run=_pull("pull-kit"),
         settings=_ONE,
-        manifests_first=True,
+        fetches=True,
     ),
     Row(
         name="verify-repair-pulled",
@@ -176,6 +176,6 @@ PULLS: tuple[Row, ...] = (
         run=("verify", "--repair"),
         codes=(BAD_CONTENT,),
         settings=_ONE,
-        manifests_first=True,
+        fetches=True,
     ),
 )
