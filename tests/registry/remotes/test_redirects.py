@@ -476,6 +476,18 @@ def test_a_realm_without_encryption_elsewhere_is_not_asked() -> None:
                 client.send("GET", realm, came_from=told, authorization=CANARY)
 
 
+def test_a_long_conversation_is_no_chain_of_redirects() -> None:
+    """An upload is told where each of its chunks goes, and any of them may be redirected."""
+    with world({"public.example": numbered(3)}) as made, made.client() as client:
+        answer = client.send("GET", made.url("public.example", "/0"))
+        for _ in range(10):
+            answer = client.send("GET", made.url("public.example", "/0"), came_from=answer)
+            assert answer.read(10) == b"here"
+        with pytest.raises(Unreachable, match="not followed") as caught:
+            client.send("GET", "https://127.0.0.1/", came_from=answer)
+        assert caught.value.message.count("public.example") == 1
+
+
 def test_the_whole_way_is_told() -> None:
     with serve(here) as gone:
         pass  # nobody answers there any more
