@@ -7,59 +7,18 @@ registry is asked again, once. RFC 9110, sections 13.1.5 (If-Range), 14 (ranges)
 
 from __future__ import annotations
 
-import re
 import threading
-from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
 
 from registry.digest import Digest
-from registry.errors import BadContent, SizeMismatch, Unauthorized, Unreachable
+from registry.errors import SizeMismatch, Unauthorized, Unreachable
 from registry.remotes.answers import refusal
-from registry.remotes.base import Blob, Changed, TryAgain
+from registry.remotes.base import Blob, Changed
 from registry.remotes.connection import Connection
 from registry.remotes.http import Answer
+from registry.remotes.ranges import RangedBody, range_headers, ranged_body
 
-_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.ASCII)
-_STRONG = re.compile(r'"[!#-~\x80-\xff]{0,512}"')
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
 _MAX_KEPT = 256
-
-
-class AnswerBody:
-    """The bytes of one answer from `start` up to `stop`; see `registry.remotes.base.Body`."""
-
-    def __init__(self, answer: Answer, *, start: int, stop: int, size: int, shown: str) -> None:
-        self.start = start
-        self.validator = strong_validator(answer)
-        self._answer = answer
-        self._stop = stop
-        self._size = size
-        self._shown = shown
-
-    def __iter__(self) -> Iterator[bytes]:
-        position = self.start
-        whole = self.start == 0 and self._answer.status == 200
-        for piece in self._answer.chunks((self._size if whole else self._stop) - self.start):
-            piece = piece[: self._stop - position]
-            position += len(piece)
-            if piece:
-                yield piece
-            if position == self._stop < self._size and whole:
-                return
-        if position < self._stop:
-            raise TryAgain(
-                f"{self._shown} stopped sending after {position - self.start} of"
-                f" {self._stop - self.start} bytes."
-            )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._answer.close()
 
 
 class Blobs:
@@ -70,15 +29,9 @@ class Blobs:
         self._lock = threading.Lock()
         self._addresses: dict[Digest, Answer] = {}  # those that came from there
 
-    def open(self, blob: Blob, start: int, stop: int, validator: str | None) -> AnswerBody:
+    def open(self, blob: Blob, start: int, stop: int, validator: str | None) -> RangedBody:
         """As `registry.remotes.base.BlobSource.open`."""
-        if not 0 <= start <= stop <= blob.size or (start == stop and blob.size):
-            raise ValueError(f"the bytes {start} to {stop} of {blob.size} cannot be asked for")
-        headers = {"Accept-Encoding": "identity"}
-        if (start, stop) != (0, blob.size):
-            headers["Range"] = f"bytes={start}-{stop - 1}"
-            if validator is not None:
-                headers["If-Range"] = validator
+        headers = range_headers(start, stop, blob.size, validator)
         answer = self._fetch(blob, headers)
         try:
             return self._checked(answer, blob, start, stop, validator)
@@ -118,7 +71,7 @@ class Blobs:
 
     def _checked(
         self, answer: Answer, blob: Blob, start: int, stop: int, validator: str | None
-    ) -> AnswerBody:
+    ) -> RangedBody:
         """A body for an answer that is what was asked for, or at least the whole blob."""
         repository = self._connection.repository
         what = f"the blob {blob.digest.short}"
@@ -135,47 +88,11 @@ class Blobs:
                     hint="Try again; if it stays so, ask who runs the registry.",
                 )
             raise refusal(answer, what, repository.shown)
-        encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
-        if encoding not in {"", "identity"}:
-            raise BadContent(f"{repository.shown} gave {what} in an encoding that nobody asked for.")
-        now = strong_validator(answer)
-        if validator is not None and now is not None and now != validator:
-            raise Changed(f"{repository.shown} has something else now where {what} was.")
-        if answer.status == 206:
-            self._check_range(answer, blob, start, stop)
-            return AnswerBody(answer, start=start, stop=stop, size=blob.size, shown=repository.shown)
-        self._check_whole(answer, blob)
-        return AnswerBody(answer, start=0, stop=stop, size=blob.size, shown=repository.shown)
-
-    def _check_range(self, answer: Answer, blob: Blob, start: int, stop: int) -> None:
-        text = answer.headers.get("Content-Range", "")
-        shown = self._connection.repository.shown
-        found = _CONTENT_RANGE.fullmatch(text.strip())
-        if found is None:
-            raise BadContent(f"{shown} gave a part of the blob {blob.digest.short} and did not say which.")
-        first, last, total = found.groups()
-        if int(first) != start or not start <= int(last) < stop:
-            raise BadContent(
-                f"{shown} gave the bytes {first} to {last} of the blob {blob.digest.short}, asked for"
-                " those from"
-                f" {start} to {stop - 1}."
-            )
-        if total != "*" and int(total) != blob.size:
-            raise SizeMismatch(
-                f"The blob {blob.digest.short} of {shown} has {total} bytes there, and {blob.size} by"
-                " its manifest."
-            )
-
-    def _check_whole(self, answer: Answer, blob: Blob) -> None:
-        if answer.length is not None and answer.length != blob.size:
-            raise SizeMismatch(
-                f"The blob {blob.digest.short} of {self._connection.repository.shown} has"
-                f" {answer.length} bytes"
-                f" there, and {blob.size} by its manifest."
-            )
-
-
-def strong_validator(answer: Answer) -> str | None:
-    """The answer's ETag if it is a strong one, which alone can tell that two parts belong together."""
-    text = answer.headers.get("ETag", "").strip()
-    return text if _STRONG.fullmatch(text) else None
+        return ranged_body(
+            answer,
+            start=start,
+            stop=stop,
+            size=blob.size,
+            validator=validator,
+            shown=f"The blob {blob.digest.short} of {repository.shown}",
+        )

@@ -13,12 +13,13 @@ from registry.names import ModelRef
 from registry.remotes import referrers
 from registry.remotes.answers import refusal
 from registry.remotes.base import Artifact, Blob, Limits, OpenAt
-from registry.remotes.blobs import AnswerBody, Blobs
+from registry.remotes.blobs import Blobs
 from registry.remotes.connection import Connection
 from registry.remotes.documents import ACCEPTED, read_document
 from registry.remotes.http import Answer
 from registry.remotes.limits import limits_of
 from registry.remotes.pages import pages
+from registry.remotes.ranges import RangedBody
 from registry.remotes.repository import Repository, checked_path, checked_tags, reference_of
 from registry.remotes.uploads import Uploads
 
@@ -96,7 +97,7 @@ class OciRemote:
             )
         return raw
 
-    def open(self, blob: Blob, start: int, stop: int, validator: str | None = None) -> AnswerBody:
+    def open(self, blob: Blob, start: int, stop: int, validator: str | None = None) -> RangedBody:
         return self._blobs.open(blob, start, stop, validator)
 
     def tags(self) -> Sequence[str]:

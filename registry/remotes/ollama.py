@@ -23,10 +23,10 @@ from registry.manifest import MAX_MANIFEST_BYTES, Descriptor, Index, Manifest
 from registry.names import OLLAMA_HOST, OLLAMA_NAMESPACE, ModelRef
 from registry.remotes.answers import words_of
 from registry.remotes.base import Artifact, Blob
-from registry.remotes.blobs import AnswerBody
 from registry.remotes.connection import Connection
 from registry.remotes.http import Answer
 from registry.remotes.oci import OciRemote
+from registry.remotes.ranges import RangedBody
 from registry.remotes.repository import Repository
 from registry.remotes.urls import parse
 
@@ -79,7 +79,7 @@ class OllamaRemote:
     def read_blob(self, descriptor: Descriptor, limit: int = MAX_MANIFEST_BYTES) -> bytes:
         return self._oci.read_blob(descriptor, limit)
 
-    def open(self, blob: Blob, start: int, stop: int, validator: str | None = None) -> AnswerBody:
+    def open(self, blob: Blob, start: int, stop: int, validator: str | None = None) -> RangedBody:
         return self._oci.open(blob, start, stop, validator)
 
     def tags(self) -> Sequence[str]:

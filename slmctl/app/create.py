@@ -154,7 +154,7 @@ def _check_builds(bases: Sequence[Package | FileSet], sources: Sources) -> None:
     """Builds of one model, each another one, and an adapter that is made for it. Raises UsageError."""
     first: _Shape | None = None
     seen: dict[str, str] = {}
-    for shown, facts in _all_facts(bases):
+    for shown, facts, identity in _all_facts(bases):
         shape = _Shape.of(facts, shown)
         first = first or shape
         if shape != first:
@@ -162,7 +162,6 @@ def _check_builds(bases: Sequence[Package | FileSet], sources: Sources) -> None:
                 f"{shown} is a build of another model than {first.shown}.",
                 hint="The FROM lines of a Modelfile name builds of one model; make two models of them.",
             )
-        identity = variant_id(facts.format, facts.quantization)
         if identity in seen:
             raise UsageError(
                 f"{seen[identity]} and {shown} are both {identity}.",
@@ -200,10 +199,12 @@ def _stored_header(store: StoreReader, file: PackageFile) -> GgufHeader:
         return read_gguf(stream.fileno(), file.path)
 
 
-def _all_facts(bases: Sequence[Package | FileSet]) -> Iterator[tuple[str, ModelFacts]]:
+def _all_facts(bases: Sequence[Package | FileSet]) -> Iterator[tuple[str, ModelFacts, str]]:
+    """What each build is called in messages, its facts, and the id that it will have."""
     for base in bases:
         if isinstance(base, FileSet):
-            yield base.shown, facts_of(base)
+            facts = facts_of(base)
+            yield base.shown, facts, variant_id(facts.format, facts.quantization)
             continue
         for variant in base.variants:
             check_unpacked(base, variant)
@@ -212,7 +213,7 @@ def _all_facts(bases: Sequence[Package | FileSet]) -> Iterator[tuple[str, ModelF
                     f"The model {base.name} has no facts to build on.", hint="Make it anew from its file."
                 )
             several = len(base.variants) > 1
-            yield f"{base.name} ({variant.id})" if several else base.name, variant.facts
+            yield f"{base.name} ({variant.id})" if several else base.name, variant.facts, variant.id
 
 
 def _check_name_is_free(store: Store, request: CreateRequest) -> None:

@@ -35,8 +35,9 @@ def builds_of(
     others = [file for file, each in zip(weights, is_gguf, strict=True) if not each]
     if others:
         on_event(Note(text=f"Of the weights only GGUF files are taken, not {others[0].path}."))
-    rest = [file for file in files if file.role not in {"weights", "projector", "adapter"}]
-    return _gguf_builds(store, [file for file in files if file.path.lower().endswith(".gguf")], rest, said)
+    ggufs = [file for file in files if file.role in _GGUF_ROLES and file.path.lower().endswith(".gguf")]
+    rest = [file for file in files if file.role not in _GGUF_ROLES]
+    return _gguf_builds(store, ggufs, rest, said)
 
 
 def _gguf_builds(
@@ -108,6 +109,7 @@ def _folder(
     return Build(files=tuple(_in_order(files)), facts=facts, licenses=said.licenses, spec=said.spec)
 
 
+_GGUF_ROLES = frozenset({"weights", "projector", "adapter"})
 _ORDER = {"weights": 0, "projector": 1, "adapter": 2, "draft": 3, "config": 4, "doc": 5}
 
 

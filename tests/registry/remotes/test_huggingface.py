@@ -407,16 +407,22 @@ def test_the_list_of_files_goes_on_at_the_hub_only(fake: FakeHub, http: HttpClie
         assert stranger.requests == []
 
 
+@pytest.mark.parametrize(("new", "asked"), [(False, 3), (True, 6)])
 def test_a_list_of_files_without_end_ends(
-    fake: FakeHub, http: HttpClient, monkeypatch: pytest.MonkeyPatch
+    fake: FakeHub, http: HttpClient, monkeypatch: pytest.MonkeyPatch, new: bool, asked: int
 ) -> None:
     monkeypatch.setattr("registry.remotes.huggingface._MAX_PAGES", 5)
     fake.blobs = False
-    again = {"Link": f'<{fake.endpoint}/api/models/org/model/tree/{COMMIT}?cursor=1>; rel="next"'}
-    fake.override = lambda request: reply(200, b"[]", again) if "/tree/" in request.path else None
+
+    def another_page(request: Request) -> bytes | None:
+        cursor = len(fake.requests) if new else 1
+        link = f'<{fake.endpoint}/api/models/org/model/tree/{COMMIT}?cursor={cursor}>; rel="next"'
+        return reply(200, b"[]", {"Link": link}) if "/tree/" in request.path else None
+
+    fake.override = another_page
     with pytest.raises(BadContent, match="has no end"):
         resolved(remote_of(http, fake))
-    assert len(fake.requests) == 6
+    assert len(fake.requests) == asked
 
 
 def test_the_api_answers_for_itself(fake: FakeHub, http: HttpClient) -> None:

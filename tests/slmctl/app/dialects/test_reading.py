@@ -183,6 +183,12 @@ def test_an_adapter_is_one_beside_other_weights_only(store: Store) -> None:
     assert files_of(merged) == {"qwen-lora-merged.gguf": "weights"}
 
 
+def test_a_role_that_nobody_knows_is_no_part_of_the_model(store: Store) -> None:
+    artifact = modctl.model_pack({"model.gguf": WEIGHTS, "new.gguf": b"1"})
+    artifact.layers[1]["annotations"]["dev.slmctl.role"] = "of a later slmctl"
+    assert files_of(opened(store, artifact)) == {"model.gguf": "weights"}
+
+
 def test_the_config_says_what_no_header_does(store: Store) -> None:
     config = {"format": "safetensors", "precision": "bf16"}
     variant = opened(store, modctl.model_pack({"model.safetensors": SAFETENSORS}, config=config))

@@ -173,6 +173,15 @@ def test_raw_layers_beside_tars_stay_what_they_are(store: Store) -> None:
     }
 
 
+def test_a_document_is_no_weight_whatever_its_name(store: Store) -> None:
+    artifact = kitops.model_kit({"m.gguf": WEIGHTS}, docs={"examples/other.gguf": b"no GGUF at all"})
+    assert files_of(pulled(store, artifact)) == {
+        "model.gguf": "weights",
+        "examples/other.gguf": "doc",
+        "slmctl/spec.json": "config",
+    }
+
+
 def test_layers_can_come_from_the_store(store: Store) -> None:
     artifact = kitops.model_kit({"m.gguf": WEIGHTS}, packing="tar+zstd")
     artifact.put_into(store, "kit:latest")

@@ -24,6 +24,7 @@ from registry.store.index import Entry
 from registry.store.store import Replace, Store
 from slmctl.app.dialects.outgoing import Outgoing, tag_plan
 from slmctl.app.dialects.writing import write
+from slmctl.app.file_names import file_path
 from slmctl.app.package import Package, PackageFile
 from slmctl.app.packaging import Build, write_model
 from tests.fakes import docker_model, kitops, modctl
@@ -164,6 +165,29 @@ def test_what_docker_gets_is_read_back(
     assert package.variants[0].id == ours.variants[0].id
     if files is not FOLDER:
         assert package.variants[0].facts == ours.variants[0].facts
+
+
+def test_shards_go_to_docker_in_their_order(store: Store, other: Store, tiny_shards: list[Path]) -> None:
+    parts = [path.read_bytes() for path in tiny_shards]
+    facts = facts_from_gguf([read_header(io.BytesIO(data)) for data in parts])
+    with store.session("test") as session:
+        files = tuple(
+            PackageFile(
+                path=file_path("weights", number, 3), role="weights", digest=session.put(data), size=len(data)
+            )
+            for number, data in enumerate(parts)
+        )
+        descriptor = write_model(
+            session, [Build(files=files, facts=facts, licenses=(), spec=ModelSpec(licenses=("MIT",)))]
+        )
+        entry = store.link("m:latest", descriptor, source="test", linked=NOW, replace_rule=Replace.ANYTHING)
+    outgoing = write(store, entry, "docker")
+    (manifest,) = documents(outgoing)
+    assert [layer["digest"] for layer in manifest["layers"][:3]] == [str(Digest.of(data)) for data in parts]
+    (variant,) = received(outgoing, other).variants
+    assert variant.facts == facts
+    with pytest.raises(DoesNotFit, match="has 3 parts"):
+        write(store, entry, "ollama")
 
 
 def test_docker_is_told_what_it_has_no_place_for(store: Store) -> None:
@@ -436,6 +460,11 @@ def test_a_sparse_model_says_what_is_missing(store: Store) -> None:
     blob.unlink()
     assert write(store, entry).missing(store) == (Digest.of(WEIGHTS),)
     assert write(store, entry, variants=["gguf-f16"]).missing(store) == ()
+    for format_ in ("docker", "ollama", "image"):
+        outgoing = write(store, entry, format_)
+        assert outgoing.missing(store) == (Digest.of(WEIGHTS),)
+        assert not outgoing.documents
+        assert write(store, entry, format_, variants=["gguf-f16"]).documents
 
 
 def test_others_artifacts_go_as_they_are_or_as_modelpack(store: Store, other: Store) -> None:
