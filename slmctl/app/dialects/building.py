@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
 
 from registry.errors import DoesNotFit, UsageError
 from registry.formats.facts import ModelFacts
 from registry.formats.gguf import GgufHeader
 from registry.formats.gguf_facts import facts_from_gguf
-from registry.formats.shards import ShardName
 from registry.store.reader import StoreReader
-from slmctl.app.dialects.described import Described, format_by_names
+from slmctl.app.dialects.described import Described, format_by_names, gguf_sets
 from slmctl.app.dialects.folders import folder_facts
 from slmctl.app.events import Note, OnEvent
 from slmctl.app.file_names import file_path
@@ -45,7 +43,9 @@ def _gguf_builds(
 ) -> list[Build]:
     models: list[tuple[list[PackageFile], list[GgufHeader]]] = []
     extras: dict[str, list[PackageFile]] = {}
-    for group in _groups(files):
+    by_path = {file.path: file for file in files}
+    for paths in gguf_sets(by_path):
+        group = [by_path[path] for path in paths]
         headers = [_header(store, file) for file in group]
         role = role_of(headers)
         named = [
@@ -77,17 +77,6 @@ def _gguf_builds(
         twice = next(each for each in ids if ids.count(each) > 1)
         raise UsageError(f"The artifact has two models that are both {twice}; slmctl cannot tell them apart.")
     return builds
-
-
-def _groups(files: Sequence[PackageFile]) -> list[list[PackageFile]]:
-    """Files by the sets that they are the parts of, in the parts' order."""
-    groups: dict[str, list[PackageFile]] = {}
-    for file in sorted(files, key=lambda file: file.path):
-        path = PurePosixPath(file.path)
-        shard = ShardName.parse(path.name)
-        key = f"{path.parent}/{shard.prefix}-of-{shard.count}" if shard else file.path
-        groups.setdefault(key, []).append(file)
-    return list(groups.values())
 
 
 def _header(store: StoreReader, file: PackageFile) -> GgufHeader:
