@@ -36,7 +36,9 @@ class LayerReader:
         self._diff_id = diff_id
         self._raw = _Hashed(self._bounded(chunks))
         self._shown = f"The layer {descriptor.digest}"
-        self._tar_bytes = _Hashed(decompressed(self._raw, packing, self._shown, bounds))
+        self._tar_bytes = self._raw  # hashed once where the tar is the layer
+        if packing != "tar":
+            self._tar_bytes = _Hashed(decompressed(self._raw, packing, self._shown, bounds))
         self._tar = TarStream(self._tar_bytes, self._shown)
 
     def files(self) -> Iterator[TarFile]:

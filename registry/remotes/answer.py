@@ -15,12 +15,12 @@ from urllib3.response import HTTPResponse
 
 from registry.errors import BadContent, SizeMismatch, Unreachable
 from registry.remotes.addresses import Scope, scope_of_host
-from registry.remotes.connections import Guard, Stalled, TooLate
+from registry.remotes.guard import Guard, Stalled, TooLate
 from registry.remotes.mishaps import Way, interrupted, proxy_denied
 from registry.remotes.network import HttpSettings
 from registry.remotes.retry import retry_after
 
-_PIECE = 1024 * 1024
+_PIECE = 512 * 1024
 _DISCARD = 64 * 1024
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 
@@ -56,7 +56,9 @@ class Answer:
     lies.
     """
 
-    def __init__(self, raw: HTTPResponse, way: Way, settings: HttpSettings, *, seen_through: bool) -> None:
+    def __init__(
+        self, raw: HTTPResponse, way: Way, settings: HttpSettings, method: str, *, seen_through: bool
+    ) -> None:
         self._raw = raw
         self._settings = settings
         self.way = way
@@ -72,6 +74,9 @@ class Answer:
                 raise proxy_denied(way)
             if self.status < 200:
                 raise Unreachable(f"{way} answered {self.status}, which is no end of an answer.")
+            self._has_body = method != "HEAD" and self.status not in {204, 304}
+            if not self._has_body:
+                self._read(1)  # so that the connection can be used again
         except BaseException:
             raw.close()
             raise
@@ -102,6 +107,8 @@ class Answer:
 
         Raises TryAgain when it stalls or ends early, SizeMismatch when there is more than `limit`.
         """
+        if not self._has_body:
+            return
         if self.length is not None and self.length > limit:
             raise self._too_long(limit)
         taken = 0

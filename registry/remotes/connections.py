@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from requests.adapters import HTTPAdapter
@@ -27,12 +27,9 @@ from urllib3.poolmanager import PoolManager, ProxyManager
 from urllib3.response import HTTPResponse
 
 from registry.remotes.addresses import Address, Scope
+from registry.remotes.guard import Flooded, Guard, GuardedReader, Stalled
 from registry.remotes.network import Proxy
 
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
-_MAX_HEAD_BYTES = 256 * 1024
 _SEND_BYTES = 64 * 1024
 _CONNECTIONS = 32
 
@@ -74,22 +71,6 @@ class AddressRefused(Exception):
         super().__init__(str(address))
         self.address = address
         self.scope = scope
-
-
-class Late(Exception):
-    """A read took longer than it may."""
-
-
-class Stalled(Late):
-    """Too little came for too long."""
-
-
-class TooLate(Late):
-    """The time for the whole document is over."""
-
-
-class Flooded(Exception):
-    """The head of an answer does not end."""
 
 
 def resolve(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
@@ -143,70 +124,6 @@ def _connected(family: int, address: tuple[Any, ...], timeout: float) -> socket.
     return connection
 
 
-class Guard:
-    """How long the reads of one connection may last. Only time spent waiting for the other side counts.
-
-    While an answer's head comes, all of it has one limit of time and one of bytes; while its body comes, each
-    `stall_bytes` have `stall_timeout` seconds, and `end` may limit the whole.
-    """
-
-    def __init__(self, stall_timeout: float, stall_bytes: int) -> None:
-        self._stall_timeout = stall_timeout
-        self._stall_bytes = stall_bytes
-        self.expect_head(stall_timeout)
-
-    def expect_head(self, seconds: float) -> None:
-        self._left = seconds
-        self._limit: int | None = _MAX_HEAD_BYTES
-        self._came = 0
-        self.end: float | None = None
-
-    def expect_body(self) -> None:
-        self._left = self._stall_timeout
-        self._limit = None
-        self._came = 0
-
-    def read(self, raw: io.RawIOBase, connection: socket.socket, buffer: WriteableBuffer) -> int:
-        """Read into `buffer` once. Raises Stalled, TooLate, Flooded and OSError."""
-        began = time.monotonic()
-        whole = self.end - began if self.end is not None else self._left
-        left, late = (whole, TooLate) if whole < self._left else (self._left, Stalled)
-        if left <= 0:
-            raise late
-        connection.settimeout(left)
-        try:
-            count = raw.readinto(buffer) or 0
-        except TimeoutError:
-            raise late from None
-        self._came += count
-        self._left -= time.monotonic() - began
-        if self._limit is not None:
-            if self._came > self._limit:
-                raise Flooded
-        elif self._came >= self._stall_bytes:
-            self._came = 0
-            self._left = self._stall_timeout
-        return count
-
-
-class _GuardedReader(io.RawIOBase):
-    def __init__(self, raw: io.RawIOBase, connection: socket.socket, guard: Guard) -> None:
-        self._raw = raw
-        self._connection = connection
-        self._guard = guard
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        return self._guard.read(self._raw, self._connection, buffer)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._raw.close()
-        super().close()
-
-
 class _Watched(HTTPConnection):
     """What plain and encrypted connections have in common; subclasses know their door."""
 
@@ -224,17 +141,22 @@ class _Watched(HTTPConnection):
     def _make_response(self, sock: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
         response = http.client.HTTPResponse(sock, *args, **kwargs)
         assert isinstance(response.fp, io.BufferedReader)
-        response.fp = io.BufferedReader(_GuardedReader(response.fp.detach(), sock, self.guard))
+        response.fp = io.BufferedReader(GuardedReader(response.fp.detach(), sock, self.guard))
         return response
 
     def _new_conn(self) -> socket.socket:
         self._phase = Phase.CONNECT
-        timeout = self.timeout if isinstance(self.timeout, (int, float)) else self.door.stall_timeout
+        timeout = self._patience()
         connection, self.scope = self.door.connect(self.host, self.port, timeout)
         connection.settimeout(timeout)  # for a handshake as a whole
+        self.guard.expect_head(timeout)
         self._answers = 0
         self._phase = Phase.TLS
         return connection
+
+    def _patience(self) -> float:
+        """The seconds that urllib3 allows for what is done now."""
+        return self.timeout if isinstance(self.timeout, (int, float)) else self.door.stall_timeout
 
     def connect(self) -> None:
         try:
@@ -247,22 +169,25 @@ class _Watched(HTTPConnection):
         self._phase = Phase.PROXY
         self.guard.expect_head(self.door.stall_timeout)
         super()._tunnel()
-        self.sock.settimeout(self.timeout)
+        self.sock.settimeout(self._patience())
         self._phase = Phase.TLS
 
     def send(self, data: Any) -> None:
         """In pieces, each of which may take as long as a stall may."""
         if self.sock is not None:
-            self.sock.settimeout(self.door.stall_timeout)
-        if not isinstance(data, (bytes, bytearray, memoryview)):
-            super().send(data)
-            return
-        view = memoryview(data)
-        for start in range(0, max(len(view), 1), _SEND_BYTES):
-            super().send(view[start : start + _SEND_BYTES])
+            self.guard.limit(self.sock, self.door.stall_timeout)
+        try:
+            if not isinstance(data, (bytes, bytearray, memoryview)):
+                super().send(data)
+                return
+            view = memoryview(data)
+            for start in range(0, max(len(view), 1), _SEND_BYTES):
+                super().send(view[start : start + _SEND_BYTES])
+        except ssl.SSLError as error:  # an alert that came meanwhile
+            raise Failed(Phase.ANSWER, error, reused=self._answers > 0) from None
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]
-        timeout = self.timeout if isinstance(self.timeout, (int, float)) else self.door.stall_timeout
+        timeout = self._patience()
         self.guard.expect_head(timeout)
         try:
             response = super().getresponse()

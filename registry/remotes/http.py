@@ -155,7 +155,7 @@ class HttpClient:
                 mishap = explain(way, error)
                 again = again and isinstance(error, Failed) and error.was_left
             else:
-                return Answer(response.raw, way, self.settings, seen_through=proxy is None)
+                return Answer(response.raw, way, self.settings, method, seen_through=proxy is None)
             if not again:
                 raise mishap  # out here, because requests' errors hold the request with its credentials
             again = False

@@ -14,7 +14,8 @@ from requests.exceptions import InvalidHeader
 
 from registry.errors import BadContent, SlmctlError, Unauthorized, Unreachable
 from registry.remotes.base import TryAgain
-from registry.remotes.connections import AddressRefused, Failed, Flooded, Phase, Stalled, TooLate
+from registry.remotes.connections import AddressRefused, Failed, Phase
+from registry.remotes.guard import Flooded, Stalled, TooLate
 from registry.remotes.network import Proxy
 from registry.remotes.urls import Url
 
@@ -66,7 +67,7 @@ def explain(way: Way, error: Exception) -> SlmctlError:
         reason = error.reason
         if error.phase is Phase.PROXY:
             return _of_proxy(way, reason)
-        if isinstance(reason, ssl.SSLError):
+        if isinstance(reason, ssl.SSLError) and (error.phase is Phase.TLS or reason.reason in _WANTS_OURS):
             return _of_tls(way, reason)
         if error.phase is Phase.CONNECT:
             return _of_connect(way, reason)
@@ -153,6 +154,11 @@ _TOO_OLD = {
     "WRONG_SSL_VERSION",
     "NO_PROTOCOLS_AVAILABLE",
 }
+_WANTS_OURS = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+    "SSLV3_ALERT_BAD_CERTIFICATE",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE",
+}
 _NOT_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"}
 
 
@@ -177,6 +183,11 @@ def _of_tls(way: Way, reason: ssl.SSLError) -> SlmctlError:
         return Unreachable(
             f"{way} does not speak TLS on that port.",
             hint="If it speaks plain HTTP and you trust the network, permit that with --plain-http.",
+        )
+    if reason.reason in _WANTS_OURS:
+        return Unreachable(
+            f"{way} ended the TLS handshake: it wants a certificate of the client, or another encryption.",
+            hint="slmctl has no client certificates; ask whoever runs it for another way in.",
         )
     if isinstance(reason, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return TryAgain(f"{way} closed the connection during the TLS handshake.", hint="Try again later.")

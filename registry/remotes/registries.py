@@ -105,7 +105,7 @@ class Registries:
         if scope_of_host(parse(f"{repository.origin}/").host) is not Scope.LOOPBACK:
             return False
         try:
-            with self.http.send("GET", f"http://{repository.host}/v2/", follow=False) as answer:
+            with self.http.send("GET", f"http://{repository.host}/v2/", follow=False, within=5.0) as answer:
                 return answer.status != 400  # which servers of TLS say to a request that is none
         except NotReached:
             raise

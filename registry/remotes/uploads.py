@@ -19,7 +19,7 @@ from registry.digest import Digest
 from registry.errors import DigestMismatch, OperationFailed, Unauthorized, Unreachable
 from registry.remotes.answers import TRANSIENT, refusal, words_of
 from registry.remotes.base import Blob, OpenAt, TryAgain
-from registry.remotes.connection import Connection
+from registry.remotes.connection import Connection, read_to_end
 from registry.remotes.http import Answer
 from registry.remotes.limits import chunk_bytes_of
 from registry.remotes.realms import origin_of
@@ -133,13 +133,15 @@ class _Upload:
                 if session is None:
                     self._rewind(0)
                     session = self._uploads.begin(self._blob)
+                before = self._offset
                 following = self._step(session)
                 if following is None:
                     self._tell(self._blob.size - self._told)
                     return
                 session = following
-                if self._offset > best:
+                if self._offset > best:  # a session that is lost again and again gets no further than before
                     best, failures = self._offset, 0
+                if self._offset > before:
                     continue
                 error: Exception = OperationFailed(
                     f"{self._shown} takes bytes of the blob {self._blob.digest.short} and has no more"
@@ -160,7 +162,8 @@ class _Upload:
             if asked is not None and asked > patience.longest_asked:
                 raise error
             patience.sleep(patience.wait_before(failures, asked))
-            if session is not None and (session := self._recovered(session)) is None and self._is_there():
+            session = self._recovered(session) if session is not None else None
+            if session is None and self._uploads.has(self._blob):  # it was the last answer that did not come
                 self._tell(self._blob.size - self._told)
                 return
 
@@ -170,7 +173,7 @@ class _Upload:
             return self._finish(session)
         count = min(self._chunk, self._blob.size - self._offset)
         headers = {"Content-Type": _OCTETS, "Content-Range": f"{self._offset}-{self._offset + count - 1}"}
-        with self._send("PATCH", session, headers, count) as answer:
+        with read_to_end(self._send("PATCH", session, headers, count)) as answer:
             if answer.status in {201, 202, 204}:
                 self._note(answer, self._offset + count)
                 return session_of(answer, self._connection, session)
@@ -185,7 +188,7 @@ class _Upload:
         headers = {"Content-Type": _OCTETS}
         if self._whole:
             self._rewind(0)
-        with self._send("PUT", closing, headers, count) as answer:
+        with read_to_end(self._send("PUT", closing, headers, count)) as answer:
             if answer.status in {200, 201, 204}:
                 return None
             if answer.status == 202:  # not closed yet
@@ -234,7 +237,7 @@ class _Upload:
             )
             if answer.status not in {307, 308}:
                 return answer
-            with answer:
+            with read_to_end(answer):
                 session = session_of(answer, self._connection)
         raise Unreachable(f"{self._shown} sends an upload from one address to the next without an end.")
 
@@ -265,7 +268,7 @@ class _Upload:
     def _status(self, session: Session) -> Session | None:
         """How much the registry has of a session, which goes on at a new address; None if it is lost."""
         answer = self._connection.send("GET", session.location, follow=False, came_from=session.given_by)
-        with answer:
+        with read_to_end(answer):
             if answer.status not in {200, 202, 204}:
                 return None
             found = _RANGE.fullmatch(answer.headers.get("Range", "").strip())
@@ -279,10 +282,6 @@ class _Upload:
             return self._status(session)
         except TryAgain:
             return None
-
-    def _is_there(self) -> bool:
-        """Whether the blob is there although the last answer did not come."""
-        return self._offset == self._blob.size and self._uploads.has(self._blob)
 
     def _smaller(self) -> bool:
         """Send less at once from here on; whether that can be."""

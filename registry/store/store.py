@@ -280,7 +280,7 @@ class Store(StoreReader):
         try:
             yield session
         except BaseException:
-            if resumable and session.expects:
+            if resumable and session.expects and lease.digests:
                 lease.leave()
                 self._forget_leases(purpose, lease, within=lease.digests)
             else:

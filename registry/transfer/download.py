@@ -51,7 +51,7 @@ _GRACE_SECONDS = 0.3
 _MAX_OPEN = 32
 """Blobs whose files are open at once."""
 
-_MEMORY_BYTES = 24 << 20
+_MEMORY_BYTES = 12 << 20
 """What may wait in memory to be hashed; what has no room there is read back."""
 
 _HASH_AT_BYTES = 1 << 20

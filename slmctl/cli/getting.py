@@ -7,6 +7,7 @@ from registry.names import ModelRef, Source
 from registry.store.reader import StoreReader
 from slmctl.app.finding import locate
 from slmctl.app.package import Package
+from slmctl.app.upstream import place_of
 from slmctl.cli.command import Context
 from slmctl.cli.network_options import NetworkOptions
 
@@ -59,5 +60,5 @@ def located(
 
 
 def _is_here(package: Package, variant: str | None) -> bool:
-    """Whether what runs was pulled: of a sparse model only some variants are in the store."""
-    return package.source is None or package.choose(variant).local
+    """Whether there is nothing to pull: of a model that was, only some variants may be in the store."""
+    return place_of(package.source) is None or package.choose(variant).local

@@ -172,7 +172,6 @@ http {{
       proxy_pass http://{upstream};
       proxy_set_header Host $http_host;
       proxy_set_header X-Forwarded-Proto $scheme;
-      proxy_request_buffering off;
     }}
   }}
 }}

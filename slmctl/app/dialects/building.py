@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
 
 from registry.errors import DoesNotFit, UsageError
 from registry.formats.facts import ModelFacts
 from registry.formats.gguf import GgufHeader
 from registry.formats.gguf_facts import facts_from_gguf
-from registry.formats.shards import ShardName
 from registry.store.reader import StoreReader
-from slmctl.app.dialects.described import Described, format_by_names
+from slmctl.app.dialects.described import Described, format_by_names, gguf_sets
 from slmctl.app.dialects.folders import folder_facts
 from slmctl.app.events import Note, OnEvent
 from slmctl.app.file_names import file_path
@@ -35,8 +33,9 @@ def builds_of(
     others = [file for file, each in zip(weights, is_gguf, strict=True) if not each]
     if others:
         on_event(Note(text=f"Of the weights only GGUF files are taken, not {others[0].path}."))
-    rest = [file for file in files if file.role not in {"weights", "projector", "adapter"}]
-    return _gguf_builds(store, [file for file in files if file.path.lower().endswith(".gguf")], rest, said)
+    ggufs = [file for file in files if file.role in _GGUF_ROLES and file.path.lower().endswith(".gguf")]
+    rest = [file for file in files if file.role not in _GGUF_ROLES]
+    return _gguf_builds(store, ggufs, rest, said)
 
 
 def _gguf_builds(
@@ -44,7 +43,9 @@ def _gguf_builds(
 ) -> list[Build]:
     models: list[tuple[list[PackageFile], list[GgufHeader]]] = []
     extras: dict[str, list[PackageFile]] = {}
-    for group in _groups(files):
+    by_path = {file.path: file for file in files}
+    for paths in gguf_sets(by_path):
+        group = [by_path[path] for path in paths]
         headers = [_header(store, file) for file in group]
         role = role_of(headers)
         named = [
@@ -78,17 +79,6 @@ def _gguf_builds(
     return builds
 
 
-def _groups(files: Sequence[PackageFile]) -> list[list[PackageFile]]:
-    """Files by the sets that they are the parts of, in the parts' order."""
-    groups: dict[str, list[PackageFile]] = {}
-    for file in sorted(files, key=lambda file: file.path):
-        path = PurePosixPath(file.path)
-        shard = ShardName.parse(path.name)
-        key = f"{path.parent}/{shard.prefix}-of-{shard.count}" if shard else file.path
-        groups.setdefault(key, []).append(file)
-    return list(groups.values())
-
-
 def _header(store: StoreReader, file: PackageFile) -> GgufHeader:
     with store.open_blob(file.descriptor) as stream:
         return read_gguf(stream.fileno(), file.path)
@@ -108,6 +98,7 @@ def _folder(
     return Build(files=tuple(_in_order(files)), facts=facts, licenses=said.licenses, spec=said.spec)
 
 
+_GGUF_ROLES = frozenset({"weights", "projector", "adapter"})
 _ORDER = {"weights": 0, "projector": 1, "adapter": 2, "draft": 3, "config": 4, "doc": 5}
 
 

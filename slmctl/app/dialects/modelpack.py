@@ -35,6 +35,7 @@ _LAYER = re.compile(
     re.ASCII,
 )
 _PATHS = (mediatypes.MODELPACK_FILEPATH, mediatypes.CNAI_FILEPATH, mediatypes.TITLE)
+_ROLES = frozenset({"weights", "projector", "adapter", "draft", "config", "doc"})
 _KINDS = {"weight": "", "weight.config": "config", "doc": "doc", "code": "code", "dataset": "dataset"}
 
 
@@ -64,7 +65,7 @@ def describe(blobs: BlobReader, manifest: Manifest) -> Described:
     left_out: list[Part] = []
     for number, each in enumerate(layers):
         part = _part(each, number)
-        (left_out if part.role in {"code", "dataset"} else parts).append(part)
+        (parts if part.role in _ROLES else left_out).append(part)
     return Described(
         dialect="ModelPack",
         format=_format(config, layers),

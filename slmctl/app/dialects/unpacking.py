@@ -1,4 +1,5 @@
 """Unpacking artifacts whose files lie in tars: engines map whole files, so they become a model of ours.
+So do artifacts of raw files that hold several models, of which each becomes a variant.
 
 Each file becomes a blob, and the manifest is ModelPack as slmctl writes it: the same artifact gives the same
 digest on any machine. Code and data sets are left out, and so not even fetched. Weights get the names that
@@ -32,6 +33,7 @@ OpenLayer = Callable[[Descriptor], AbstractContextManager[Iterable[bytes]]]
 """Gives the bytes of a layer as they are, in pieces: a remote's `Body`, or a blob of the store."""
 
 _CHUNK_BYTES = 256 << 10
+_KINDS = {"config": "config"}  # what a layer of weights holds beside them is known by its name only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +123,8 @@ def _unpacked(
             path = checked_path(file.path)
             progress = ByteCounter(on_event, stage="unpack", item=path, total=file.size)
             digest = session.take_stream(layer.chunks(), file.size, progress)
-            kind = "" if part.role == "weights" else part.role
-            yield PackageFile(path=path, role=role_of_name(path, kind), digest=digest, size=file.size)
+            role = part.role if part.role == "doc" else role_of_name(path, _KINDS.get(part.role, ""))
+            yield PackageFile(path=path, role=role, digest=digest, size=file.size)
 
 
 def _taken(

@@ -42,8 +42,8 @@ def write(
 
     Without `format` it is the model as it lies there, except that Ollama's manifests, which no other registry
     takes, become ModelPack. `variants` are the builds that go along, by `Package.choose`; none are all. Blobs
-    that are not in the store are `Outgoing.missing`. Docker's and the image's configs need the weights
-    themselves, and the image hashes them, which `on_event` is told of.
+    that are not in the store are `Outgoing.missing`; where a format is made of the bytes themselves, there is
+    nothing else in it then. An image has all files hashed for it, which `on_event` is told of.
 
     Raises UsageError for a format that there is not, DoesNotFit for a model that the format cannot hold,
     NotFound, BadContent.
@@ -61,12 +61,17 @@ def write(
         return _as_modelpack(out, package, chosen)
     for variant in chosen:
         check_unpacked(package, variant)
+    contents = [Content.of(variant) for variant in chosen]
+    if any(not reader.has(file.digest) for content in contents for file in content.files):
+        for file in (file for content in contents for file in content.files):
+            out.stored(file.descriptor)
+        return out.outgoing(entry.descriptor.digest, {})
     writers: Mapping[str | None, Callable[[Content], Digest]] = {
         "docker": lambda content: write_docker.write(out, content),
         "ollama": lambda content: write_ollama.write(out, content),
         "image": lambda content: write_image.write(out, content, on_event),
     }
-    digests = {variant.id: writers[format](Content.of(variant)) for variant in chosen}
+    digests = {content.id: writers[format](content) for content in contents}
     if format == "image":
         out.note(_NO_SHELL)
     root = default_id(list(digests))

@@ -5,6 +5,7 @@ import ssl
 import subprocess
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -230,6 +231,46 @@ def test_versions_of_tls_that_are_no_longer_safe(
     with serve(lambda _r, _w: None, tls=context, shown_host="localhost") as server:
         assert "no longer safe" in refusal(settings, server.url).message
     assert server.requests == []
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_server_that_wants_a_certificate_of_ours(
+    version: ssl.TLSVersion, authority: Authority, tmp_path: Path
+) -> None:
+    context = authority.server("localhost")
+    context.minimum_version = context.maximum_version = version
+    context.verify_mode = ssl.CERT_REQUIRED
+    settings = http_settings(tmp_path, {"SSL_CERT_FILE": str(authority.pem)})
+    with serve(lambda _r, _w: None, tls=context, shown_host="localhost") as server:
+        with pytest.raises(Unreachable, match=f"localhost:{server.port}") as caught:
+            with_ours(settings, server.url)
+        if (
+            version is ssl.TLSVersion.TLSv1_2
+        ):  # with 1.3 the alert and the end of the connection come in any order
+            assert "wants a certificate of the client" in caught.value.message
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("by", ["redirect", "realm"])
+def test_encryption_is_never_left(by: str, authority: Authority, server: Server, tmp_path: Path) -> None:
+    """Not even for this machine, nor for a host that may be asked without."""
+    with serve(lambda _request, wire: wire.send(reply(200))) as plain:
+        redirect = reply(302, b"", {"Location": plain.url})
+        with serve(
+            lambda _request, wire: wire.send(redirect),
+            tls=authority.server("localhost"),
+            shown_host="localhost",
+        ) as encrypted:
+            settings = replace(
+                http_settings(tmp_path, {"SSL_CERT_FILE": str(authority.pem)}),
+                plain_http=frozenset({plain.place}),
+                named_hosts=frozenset({plain.place}),
+            )
+            with HttpClient(settings) as client, client.send("GET", encrypted.url, follow=False) as told:
+                url, came_from = (encrypted.url, None) if by == "redirect" else (plain.url, told)
+                with pytest.raises(Unreachable, match="that would leave encryption"):
+                    client.send("GET", url, came_from=came_from)
+    assert plain.requests == []
 
 
 def test_a_server_without_tls(tmp_path: Path) -> None:

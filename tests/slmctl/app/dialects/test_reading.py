@@ -19,18 +19,7 @@ from slmctl.app.packaging import build_of
 from slmctl.app.rendering import template_text
 from tests.fakes import docker_model, kitops, modctl
 from tests.fakes.artifact import NOW, FakeArtifact
-from tests.gguf_bytes import STRING, Builder, tiny
-
-WEIGHTS = tiny().build()
-PROJECTOR = Builder().put("general.architecture", STRING, "clip").build()
-TENSORS = b'{"model.embed_tokens.weight":{"dtype":"BF16","shape":[4,2],"data_offsets":[0,16]}}'
-SAFETENSORS = len(TENSORS).to_bytes(8, "little") + TENSORS + bytes(16)
-CONFIG_JSON = json.dumps({"model_type": "llama", "torch_dtype": "bfloat16"}).encode()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
+from tests.slmctl.app.dialects.made import CONFIG_JSON, PROJECTOR, SAFETENSORS, WEIGHTS
 
 
 def opened(store: Store, artifact: FakeArtifact) -> Variant:
@@ -183,6 +172,23 @@ def test_an_adapter_is_one_beside_other_weights_only(store: Store) -> None:
     assert files_of(merged) == {"qwen-lora-merged.gguf": "weights"}
 
 
+def test_several_models_in_one_artifact_are_not_run_as_one(store: Store) -> None:
+    artifact = modctl.model_pack({"m-q4.gguf": WEIGHTS, "m-q8.gguf": b"GGUF"})
+    variant = opened(store, artifact)
+    assert needs(artifact, artifact.manifest).packed
+    with pytest.raises(DoesNotFit, match="those of several models in one ModelPack artifact"):
+        check_unpacked(Package.open(store, parse("m")), variant)
+    shards = {f"m-0000{number}-of-00002.gguf": b"GGUF%d" % number for number in (1, 2)}
+    assert opened(store, modctl.model_pack(shards)).packed is None
+    assert opened(store, modctl.model_pack({"m.gguf": WEIGHTS, "imatrix.gguf": b"GGUF"})).packed is None
+
+
+def test_a_role_that_nobody_knows_is_no_part_of_the_model(store: Store) -> None:
+    artifact = modctl.model_pack({"model.gguf": WEIGHTS, "new.gguf": b"1"})
+    artifact.layers[1]["annotations"]["dev.slmctl.role"] = "of a later slmctl"
+    assert files_of(opened(store, artifact)) == {"model.gguf": "weights"}
+
+
 def test_the_config_says_what_no_header_does(store: Store) -> None:
     config = {"format": "safetensors", "precision": "bf16"}
     variant = opened(store, modctl.model_pack({"model.safetensors": SAFETENSORS}, config=config))
@@ -199,14 +205,14 @@ def test_what_lies_in_tars_is_listed_and_not_run(store: Store, packing: str) -> 
         (modctl.model_pack({"model.gguf": WEIGHTS}, packing=packing), "ModelPack"),
     ):
         variant = opened(store, artifact)
-        assert variant.packed == dialect
+        assert variant.packed == f"packed in the tars of a {dialect} artifact"
         assert "model.gguf" in files_of(variant)
         assert set(files_of(variant).values()) == {"packed"}
         assert not variant.weights
         assert variant.local
         with pytest.raises(DoesNotFit, match=f"tars of a {dialect} artifact"):
             check_unpacked(Package.open(store, parse("m")), variant)
-        with pytest.raises(UsageError, match="packed in tars"):
+        with pytest.raises(UsageError, match="packed in the tars"):
             build_of(variant)
         assert list_models(store)[0].problem is None
         assert needs(artifact, artifact.manifest).packed
@@ -215,7 +221,7 @@ def test_what_lies_in_tars_is_listed_and_not_run(store: Store, packing: str) -> 
 def test_config_files_in_a_tar_make_an_artifact_packed(store: Store) -> None:
     artifact = docker_model.safetensors_model([SAFETENSORS], {"config.json": CONFIG_JSON})
     variant = opened(store, artifact)
-    assert variant.packed == "Docker Model Runner"
+    assert variant.packed == "packed in the tars of a Docker Model Runner artifact"
     assert files_of(variant) == {"model.safetensors": "weights", "vllm.config.tar-0": "packed"}
 
 
