@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from registry.remotes.answers import TRANSIENT, refusal
@@ -17,6 +18,16 @@ T = TypeVar("T")
 
 Payload = Callable[[], bytes | Iterable[bytes]]
 """Makes the bytes of a request, anew for each try."""
+
+
+@contextmanager
+def read_to_end(answer: Answer) -> Iterator[Answer]:
+    """An answer of which what is short and was not read is read at the end, so that its connection is
+    kept."""
+    try:
+        yield answer
+    finally:
+        answer.discard()
 
 
 class Connection:
@@ -72,7 +83,7 @@ class Connection:
             )
             if answer.status != 401 or not ours or not self.is_ours(answer):
                 return answer
-            with answer:
+            with read_to_end(answer):
                 if tries > 1:
                     raise self._authorizer.denied(answer)
                 authorization = self._authorizer.renewed(answer, scopes, authorization)
@@ -101,7 +112,7 @@ class Connection:
 
         def once() -> T:
             sent = self.send(method, url, headers=headers, payload=payload, length=length, reading=reading)
-            with sent as answer:
+            with read_to_end(sent) as answer:
                 if answer.status not in expected or answer.status in TRANSIENT:
                     raise refusal(answer, what, self.repository.shown)
                 return use(answer)

@@ -59,7 +59,7 @@ class PackageFile:
 class Variant:
     """A build for one runtime; `digest` is its manifest's, `facts` None when no one has derived them yet.
 
-    `packed` names the dialect of an artifact that must be unpacked before anything can run it.
+    `packed` says how the weights lie in an artifact that must be unpacked before anything can run it.
     """
 
     id: str
@@ -146,11 +146,11 @@ class Package:
 
 
 def check_unpacked(package: Package, variant: Variant) -> None:
-    """Raise DoesNotFit for a variant whose files lie in tars, in which nothing can use them."""
+    """Raise DoesNotFit for a variant whose files lie where nothing can use them."""
     if variant.packed is not None:
         raise DoesNotFit(
-            f"The weights of {package.name} are packed in the tars of a {variant.packed} artifact.",
-            hint="Pull it from its registry: 'slmctl pull' unpacks it.",
+            f"The weights of {package.name} are {variant.packed}.",
+            hint="Pull it from its registry: 'slmctl pull' makes a model of it that runs.",
         )
 
 
@@ -194,7 +194,7 @@ def _variant(store: StoreReader, manifest: Manifest) -> Variant:
         licenses=said.licenses,
         files=files,
         local=all(store.has(file.digest) for file in files),
-        packed=said.dialect if said.packed else None,
+        packed=said.packed,
     )
 
 
@@ -214,7 +214,7 @@ def _derived(
             return derived_facts(store, manifest.digest, [file.descriptor for file in weights])
         blobs = {file.path: file.descriptor for file in files}
         paths = [file.path for file in weights]
-        return derived_folder_facts(store, manifest.digest, blobs, paths, quantization)
+        return derived_folder_facts(store, manifest.digest, blobs, paths, format_, quantization)
     return None
 
 

@@ -58,7 +58,7 @@ def build_of(variant: Variant) -> Build:
     """
     if variant.packed is not None:
         raise UsageError(
-            f"The files of the variant {variant.id} are packed in tars.", hint="'slmctl pull' unpacks it."
+            f"The weights of the variant {variant.id} are {variant.packed}.", hint="'slmctl pull' unpacks it."
         )
     if variant.facts is None:
         raise UsageError(f"The variant {variant.id} has no facts to build on.", hint="Its file is not here.")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
 
 from registry.errors import DoesNotFit, UsageError
 from registry.formats.facts import ModelFacts
 from registry.formats.gguf import GgufHeader
 from registry.formats.gguf_facts import facts_from_gguf
-from registry.formats.shards import ShardName
 from registry.store.reader import StoreReader
-from slmctl.app.dialects.described import Described, format_by_names
+from slmctl.app.dialects.described import Described, format_by_names, gguf_sets
 from slmctl.app.dialects.folders import folder_facts
 from slmctl.app.events import Note, OnEvent
 from slmctl.app.file_names import file_path
@@ -45,7 +43,9 @@ def _gguf_builds(
 ) -> list[Build]:
     models: list[tuple[list[PackageFile], list[GgufHeader]]] = []
     extras: dict[str, list[PackageFile]] = {}
-    for group in _groups(files):
+    by_path = {file.path: file for file in files}
+    for paths in gguf_sets(by_path):
+        group = [by_path[path] for path in paths]
         headers = [_header(store, file) for file in group]
         role = role_of(headers)
         named = [
@@ -79,17 +79,6 @@ def _gguf_builds(
     return builds
 
 
-def _groups(files: Sequence[PackageFile]) -> list[list[PackageFile]]:
-    """Files by the sets that they are the parts of, in the parts' order."""
-    groups: dict[str, list[PackageFile]] = {}
-    for file in sorted(files, key=lambda file: file.path):
-        path = PurePosixPath(file.path)
-        shard = ShardName.parse(path.name)
-        key = f"{path.parent}/{shard.prefix}-of-{shard.count}" if shard else file.path
-        groups.setdefault(key, []).append(file)
-    return list(groups.values())
-
-
 def _header(store: StoreReader, file: PackageFile) -> GgufHeader:
     with store.open_blob(file.descriptor) as stream:
         return read_gguf(stream.fileno(), file.path)
@@ -100,7 +89,8 @@ def _folder(
 ) -> Build:
     """A folder of safetensors or ONNX weights."""
     blobs = {file.path: file.descriptor for file in files}
-    facts = folder_facts(store, blobs, sorted(file.path for file in weights), said.quantization)
+    paths = sorted(file.path for file in weights)
+    facts = folder_facts(store, blobs, paths, said.format, said.quantization)
     facts = facts or ModelFacts(  # nothing says more, and nothing can run it
         format=format_by_names(file.path for file in weights) or said.format or "unknown",
         architecture="unknown",

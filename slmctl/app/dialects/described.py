@@ -10,6 +10,7 @@ from typing import Protocol
 
 from modelfiles.spec import ModelSpec
 from registry.errors import MalformedFile
+from registry.formats.shards import ShardName
 from registry.manifest import Descriptor
 
 TEMPLATE_PATH = "chat_template.jinja"
@@ -22,6 +23,7 @@ _DOCUMENTS = re.compile(
     r"(?:readme|licen[cs]e|notice|copying|changelog|use_policy)(?:[._-].*)?|.*\.md", re.IGNORECASE
 )
 _ADAPTER = re.compile(r"(?:^|[-._])(?:lora|adapter)(?:[-._].*)?\.gguf$", re.IGNORECASE)
+_NO_MODEL = re.compile(r"(?:^|[-._])(?:imatrix|vocab)(?:$|[-._])")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 
@@ -48,7 +50,7 @@ class Described:
     """What a manifest says. `dialect` is what messages call it; `format` and `quantization` are claims.
 
     `parts` are the layers that make the model, `left_out` those that do not (code, data sets). `ignored` says
-    in sentences what has no effect.
+    in sentences what has no effect. `several` is whether there are weights of more than one model.
     """
 
     dialect: str
@@ -59,20 +61,24 @@ class Described:
     spec: ModelSpec = field(default_factory=ModelSpec)
     licenses: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    several: bool = False
 
     @property
-    def packed(self) -> bool:
-        """Whether the model cannot be used where it lies: weights, or what an engine reads beside them, are
-        in tars."""
-        return any(part.packing and part.role != "doc" for part in self.parts)
+    def packed(self) -> str | None:
+        """How the weights lie where they cannot be used there: they, or what an engine reads beside them, are
+        in tars, or there are those of several models. None where they can."""
+        if any(part.packing and part.role != "doc" for part in self.parts):
+            return f"packed in the tars of a {self.dialect} artifact"
+        return f"those of several models in one {self.dialect} artifact" if self.several else None
 
 
 def role_of_name(path: str, kind: str = "") -> str:
     """The role of the file `path` in a package, by its name and by what its author calls it: weights, config
-    or doc (whatever they call it, a GGUF file with `mmproj` in its name is a projector)."""
+    or doc. Whatever they call it, a GGUF file with `mmproj` in its name is a projector, and one with
+    `imatrix` or `vocab` no model."""
     name = PurePosixPath(path).name.lower()
     if name.endswith(".gguf"):
-        return "projector" if "mmproj" in name else "weights"
+        return "projector" if "mmproj" in name else "doc" if _NO_MODEL.search(name) else "weights"
     if PurePosixPath(name).suffix in FORMATS:
         return "weights"
     if kind:
@@ -90,6 +96,19 @@ def with_adapters(parts: Sequence[Part]) -> tuple[Part, ...]:
     if len(named) == len(weights):
         return tuple(parts)
     return tuple(replace(part, role="adapter") if part in named else part for part in parts)
+
+
+def gguf_sets(paths: Iterable[str]) -> list[list[str]]:
+    """Paths of GGUF files by the sharded sets that they are the parts of, in the parts' order.
+
+    Raises MalformedFile for a part whose number cannot be.
+    """
+    sets: dict[str, list[str]] = {}
+    for text in sorted(paths):
+        path = PurePosixPath(text)
+        shard = ShardName.parse(path.name)
+        sets.setdefault(f"{path.parent}/{shard.prefix}-of-{shard.count}" if shard else text, []).append(text)
+    return list(sets.values())
 
 
 def format_by_names(paths: Iterable[str]) -> str | None:

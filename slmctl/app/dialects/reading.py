@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from registry import mediatypes
 from registry.errors import DoesNotFit, SlmctlError
 from registry.manifest import Manifest
 from slmctl.app.dialects import docker, kitops, modelpack
-from slmctl.app.dialects.described import BlobReader, Described, check_paths
+from slmctl.app.dialects.described import BlobReader, Described, check_paths, gguf_sets
+from slmctl.app.variants import says_facts
 
 _KINDS = {
     "application/vnd.cncf.helm.config.v1+json": "a Helm chart",
@@ -45,7 +47,11 @@ def describe(blobs: BlobReader, manifest: Manifest) -> Described:
         if is_of(manifest):
             described = describes(blobs, manifest)
             check_paths(described.parts)
-            return described
+            if says_facts(manifest):
+                return described
+            weights = [part.path for part in described.parts if part.role == "weights" and not part.packing]
+            ggufs = gguf_sets(path for path in weights if path.lower().endswith(".gguf"))
+            return replace(described, several=len(ggufs) > 1)
     raise no_model(manifest)
 
 

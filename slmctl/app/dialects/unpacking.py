@@ -1,4 +1,5 @@
 """Unpacking artifacts whose files lie in tars: engines map whole files, so they become a model of ours.
+So do artifacts of raw files that hold several models, of which each becomes a variant.
 
 Each file becomes a blob, and the manifest is ModelPack as slmctl writes it: the same artifact gives the same
 digest on any machine. Code and data sets are left out, and so not even fetched. Weights get the names that

@@ -19,18 +19,7 @@ from slmctl.app.packaging import build_of
 from slmctl.app.rendering import template_text
 from tests.fakes import docker_model, kitops, modctl
 from tests.fakes.artifact import NOW, FakeArtifact
-from tests.gguf_bytes import STRING, Builder, tiny
-
-WEIGHTS = tiny().build()
-PROJECTOR = Builder().put("general.architecture", STRING, "clip").build()
-TENSORS = b'{"model.embed_tokens.weight":{"dtype":"BF16","shape":[4,2],"data_offsets":[0,16]}}'
-SAFETENSORS = len(TENSORS).to_bytes(8, "little") + TENSORS + bytes(16)
-CONFIG_JSON = json.dumps({"model_type": "llama", "torch_dtype": "bfloat16"}).encode()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
+from tests.slmctl.app.dialects.made import CONFIG_JSON, PROJECTOR, SAFETENSORS, WEIGHTS
 
 
 def opened(store: Store, artifact: FakeArtifact) -> Variant:
@@ -149,6 +138,23 @@ def test_an_mlx_folder_is_called_one_whatever_its_publisher_says(store: Store) -
         assert list_models(store)[0].variants == ("mlx-q4-g64",)
 
 
+def test_the_layers_say_what_the_format_is_before_the_config_does(store: Store) -> None:
+    config = {"format": "safetensors", "quantization": "BF16"}
+    assert opened(store, modctl.model_pack({"m.gguf": WEIGHTS}, config=config)).id == "gguf-f32"
+    unquantized = json.dumps({"model_type": "llama"}).encode()
+    files = {"model.safetensors": SAFETENSORS, "config.json": unquantized}
+    assert opened(store, modctl.model_pack(files, config={"format": "mlx"})).id == "mlx-bf16"
+
+
+def test_layers_without_names_get_some(store: Store) -> None:
+    artifact = modctl.model_pack({"m.gguf": WEIGHTS, "config.json": b"{}"}, config={})
+    for layer in artifact.layers:
+        del layer["annotations"]
+    variant = opened(store, artifact)
+    assert files_of(variant) == {"model.gguf": "weights", "config/1": "config"}
+    assert variant.id == "gguf-f32"
+
+
 def test_an_onnx_folder_is_called_one(store: Store) -> None:
     config = {"model": {"type": "phi3", "context_length": 4096, "decoder": {"head_size": 96}}}
     files = {"model.onnx": b"onnx", "genai_config.json": json.dumps(config).encode()}
@@ -183,6 +189,17 @@ def test_an_adapter_is_one_beside_other_weights_only(store: Store) -> None:
     assert files_of(merged) == {"qwen-lora-merged.gguf": "weights"}
 
 
+def test_several_models_in_one_artifact_are_not_run_as_one(store: Store) -> None:
+    artifact = modctl.model_pack({"m-q4.gguf": WEIGHTS, "m-q8.gguf": b"GGUF"})
+    variant = opened(store, artifact)
+    assert needs(artifact, artifact.manifest).packed
+    with pytest.raises(DoesNotFit, match="those of several models in one ModelPack artifact"):
+        check_unpacked(Package.open(store, parse("m")), variant)
+    shards = {f"m-0000{number}-of-00002.gguf": b"GGUF%d" % number for number in (1, 2)}
+    assert opened(store, modctl.model_pack(shards)).packed is None
+    assert opened(store, modctl.model_pack({"m.gguf": WEIGHTS, "imatrix.gguf": b"GGUF"})).packed is None
+
+
 def test_a_role_that_nobody_knows_is_no_part_of_the_model(store: Store) -> None:
     artifact = modctl.model_pack({"model.gguf": WEIGHTS, "new.gguf": b"1"})
     artifact.layers[1]["annotations"]["dev.slmctl.role"] = "of a later slmctl"
@@ -205,14 +222,14 @@ def test_what_lies_in_tars_is_listed_and_not_run(store: Store, packing: str) -> 
         (modctl.model_pack({"model.gguf": WEIGHTS}, packing=packing), "ModelPack"),
     ):
         variant = opened(store, artifact)
-        assert variant.packed == dialect
+        assert variant.packed == f"packed in the tars of a {dialect} artifact"
         assert "model.gguf" in files_of(variant)
         assert set(files_of(variant).values()) == {"packed"}
         assert not variant.weights
         assert variant.local
         with pytest.raises(DoesNotFit, match=f"tars of a {dialect} artifact"):
             check_unpacked(Package.open(store, parse("m")), variant)
-        with pytest.raises(UsageError, match="packed in tars"):
+        with pytest.raises(UsageError, match="packed in the tars"):
             build_of(variant)
         assert list_models(store)[0].problem is None
         assert needs(artifact, artifact.manifest).packed
@@ -221,7 +238,7 @@ def test_what_lies_in_tars_is_listed_and_not_run(store: Store, packing: str) -> 
 def test_config_files_in_a_tar_make_an_artifact_packed(store: Store) -> None:
     artifact = docker_model.safetensors_model([SAFETENSORS], {"config.json": CONFIG_JSON})
     variant = opened(store, artifact)
-    assert variant.packed == "Docker Model Runner"
+    assert variant.packed == "packed in the tars of a Docker Model Runner artifact"
     assert files_of(variant) == {"model.safetensors": "weights", "vllm.config.tar-0": "packed"}
 
 

@@ -23,16 +23,11 @@ from slmctl.app.variants import is_modelpack
 from tests.fakes import docker_model, kitops, modctl
 from tests.fakes.artifact import NOW, FakeArtifact
 from tests.gguf_bytes import STRING, Builder, tiny
-from tests.slmctl.app.dialects.test_reading import CONFIG_JSON, PROJECTOR, SAFETENSORS, WEIGHTS
+from tests.slmctl.app.dialects.made import CONFIG_JSON, PROJECTOR, SAFETENSORS, WEIGHTS
 
 ADAPTER = (
     Builder().put("general.architecture", STRING, "llama").put("general.type", STRING, "adapter").build()
 )
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
 
 
 class Remote:
@@ -139,6 +134,10 @@ def test_several_quantizations_become_variants(store: Store) -> None:
     artifact = kitops.model_kit({"f32.gguf": WEIGHTS, "f16.gguf": half.build()})
     package = pulled(store, artifact)
     assert [variant.id for variant in package.variants] == ["gguf-f16", "gguf-f32"]
+    raw = modctl.model_pack({"f32.gguf": WEIGHTS, "f16.gguf": half.build(), "imatrix.gguf": b"1"})
+    again = pulled(store, raw)
+    assert [variant.digest for variant in again.variants if variant.packed] == []
+    assert {variant.id for variant in again.variants} == {"gguf-f16", "gguf-f32"}
     with pytest.raises(UsageError, match="both gguf-f32"):
         pulled(store, kitops.model_kit({"a.gguf": WEIGHTS, "b.gguf": other.build()}))
 
