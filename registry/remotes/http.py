@@ -9,6 +9,7 @@ gave in another way (a token realm, an upload's Location) to the same rules.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -19,7 +20,7 @@ import requests
 from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import HTTPError
 
-from registry.errors import Unreachable
+from registry.errors import Unreachable, UsageError
 from registry.remotes import addresses, connections, trust
 from registry.remotes.addresses import Address, Scope
 from registry.remotes.answer import Answer
@@ -34,6 +35,7 @@ MAX_REDIRECTS = 5
 
 _REDIRECTS = {301, 302, 303, 307, 308}
 _EVERYWHERE = frozenset(Scope)
+_SENDABLE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 _HARMLESS = frozenset({"accept", "accept-encoding", "range", "user-agent", "cache-control", "content-type"})
 _HARMLESS |= {"if-range", "if-match", "if-none-match", "content-length"}
 """Headers that another origin may see."""
@@ -76,13 +78,24 @@ class HttpClient:
         `within` is how many seconds the server may take to begin (default: as long as a stall may last).
 
         Raises TryAgain for what may pass (a connection cut, a stall), NotReached when nobody answers there,
-        Unreachable for what is not allowed or not trusted, Unauthorized when a proxy refuses.
+        Unreachable for what is not allowed or not trusted, Unauthorized when a proxy refuses, UsageError for
+        a header that cannot be sent.
         """
         assert not any(name.lower() in {"authorization", "proxy-authorization"} for name in headers)
         try:
             target = parse(url)
         except BadUrl as error:
-            raise Unreachable(f"An address cannot be asked: {error}.", hint=None) from None
+            if came_from is not None:
+                told_by = replace(came_from.way, came=(came_from.way.url,))
+                raise refused(told_by, f"{error}", where="an address") from None
+            raise Unreachable(
+                f"An address cannot be asked: {error}.", hint="Check how it is written."
+            ) from None
+        if not all(map(_SENDABLE.fullmatch, (*headers.values(), authorization or ""))):
+            raise UsageError(  # http.client would say it with the secret in it
+                f"What would be sent to {target.place} has a character in it that no header can have.",
+                hint="Look for a line break or a letter beyond Latin-1 in the token or password for it.",
+            )
         way = Way(url=target, trust=trust.describe(self.settings.ca))
         wanted = {"User-Agent": self.settings.user_agent, "Accept-Encoding": "identity", **headers}
         if body is not None:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from registry.errors import BadContent, SizeMismatch, SlmctlError, Unreachable
+from registry.errors import BadContent, SizeMismatch, SlmctlError, Unreachable, UsageError
 from registry.remotes.base import TryAgain
 from registry.remotes.http import HttpClient, HttpSettings
 from registry.remotes.mishaps import NotReached
@@ -564,6 +564,19 @@ def test_no_error_has_the_credentials_in_it(caplog: pytest.LogCaptureFixture) ->
             assert "Y2FuYXJ5" not in repr(vars(seen))
             seen = seen.__cause__ or seen.__context__
     assert "Y2FuYXJ5" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["Bearer canary\n", "Bearer canary\r\nX: y", "Bearer c\0anary", "Bearer canary€", "Bearer \x85canary"],
+)
+def test_a_token_that_cannot_be_sent(client: HttpClient, value: str) -> None:
+    with serve(always(reply(200))) as server:
+        for given in ({"authorization": value}, {"headers": {"X-Token": value}}):
+            with pytest.raises(UsageError, match="no header can have") as caught:
+                client.send("GET", server.url, **given)
+            assert "anary" not in f"{caught.value!r}{caught.value.hint}"
+    assert server.requests == []
 
 
 def test_http_client_is_not_debugged() -> None:

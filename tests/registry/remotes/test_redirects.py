@@ -478,7 +478,7 @@ def test_a_realm_without_encryption_elsewhere_is_not_asked() -> None:
             "http://a@b/",
             "",
         ):
-            with pytest.raises(Unreachable):
+            with pytest.raises(Unreachable, match=r"^public\.example:\d+ sent us to .*not followed"):
                 client.send("GET", realm, came_from=told, authorization=CANARY)
 
 
