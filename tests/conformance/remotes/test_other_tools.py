@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import subprocess
 import uuid
@@ -23,7 +22,7 @@ from registry.remotes.credentials_file import log_in
 from registry.remotes.http import HttpClient
 from registry.remotes.oci import OciRemote
 from registry.remotes.tree import documents_of
-from tests.conformance.remotes.samples import Sample, index_of_two, some_bytes
+from tests.conformance.remotes.samples import index_of_two, layout_of, some_bytes
 from tests.registries.fixtures import LOGIN, client_of, name_in, registries_of
 from tests.registries.programs import PASSWORD, USER, Registry, behind_nginx, need
 from tests.registries.wire_cutter import WireCutter, wire_cutter
@@ -56,27 +55,6 @@ def skopeo(*arguments: str, stdin: str | None = None, code: int = 0, **environme
     )
     assert done.returncode == code, done.stderr
     return done.stdout
-
-
-def layout_of(folder: Path, sample: Sample, tag: str) -> Path:
-    """The sample as an OCI image layout, by hand."""
-    blobs = folder / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
-    for digest, data in {
-        **sample.blobs,
-        **{each: raw for each, (raw, _) in sample.documents.items()},
-    }.items():
-        (blobs / digest.removeprefix("sha256:")).write_bytes(data)
-    raw, media_type = sample.documents[sample.root]
-    entry = {
-        "mediaType": media_type,
-        "digest": sample.root,
-        "size": len(raw),
-        "annotations": {"org.opencontainers.image.ref.name": tag},
-    }
-    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
-    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
-    return folder
 
 
 def contents(layout: Path) -> dict[str, bytes]:
