@@ -18,6 +18,7 @@ from pathlib import Path
 
 from slmctl.cli.main import COMMANDS
 from tests.crash.oracle import Tree, read_tree
+from tests.crash.serving import registry
 from tests.crash.tracing import DEADLINE_SECONDS, Injection, Run
 from tests.crash.tracing import run as traced
 from tests.gguf_bytes import F32, STRING, U32, Builder, tiny
@@ -60,8 +61,11 @@ class World:
         }
 
     def command(self, *arguments: str) -> list[str]:
-        """The command line of slmctl; `{files}`, `{out}` and `{other}` are those folders."""
-        filled = [argument.format_map({path.name: path for path in self.watched}) for argument in arguments]
+        """The command line of slmctl; `{files}`, `{out}` and `{other}` are those folders, `{registry}` a place."""
+        places: dict[str, object] = {path.name: path for path in self.watched}
+        if any("{registry}" in argument for argument in arguments):
+            places["registry"] = registry(gguf(0), gguf(1))
+        filled = [argument.format_map(places) for argument in arguments]
         if self.double is None:
             return [sys.executable, "-P", "-m", "slmctl", *filled]
         return [sys.executable, "-m", "tests.crash.doubles", self.double, *filled]
@@ -111,6 +115,7 @@ class Row:
     `again` are the codes that a second run may end with when the first was complete, beside 0. `codes` are those
     that it may fail with beside 1. `sweeps` when nothing is left over after it. `needs_root` to be made.
     `may_go_without_lease` where nothing is put into the store: what is read from a dying disk is worth more.
+    `goes_on` when what came before a failure is kept for the next time. `double` is what runs instead of slmctl.
     """
 
     name: str
@@ -124,6 +129,8 @@ class Row:
     sweeps: bool = False
     needs_root: bool = False
     may_go_without_lease: bool = False
+    goes_on: bool = False
+    double: str | None = None
 
     @property
     def exists(self) -> bool:
@@ -154,7 +161,7 @@ class Prepared:
 
 def prepare(row: Row, folder: Path) -> Prepared:
     """Make a row's world in `folder` and run the command in a copy of it."""
-    world = World(folder / f"{row.name}-world")
+    world = World(folder / f"{row.name}-world", row.double)
     for name in ("home", "files", "out", "other", "run"):
         (world.root / name).mkdir(parents=True)
     _make_files(world)
@@ -285,6 +292,7 @@ _M = ("create", "m", "--from", "{files}/a.gguf")
 _N = ("create", "n", "--from", "{files}/b.gguf")
 _EXPORT = ("export", "m", "-o", "{out}/m.tar")
 _BASED = ("create", "based", "-f", "{files}/Modelfile")
+_PULL = ("pull", "http://{registry}/t/m:v0", "--as", "m")
 
 ROWS: tuple[Row, ...] = (
     Row(name="create", points=110, make=_remove_home, run=_M),
@@ -359,6 +367,15 @@ ROWS: tuple[Row, ...] = (
         before=(_M,),
         run=("adopt",),
         needs_root=True,
+    ),
+    Row(name="pull", points=150, make=_remove_home, run=_PULL, double="in-one-thread", goes_on=True),
+    Row(
+        name="pull-replacing",
+        points=120,
+        before=(("pull", "http://{registry}/t/m:v1", "--as", "m"),),
+        run=(*_PULL, "--force"),
+        double="in-one-thread",
+        goes_on=True,
     ),
 )
 

@@ -113,7 +113,7 @@ def test_a_disk_that_claims_to_have_written_is_noticed(name: str, worlds: Worlds
 def test_no_row_is_without_a_command_for_long() -> None:
     """Rows wait for their commands; a misspelt one would wait for ever."""
     waiting = {row.run[0] for row in rows()} ^ {"create", "cp", "rm"}
-    assert waiting <= {"gc", "verify", "export", "import", "adopt"}
+    assert waiting <= {"gc", "verify", "export", "import", "adopt", "pull"}
 
 
 def test_what_a_command_leaves_is_judged_by_the_bytes(tmp_path: Path, worlds: Worlds) -> None:
