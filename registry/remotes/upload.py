@@ -65,9 +65,13 @@ class Upload:
         best = -1
         try:
             while True:
-                error = self._try()
+                if self._session is None:
+                    self._rewind(0)
+                    self._session = self._begin()  # which has patience of its own
+                    self._chunk = max(self._chunk, least_chunk(self._session.given_by))
+                error = self._try(self._session)
                 if error is None:
-                    return
+                    break
                 if self._offset > best:  # a session that is lost again and again gets no further than before
                     best, failures = self._offset, 0
                 failures += 1
@@ -83,20 +87,14 @@ class Upload:
             raise
         self._tell(self._blob.size - self._told)
 
-    def _try(self) -> SlmctlError | None:
+    def _try(self, session: Session | None) -> SlmctlError | None:
         """Go on until the blob is there (None), or something fails that may not fail the next time."""
         try:
-            while True:
-                if self._session is None:
-                    self._rewind(0)
-                    self._session = self._begin()
-                    self._chunk = max(self._chunk, least_chunk(self._session.given_by))
-                before, chunk = self._offset, self._chunk
-                self._session = self._step(self._session)
-                if self._session is None:
-                    self._tell(self._blob.size - self._told)
-                    return None
-                if self._offset <= before and self._chunk == chunk:
+            while session is not None:
+                before = (self._offset, self._chunk, self._whole)
+                self._session = session = self._step(session)
+                same = before[1:] == (self._chunk, self._whole)
+                if session is not None and self._offset <= before[0] and same:
                     return OperationFailed(
                         f"{self._shown} takes bytes of the blob {self._blob.digest.short}, and has no more of"
                         " it than before.",
@@ -107,6 +105,7 @@ class Upload:
         except _Lost:
             self._session = None
             return TryAgain(f"{self._shown} forgot the upload of the blob {self._blob.digest.short}.")
+        return None
 
     def _wait(self, error: SlmctlError, failures: int) -> None:
         patience = self._connection.patience
@@ -161,6 +160,9 @@ class Upload:
         what = f"to take the blob {self._blob.digest.short}"
         if answer.status in TRANSIENT:
             raise refusal(answer, what, self._shown)
+        if answer.status in {405, 501} and not self._whole and self._offset == 0:
+            self._whole = True  # it knows no chunks
+            return session
         if answer.status == 404:
             raise _Lost
         if answer.status in {413, 416}:

@@ -369,6 +369,14 @@ def test_what_is_refused_in_the_middle_is_cancelled(http: HttpClient) -> None:
         assert fake.uploads == {}
 
 
+@pytest.mark.parametrize("status", [405, 501])
+def test_a_registry_that_knows_no_chunks_gets_the_whole(http: HttpClient, status: int) -> None:
+    with fake_registry(nth("PATCH", 1, error(status, "UNSUPPORTED"), times=9)) as fake:
+        upload(remote_at(fake, http))
+        assert has(fake)
+        assert [each.method for each in fake.requests] == ["POST", "PATCH", "PUT"]
+
+
 def test_a_forgotten_session_is_begun_again(http: HttpClient) -> None:
     def forget(request: Request, seen: list[int] = []) -> bytes | None:  # noqa: B006 - it counts
         if request.method == "PATCH":
