@@ -91,9 +91,10 @@ class HttpClient:
             wanted["Content-Length"] = "0"
         source = None if came_from is None else came_from.scope
         if came_from is not None:
-            way = replace(way, came=(*came_from.way.came, came_from.way.url))
+            way = replace(way, came=(came_from.way.url,))
             if came_from.way.url.scheme == "https" and target.scheme == "http":
                 raise refused(way, "that would leave encryption")
+        told = len(way.came)
         while True:
             own = dict(wanted)
             if authorization is not None:
@@ -102,7 +103,7 @@ class HttpClient:
             if not follow or answer.status not in _REDIRECTS or "location" not in answer.headers:
                 return answer
             with answer:
-                step, method, body, wanted = _next(answer, method, body, wanted)
+                step, method, body, wanted = _next(answer, told, method, body, wanted)
                 if step.origin != way.url.origin:
                     authorization = None
                 way = replace(way, url=step, came=(*way.came, way.url))
@@ -198,9 +199,12 @@ class HttpClient:
 
 
 def _next(
-    answer: Answer, method: str, body: bytes | Iterable[bytes] | None, headers: dict[str, str]
+    answer: Answer, told: int, method: str, body: bytes | Iterable[bytes] | None, headers: dict[str, str]
 ) -> tuple[Url, str, bytes | Iterable[bytes] | None, dict[str, str]]:
-    """Where a redirect leads, and what is asked there. Raises Unreachable for one that is not followed."""
+    """Where a redirect leads, and what is asked there. Raises Unreachable for one that is not followed.
+
+    `told` of those that led here were no redirects.
+    """
     way = answer.way
     locations = answer.values("location")
     try:
@@ -210,9 +214,9 @@ def _next(
     onward = replace(way, url=step, came=(*way.came, way.url))
     if len(set(locations)) > 1:
         raise refused(onward, "it names several addresses at once")
-    if step in onward.came:
+    if step in onward.came[told:]:
         raise refused(onward, "it leads in a circle")
-    if len(onward.came) > MAX_REDIRECTS:
+    if len(onward.came) - told > MAX_REDIRECTS:
         raise refused(onward, f"only {MAX_REDIRECTS} redirects in a row are followed")
     if way.url.scheme == "https" and step.scheme == "http":
         raise refused(onward, "that would leave encryption")

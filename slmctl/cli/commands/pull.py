@@ -84,7 +84,7 @@ def command(
                 all_variants=all_variants,
                 force=force,
                 dry_run=dry_run,
-                pace=replace(each.pace, limit_rate=limit_rate),
+                pace=replace(places.network.settings.pace, limit_rate=limit_rate),
             )
             try:
                 outcomes.append(_pull_one(context, places, request))
