@@ -173,7 +173,7 @@ def test_config_list_shows_no_secret(slmctl: Program) -> None:
     assert rows["hf_token"] == ("(set, not shown)", "environment HF_TOKEN")
     assert rows["https_proxy"] == ("http://***@proxy:1", "environment HTTPS_PROXY")
     assert rows["http_proxy"] == ("http://proxy:2", "environment http_proxy")
-    assert rows["offline"] == (True, "environment SLMCTL_OFFLINE")
+    assert rows["offline"] == (False, "default")
     assert list(rows) == [setting.key for setting in (*SETTINGS, *NETWORK_SETTINGS)]
 
 
