@@ -116,7 +116,10 @@ class Upload:
                 f"{error.message.rstrip('.')}; it wants to be left alone for {in_words(asked)}.",
                 hint="Try again after that.",
             )
-        patience.sleep(patience.wait_before(failures, asked))
+        wait = patience.wait_before(failures, asked)
+        if isinstance(error, TryAgain):
+            self._connection.on_wait(wait, error)
+        patience.sleep(wait)
 
     def _step(self, session: Session) -> Session | None:
         """Send the next part; None when the blob is whole and there. Raises TryAgain, _Lost, ..."""
