@@ -35,7 +35,7 @@ from slmctl.app.package import Package
 from slmctl.app.places import Places
 from slmctl.app.pull_artifact import coming_artifact
 from slmctl.app.pull_hub import coming_hub
-from slmctl.app.upstream import is_same_place
+from slmctl.app.upstream import are_same_places, tracked, tracks_to_keep
 from slmctl.app.where import Asked, Where
 
 
@@ -85,7 +85,7 @@ def pull(
     if request.where.said:
         on_event(Note(text=request.where.said))
     asked = _asked(request)
-    _check_name(store, request, str(asked[0].ref))
+    _check_name(store, request, asked)
     if request.dry_run:
         with tempfile.TemporaryDirectory(prefix="slmctl-") as folder:
             scratch = Store(Path(folder))
@@ -94,7 +94,6 @@ def pull(
                 return _outcome(store, coming, request)
     with store.session(f"pull {request.where.name}", resumable=True) as session:
         coming = _coming(Work(store=store, session=session), places, request, asked, on_event)
-        _check_name(store, request, coming.source)
         outcome = _outcome(store, coming, request)
         check_space(store, [each.blob for each in coming.wanted])
         assert coming.finish is not None
@@ -103,7 +102,13 @@ def pull(
         fetch(session, coming.wanted, request.pace, on_event, coming.labels)
         descriptor = coming.finish(session)
         _check_digest(request, descriptor.digest)
-        entry = Entry(name=request.where.name, descriptor=descriptor, source=coming.source, linked=now)
+        entry = Entry(
+            name=request.where.name,
+            descriptor=descriptor,
+            source=coming.source,
+            linked=now,
+            tracks=() if request.where.is_bundle else tracks_to_keep(coming.source, _tracks(request, asked)),
+        )
         linked = store.link_all(
             [entry],
             lambda old, new: _check_replaceable(old, new, request),
@@ -164,7 +169,7 @@ def _kept(store: Store, request: PullRequest) -> frozenset[str]:
     """The variants of an earlier version that are here: what is pulled again by itself."""
     with suppress(SlmctlError):
         entry = store.names().find(request.where.name)
-        if entry is not None and is_same_place(entry.source, str(request.where.places[0].ref)):
+        if entry is not None and are_same_places(tracked(entry), _tracks(request, _asked(request))):
             return frozenset(each.id for each in Package.of(store, entry).variants if each.local)
     return frozenset()
 
@@ -172,6 +177,8 @@ def _kept(store: Store, request: PullRequest) -> frozenset[str]:
 def _asked(request: PullRequest) -> Sequence[Asked]:
     """Which of several places are asked: those that the variants name, else the usual one."""
     where = request.where
+    if where.before and not request.variants and not request.all_variants:
+        return where.before
     if len(where.places) == 1 or request.all_variants:
         return where.places
     chosen: list[Asked] = []
@@ -192,11 +199,17 @@ def _guessed_id(place: Asked) -> str:
     return f"{place.format}-{place.ref.tag or ''}".lower().rstrip("-")
 
 
-def _check_name(store: Store, request: PullRequest, source: str) -> None:
-    """Say that the name is taken before gigabytes are fetched; the linking decides."""
+def _tracks(request: PullRequest, asked: Sequence[Asked]) -> Sequence[ModelRef]:
+    """The places that the name will belong to."""
+    return request.where.tracks or [each.ref for each in asked]
+
+
+def _check_name(store: Store, request: PullRequest, asked: Sequence[Asked]) -> None:
+    """Say that the name is taken before anybody is asked; the linking decides."""
     old = store.names().find(request.where.name)
     if old is not None and not request.where.is_bundle:
-        _check_replaceable(old, replace(old, source=source), request)
+        tracks = tuple(str(ref) for ref in _tracks(request, asked))
+        _check_replaceable(old, replace(old, source=tracks[0], tracks=tracks), request)
 
 
 def _check_replaceable(old: Entry, new: Entry, request: PullRequest) -> None:
@@ -205,15 +218,23 @@ def _check_replaceable(old: Entry, new: Entry, request: PullRequest) -> None:
     if request.where.is_bundle:
         check_replaceable(old, new, Replace.SAME_SOURCE if new.source == IMPORTED_HERE else Replace.NOTHING)
         return
-    if is_same_place(old.source, new.source):
+    before = tracked(old)
+    if before and are_same_places(before, tracked(new)):
         return
+    whose = " and ".join(map(str, before)) or old.source or "another tool"
     raise NameTaken(
-        f"The name {short_name(old.name)} belongs to a model from {old.source or 'another tool'!r:.120}.",
+        f"The name {short_name(old.name)} belongs to a model from {whose!r:.120}.",
         hint="Add --force to replace it, or choose another name with --as NAME.",
     )
 
 
 def _check_digest(request: PullRequest, digest: Digest) -> None:
+    asked = request.where.places[0].ref
+    if asked.source is Source.HUGGINGFACE and asked.digest not in (None, digest):
+        raise DigestMismatch(
+            f"{short_name(request.where.name)} is {digest} there now, and {asked.digest} was asked for.",
+            hint="Leave out the @sha256:... part to have what is there.",
+        )
     if request.expected is not None and digest != request.expected:
         raise DigestMismatch(
             f"{short_name(request.where.name)} is {digest} where it comes from, and the lock file pins"

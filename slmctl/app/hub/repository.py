@@ -69,5 +69,8 @@ class HubRepository:
         return self._variants
 
     def choose(self, selector: str | None = None) -> Choice:
-        """The variant that `selector` means, else the one of the reference; see `choosing.choose`."""
-        return choose(self.variants(), selector or self.listing.selector, self.name)
+        """The variant that `selector` means, an id or a part of it, else the one of the reference; see
+        `choosing.choose`."""
+        return choose(
+            self.variants(), selector or self.listing.selector, self.name, parts=selector is not None
+        )
