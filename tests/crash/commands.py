@@ -117,7 +117,8 @@ class Row:
     `again` are the codes that a second run may end with when the first was complete, beside 0. `codes` are those
     that it may fail with beside 1. `sweeps` when nothing is left over after it. `needs_root` to be made.
     `may_go_without_lease` where nothing is put into the store: what is read from a dying disk is worth more.
-    `manifests_first` when manifests come before their blobs, because they say which those are; a lease lists them.
+    `fetches` when manifests come before their blobs, because they say which those are, and what came is kept for
+    the next try: a lease lists it.
     `settings` are variables for all of its commands.
     """
 
@@ -132,7 +133,7 @@ class Row:
     sweeps: bool = False
     needs_root: bool = False
     may_go_without_lease: bool = False
-    manifests_first: bool = False
+    fetches: bool = False
     settings: tuple[tuple[str, str], ...] = ()
 
     @property

@@ -162,7 +162,7 @@ def _judge(prepared: Prepared, world: World) -> list[str]:
     bereft = [
         digest
         for digest in inspect(tree, world.root).bereft
-        if not (prepared.row.manifests_first and is_leased(tree, digest))
+        if not (prepared.row.fetches and is_leased(tree, digest))
     ]
     problems += [f"the manifest {digest[:12]} is there, and its blobs are gone" for digest in bereft]
     old = inspect(prepared.before, world.root)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.crash.commands import BAD_CONTENT, Row, World, gguf
@@ -26,15 +25,23 @@ def large(salt: int) -> bytes:
     return tiny().put("crash.filling", STRING, hashlib.sha512(b"%d" % salt).hexdigest() * 160).build()
 
 
-def _publish(name: str, *sources: str) -> Callable[[World], None]:
-    """Somebody else pushes a model that is made of `sources`, a model's weights by a word of `_weights`."""
+@dataclass(frozen=True, slots=True)
+class _Publish:
+    """Somebody else pushes a model that is made of `sources`, a model's weights by a word of `_weights`.
 
-    def publish(world: World) -> None:
+    With `then_nothing` there is no home yet in the world that pulls it.
+    """
+
+    repository: str
+    sources: tuple[str, ...]
+    then_nothing: bool = False
+
+    def __call__(self, world: World) -> None:
         author = replace(world, root=world.root.with_name(f"{world.root.name}-author"), settings=())
         for folder in ("home", "files", "out", "other", "run"):
             (author.root / folder).mkdir(parents=True, exist_ok=True)
         lines = []
-        for source in sources:
+        for source in self.sources:
             path = author.root / "files" / f"{source}.gguf"
             path.write_bytes(_weights(source))
             lines.append(f"FROM {path}")
@@ -42,12 +49,12 @@ def _publish(name: str, *sources: str) -> Callable[[World], None]:
         modelfile.write_text("\n".join(lines))
         for line in (
             ("create", "m", "-f", str(modelfile), "--force"),
-            ("push", "m", f"{{registry}}/{name}/m"),
+            ("push", "m", f"{{registry}}/{self.repository}/m"),
         ):
             done = author.run(*line)
             assert done.returncode == 0, done.stderr
-
-    return publish
+        if self.then_nothing:
+            (world.root / "home").rmdir()
 
 
 def _weights(source: str) -> bytes:
@@ -63,35 +70,27 @@ def _publish_kit(world: World) -> None:
     put_manifest(f"http://{world.registry}", "pull-kit/m", made.raw, OCI_MANIFEST, reference="latest")
 
 
-def _first_then_remove_home(make: Callable[[World], None]) -> Callable[[World], None]:
-    def made(world: World) -> None:
-        make(world)
-        (world.root / "home").rmdir()
-
-    return made
-
-
-def _leave_half(*, lying: bool = False) -> Callable[[World], None]:
+@dataclass(frozen=True, slots=True)
+class _LeaveHalf:
     """What a killed pull leaves of the blob with the weights: its first chunks, the journal, and a lease.
 
     With `lying` the journal says more than is there: bytes that a power cut took, or a disk that rots.
     """
 
-    def leave(world: World) -> None:
+    lying: bool = False
+
+    def __call__(self, world: World) -> None:
         data = large(1)
         digest = hashlib.sha256(data).hexdigest()
         half = data[: 3 * CHUNK]
+        there = half[:CHUNK] + bytes(CHUNK) + half[2 * CHUNK :] if self.lying else half
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         journal = f"slmctl.partial/1 {digest} {len(data)} {boot}\ndone 0 {len(half)}\n"
         ingest = world.store / "ingest"
-        (ingest / f"{digest}.partial").write_bytes(
-            half[:CHUNK] + bytes(CHUNK) + half[2 * CHUNK :] if lying else half
-        )
+        (ingest / f"{digest}.partial").write_bytes(there)
         (ingest / f"{digest}.journal").write_text(journal)
         header = {"schema": "slmctl.lease/1", "purpose": "pull m:latest", "pid": 1}
         (world.store / "leases" / f"{7:016x}").write_text(f"{json.dumps(header)}\nsha256:{digest}\n")
-
-    return leave
 
 
 def _damage(world: World) -> None:
@@ -114,49 +113,49 @@ PULLS: tuple[Row, ...] = (
     Row(
         name="pull",
         points=100,
-        make=_first_then_remove_home(_publish("pull", "full-1", "half-1")),
+        make=_Publish("pull", ("full-1", "half-1"), then_nothing=True),
         run=_pull("pull", "--all-variants"),
         settings=_ONE,
-        manifests_first=True,
+        fetches=True,
     ),
     Row(
         name="pull-replacing",
         points=60,
-        make=_publish("pull-replacing", "full-1"),
+        make=_Publish("pull-replacing", ("full-1",)),
         before=(_N, _pull("pull-replacing")),
-        ready=_publish("pull-replacing", "full-2"),
+        ready=_Publish("pull-replacing", ("full-2",)),
         run=_pull("pull-replacing"),
         settings=_ONE,
-        manifests_first=True,
+        fetches=True,
     ),
     Row(
         name="pull-in-chunks",
         points=60,
-        make=_publish("pull-in-chunks", "large-1"),
+        make=_Publish("pull-in-chunks", ("large-1",)),
         before=(_N,),
         run=_pull("pull-in-chunks", "--limit-rate", "15kB"),
         settings=_ONE,
-        manifests_first=True,
+        fetches=True,
     ),
     Row(
         name="pull-going-on",
         points=60,
-        make=_publish("pull-going-on", "large-1"),
+        make=_Publish("pull-going-on", ("large-1",)),
         before=(_N,),
-        ready=_leave_half(),
+        ready=_LeaveHalf(),
         run=_pull("pull-going-on"),
         settings=_ONE,
-        manifests_first=True,
+        fetches=True,
     ),
     Row(
         name="pull-on-lying-journal",
         points=60,
-        make=_publish("pull-on-lying-journal", "large-1"),
+        make=_Publish("pull-on-lying-journal", ("large-1",)),
         before=(_N,),
-        ready=_leave_half(lying=True),
+        ready=_LeaveHalf(lying=True),
         run=_pull("pull-on-lying-journal"),
         settings=_ONE,
-        manifests_first=True,
+        fetches=True,
     ),
     Row(
         name="pull-kit",
@@ -165,17 +164,17 @@ PULLS: tuple[Row, ...] = (
         before=(_N,),
         run=_pull("pull-kit"),
         settings=_ONE,
-        manifests_first=True,
+        fetches=True,
     ),
     Row(
         name="verify-repair-pulled",
         points=40,
-        make=_publish("verify-repair-pulled", "large-1"),
+        make=_Publish("verify-repair-pulled", ("large-1",)),
         before=(_N, _pull("verify-repair-pulled")),
         ready=_damage,
         run=("verify", "--repair"),
         codes=(BAD_CONTENT,),
         settings=_ONE,
-        manifests_first=True,
+        fetches=True,
     ),
 )

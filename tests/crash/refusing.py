@@ -13,7 +13,7 @@ from random import Random
 
 from tests.crash.commands import Prepared, World
 from tests.crash.killing import Tally, injection, judge_end, moved, shown
-from tests.crash.oracle import inspect, is_new, judge
+from tests.crash.oracle import inspect, is_kept, is_new, judge
 from tests.crash.tracing import Event, Run
 
 _FULL = ("ENOSPC", "EDQUOT")
@@ -89,6 +89,8 @@ def _judge(prepared: Prepared, world: World, run: Run, point: Event, error: str)
     finished = run.code == 0 and not _is_told(prepared, world, run, point)
     problems = judge(tree, prepared.before, prepared.after, world.root, finished=finished)
     left = {*inspect(tree, world.root).sweepable} - {*inspect(prepared.before, world.root).sweepable}
+    if prepared.row.fetches and run.code != 0:
+        left = {path for path in left if not is_kept(tree, path)}
     if left and point.family != "unlink":
         problems.append(f"it leaves {sorted(left)}")
     if "Traceback" in run.err or "inside slmctl failed" in run.err:
