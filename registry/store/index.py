@@ -21,7 +21,10 @@ from registry.names import DEFAULT_TAG
 
 MAX_INDEX_BYTES = 256 << 20
 
-_OURS = frozenset({mediatypes.REF_NAME, mediatypes.SLMCTL_SOURCE, mediatypes.SLMCTL_LINKED})
+_OURS = frozenset(
+    {mediatypes.REF_NAME, mediatypes.SLMCTL_SOURCE, mediatypes.SLMCTL_LINKED, mediatypes.SLMCTL_CLAIMED}
+)
+_CLAIMED = "true"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +32,14 @@ class Entry:
     """A name and what it points at.
 
     `linked` is RFC 3339 text, `source` the pinned reference it came from; neither is in the descriptor.
+    `claimed` says that the source is only what a bundle says of itself: nobody here has asked that place.
     """
 
     name: str
     descriptor: Descriptor
     source: str | None
     linked: str | None
+    claimed: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,8 @@ def _row(entry: Entry) -> dict[str, object]:
         annotations[mediatypes.SLMCTL_SOURCE] = entry.source
     if entry.linked is not None:
         annotations[mediatypes.SLMCTL_LINKED] = entry.linked
+    if entry.claimed:
+        annotations[mediatypes.SLMCTL_CLAIMED] = _CLAIMED
     return {**entry.descriptor.to_json(), "annotations": annotations}
 
 
@@ -182,4 +189,5 @@ def _entry(row: object) -> Entry | None:
         descriptor = Descriptor.from_json({**row, "annotations": others}, "entry")
     except BadContent:
         return None
-    return Entry(name=name, descriptor=descriptor, source=source, linked=linked)
+    claimed = mediatypes.SLMCTL_CLAIMED in annotations
+    return Entry(name=name, descriptor=descriptor, source=source, linked=linked, claimed=claimed)

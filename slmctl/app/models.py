@@ -41,6 +41,7 @@ def copy_model(
             linked=now,
             replace_rule=Replace.ANYTHING if force else Replace.NOTHING,
             still_named=still_named,
+            claimed=entry.claimed,
         )
 
     if reader.home_of(entry) is None:

@@ -14,7 +14,7 @@ from registry.remotes.base import Artifact, Listing, Remote
 from registry.store.index import Entry
 from registry.store.reader import StoreReader
 from slmctl.app.package import Package
-from slmctl.app.upstream import pin_of, place_of
+from slmctl.app.upstream import pin_of, pulled_from
 
 _AT_ONCE = 8
 
@@ -38,7 +38,7 @@ class Upstream:
 
 def pulled_names(entries: Iterable[Entry]) -> list[tuple[Entry, ModelRef]]:
     """The entries that were pulled, each with the place to ask, by name."""
-    found = [(entry, place) for entry in entries if (place := place_of(entry.source)) is not None]
+    found = [(entry, place) for entry in entries if (place := pulled_from(entry)) is not None]
     return sorted(found, key=lambda pair: pair[0].name)
 
 

@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import cast
 
 from registry.digest import Digest
-from registry.errors import DigestMismatch, NameTaken, NoSpace, SlmctlError, UsageError
+from registry.errors import DigestMismatch, NameTaken, NoSpace, NotFound, SlmctlError
 from registry.names import ModelRef, Source, parse_name, short_name
-from registry.remotes.base import Artifact, FileRemote, Listing
+from registry.remotes.base import Artifact, FileRemote, Listing, Remote
 from registry.remotes.mirrors import sources_of
 from registry.store.index import Entry
 from registry.store.room import free_bytes
 from registry.store.store import Replace, Store, check_replaceable
 from registry.transfer.pace import Pace
+from registry.transfer.space import check_space, needed
+from slmctl.app.asked import places_asked
 from slmctl.app.bundles import split_path
 from slmctl.app.coming import Coming, Work
 from slmctl.app.events import Note, OnEvent, ignore
@@ -44,8 +46,9 @@ _MARGIN_BYTES = 16 << 20
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullRequest:
     """`where` is what is asked, and what the result is called; `variants` are ids or unambiguous parts of
-    them, none for the usual one. `expected` is the digest that a lock file pins the name to. With `dry_run`
-    nothing is fetched but what tells how large the model is, and the store stays as it is.
+    them, none for the usual one. `expected` is the digest that a lock file pins the name to, of a model with
+    the variants `locked`. With `dry_run` nothing is fetched but what tells how large the model is, and the
+    store stays as it is.
     """
 
     where: Where
@@ -53,6 +56,7 @@ class PullRequest:
     all_variants: bool = False
     force: bool = False
     expected: Digest | None = None
+    locked: frozenset[str] = frozenset()
     dry_run: bool = False
     pace: Pace = field(default_factory=Pace)
 
@@ -61,9 +65,9 @@ class PullRequest:
 class Pulled:
     """What a pull brought, or would bring.
 
-    Sizes are in bytes: `size` of the chosen variants, `missing` of what of them was not in the store, `free`
-    of what the store's disk had left. `digest` is None in a dry run of a model that is only made on arrival.
-    `changed` is False where the name stood so already, with all of it.
+    Sizes are in bytes: `size` of the chosen variants, `missing` of what of them was not in the store (nor of
+    a pull that was cut short), `free` of what the store's disk had left. `digest` is None in a dry run of a
+    model that is only made on arrival. `changed` is False where the name stood so already, with all of it.
     """
 
     name: str
@@ -84,28 +88,40 @@ def pull(
 
     Raises NotFound, Unauthorized, Unreachable, BadContent, NameTaken, NoSpace, StoreUnusable, UsageError.
     """
+    kept = _kept(store, request)
+    asked = places_asked(
+        request.where, request.variants, request.locked or kept, all_variants=request.all_variants
+    )
     if request.where.said:
         on_event(Note(text=request.where.said))
-    asked = _asked(request)
     _check_name(store, request, str(asked[0].ref))
     if request.dry_run:
         with tempfile.TemporaryDirectory(prefix="slmctl-") as folder:
             scratch = Store(Path(folder))
             with scratch.session("pull --dry-run") as session:
-                coming = _coming(Work(store=scratch, session=session), places, request, asked, on_event)
+                work = Work(store=scratch, session=session)
+                coming = _coming(work, places, request, asked, kept, on_event)
+                _check_name(store, request, coming.source)
                 return _outcome(store, coming, request)
     with store.session(f"pull {request.where.name}", resumable=True) as session:
-        coming = _coming(Work(store=store, session=session), places, request, asked, on_event)
+        work = Work(store=store, session=session)
+        coming = _coming(work, places, request, asked, kept, on_event)
         _check_name(store, request, coming.source)
         outcome = _outcome(store, coming, request)
-        _check_room(store, outcome)
+        _check_room(store, coming, outcome)
         assert coming.finish is not None
         if coming.root is not None:
             _check_digest(request, coming.root.digest)
         fetch(session, coming.wanted, request.pace, on_event, coming.labels)
         descriptor = coming.finish(session)
         _check_digest(request, descriptor.digest)
-        entry = Entry(name=request.where.name, descriptor=descriptor, source=coming.source, linked=now)
+        entry = Entry(
+            name=request.where.name,
+            descriptor=descriptor,
+            source=coming.source,
+            linked=now,
+            claimed=request.where.is_bundle and coming.source != IMPORTED_HERE,
+        )
         linked = store.link_all(
             [entry],
             lambda old, new: _check_replaceable(old, new, request),
@@ -117,14 +133,18 @@ def pull(
 
 
 def _coming(
-    work: Work, places: Places, request: PullRequest, asked: Sequence[Asked], on_event: OnEvent
+    work: Work,
+    places: Places,
+    request: PullRequest,
+    asked: Sequence[Asked],
+    kept: frozenset[str],
+    on_event: OnEvent,
 ) -> Coming:
-    remotes = [places.remote_of(each.ref) for each in asked]
-    found = [remote.resolve(_asked_there(each.ref)) for remote, each in zip(remotes, asked, strict=True)]
+    remotes, found = _resolved(places, request, asked, on_event)
     first = found[0]
     if request.where.is_bundle and isinstance(first, Artifact):
         first = replace(first, pinned=public_source(first.pinned) or IMPORTED_HERE)
-    wanted = request.variants if len(request.where.places) == 1 else ()
+    wanted = () if request.where.is_of_library else request.variants
     if isinstance(first, Artifact):
         return coming_artifact(
             work,
@@ -134,7 +154,7 @@ def _coming(
             name=request.where.name,
             wanted=wanted,
             all_variants=request.all_variants,
-            kept=_kept(work.store, request),
+            kept=kept,
             on_event=on_event,
         )
     listings = [
@@ -147,11 +167,32 @@ def _coming(
         listings,
         spec=request.where.spec,
         wanted=wanted,
-        all_variants=request.all_variants and len(request.where.places) == 1,
-        kept=_kept(work.store, request),
+        all_variants=request.all_variants and not (request.where.is_of_library or request.locked),
+        kept=request.locked or kept,
         dry_run=request.dry_run,
         on_event=on_event,
     )
+
+
+def _resolved(
+    places: Places, request: PullRequest, asked: Sequence[Asked], on_event: OnEvent
+) -> tuple[list[Remote], list[Artifact | Listing]]:
+    """What the places have. A bare name is looked for in one place after the other.
+
+    Raises NotFound, of the first, when none has it; and as `Remote.resolve` does.
+    """
+    remotes = [places.remote_of(each.ref) for each in asked]
+    try:
+        return remotes, [
+            remote.resolve(_asked_there(each.ref)) for remote, each in zip(remotes, asked, strict=True)
+        ]
+    except NotFound as error:
+        for ref in request.where.further:
+            on_event(Note(text=f"{error.message} Looking for {ref}."))
+            with suppress(NotFound):
+                remote = places.remote_of(ref)
+                return [remote], [remote.resolve(ref)]
+        raise
 
 
 def _asked_there(ref: ModelRef) -> ModelRef:
@@ -166,34 +207,13 @@ def _kept(store: Store, request: PullRequest) -> frozenset[str]:
     """The variants of an earlier version that are here: what is pulled again by itself."""
     with suppress(SlmctlError):
         entry = store.names().find(request.where.name)
-        if entry is not None and is_same_place(entry.source, str(request.where.places[0].ref)):
+        if entry is not None and _is_of(request.where, entry.source):
             return frozenset(each.id for each in Package.of(store, entry).variants if each.local)
     return frozenset()
 
 
-def _asked(request: PullRequest) -> Sequence[Asked]:
-    """Which of several places are asked: those that the variants name, else the usual one."""
-    where = request.where
-    if request.all_variants and request.variants:
-        raise UsageError("--variant and --all-variants exclude each other.", hint="Give one of the two.")
-    if len(where.places) == 1 or request.all_variants:
-        return where.places
-    chosen: list[Asked] = []
-    for wanted in request.variants:
-        found = [place for place in where.places if wanted.lower() in _guessed_id(place)]
-        exact = [place for place in found if wanted.lower() in (_guessed_id(place), place.format)]
-        found = exact[:1] or found
-        if not found and where.places[0].format == "gguf":  # a quantization that the library does not name
-            found = [replace(where.places[0], ref=replace(where.places[0].ref, tag=wanted))]
-        if len(found) > 1:
-            ids = ", ".join(_guessed_id(place) for place in where.places)
-            raise UsageError(f"More than one build fits {wanted!r:.60}.", hint=f"The library has {ids}.")
-        chosen += [place for place in found if place not in chosen]
-    return chosen or where.places[:1]
-
-
-def _guessed_id(place: Asked) -> str:
-    return f"{place.format}-{place.ref.tag or ''}".lower().rstrip("-")
+def _is_of(where: Where, source: str | None) -> bool:
+    return any(is_same_place(source, str(place.ref)) for place in where.places)
 
 
 def _check_name(store: Store, request: PullRequest, source: str) -> None:
@@ -211,6 +231,8 @@ def _check_replaceable(old: Entry, new: Entry, request: PullRequest) -> None:
         return
     if is_same_place(old.source, new.source):
         return
+    if request.where.is_of_library and _is_of(request.where, old.source):
+        return  # another build of the same model
     raise NameTaken(
         f"The name {short_name(old.name)} belongs to a model from {old.source or 'another tool'!r:.120}.",
         hint="Add --force to replace it, or choose another name with --as NAME.",
@@ -227,11 +249,7 @@ def _check_digest(request: PullRequest, digest: Digest) -> None:
 
 
 def _outcome(store: Store, coming: Coming, request: PullRequest) -> Pulled:
-    missing = sum(
-        each.blob.size
-        for each in {each.blob.digest: each for each in coming.wanted}.values()
-        if not store.has(each.blob.digest)
-    )
+    missing = needed(store, (each.blob for each in coming.wanted))
     old = store.names().find(request.where.name)
     digest = coming.root.digest if coming.root is not None else None
     stands = old is not None and old.descriptor.digest == digest and not missing
@@ -249,11 +267,14 @@ def _outcome(store: Store, coming: Coming, request: PullRequest) -> Pulled:
     )
 
 
-def _check_room(store: Store, outcome: Pulled) -> None:
-    """The old version, if there is one, stays until the new one is named: both must fit."""
-    if outcome.missing and outcome.missing + _MARGIN_BYTES > outcome.free:
+def _check_room(store: Store, coming: Coming, outcome: Pulled) -> None:
+    """The old version, if there is one, stays until the new one is named: both must fit; and so must what
+    comes packed, and what is in it."""
+    more = outcome.missing + (coming.size if coming.passing else 0)
+    if more and more + _MARGIN_BYTES > outcome.free:
         raise NoSpace(
-            f"{short_name(outcome.name)} needs {outcome.missing} more bytes, and the disk of {store.root} has"
+            f"{short_name(outcome.name)} needs {more} more bytes, and the disk of {store.root} has"
             f" {outcome.free} left.",
             hint="Free some space ('slmctl df', 'slmctl gc'), or choose a smaller --variant.",
         )
+    check_space(store, [each.blob for each in coming.wanted])

@@ -8,6 +8,7 @@ from dataclasses import replace
 from registry.errors import NotFound, UsageError
 from registry.names import ModelRef, Source, parse, parse_name
 from registry.remotes.local import open_local
+from registry.store.index import NameTable
 from registry.store.reader import StoreReader
 from slmctl.app.bundles import split_path
 from slmctl.app.lockfile import Lock, LockedModel
@@ -52,10 +53,21 @@ def _in_bundle(ref: ModelRef, name: ModelRef | None) -> Where:
 
 def everything(store: StoreReader) -> list[PullRequest]:
     """The pull of each name that was pulled before, as its place has it now."""
+    names = store.names()
     return [
-        PullRequest(where=_at(entry.name, place, place))
-        for entry, place in pulled_names(store.names().entries.values())
+        PullRequest(where=_again(entry.name, place, names))
+        for entry, place in pulled_names(names.entries.values())
     ]
+
+
+def _again(name: str, place: ModelRef, names: NameTable) -> Where:
+    """A name of the library is pulled as such: it may be builds of several places."""
+    ref = parse_name(name)
+    if ref.source is Source.BARE:
+        where = where_is(ref, names, search=())
+        if where.is_of_library:
+            return replace(where, name=name, said=None)
+    return _at(name, place, place)
 
 
 def of_lock(lock: Lock, names: Iterable[ModelRef]) -> list[PullRequest]:
@@ -79,7 +91,9 @@ def _pinned(model: LockedModel) -> PullRequest:
             hint="Carry it there in a bundle: slmctl export, slmctl import.",
         )
     source = parse(model.source)
-    return PullRequest(where=_at(model.name, source, source), expected=model.digest)
+    where = _at(model.name, source, source)
+    locked = frozenset(variant.id for variant in model.variants)
+    return PullRequest(where=where, expected=model.digest, locked=locked)
 
 
 def _at(name: str, ref: ModelRef, place: ModelRef) -> Where:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from registry.digest import Digest
 from registry.errors import InvalidReference
 from registry.names import DEFAULT_TAG, HUGGINGFACE_HOST, ModelRef, Source, parse
+from registry.store.index import Entry
 
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _DEFAULT_REVISION = "main"
@@ -27,6 +28,14 @@ def place_of(source: str | None) -> ModelRef | None:
         return None
     revision = None if ref.revision is None or _COMMIT.fullmatch(ref.revision) else ref.revision
     return replace(ref, digest=None, revision=revision)
+
+
+def pulled_from(entry: Entry) -> ModelRef | None:
+    """The place that a name was pulled from here; None for one that only says so, as out of a bundle.
+
+    What a stranger's file says sends no request anywhere: only a command that names the place does.
+    """
+    return None if entry.claimed else place_of(entry.source)
 
 
 def is_same_place(one: str | None, other: str | None) -> bool:

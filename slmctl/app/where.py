@@ -17,7 +17,7 @@ from registry.errors import NameTaken, NotFound
 from registry.names import DEFAULT_TAG, OLLAMA_NAMESPACE, ModelRef, Source, parse
 from registry.store.index import NameTable
 from slmctl.app.library import LibraryModel, find_model, modelfile_text
-from slmctl.app.upstream import is_same_place, place_of
+from slmctl.app.upstream import is_same_place, place_of, pulled_from
 
 SEARCH = (f"ollama://{OLLAMA_NAMESPACE}",)
 """Beginnings of names that a bare name is appended to, unless the settings have others."""
@@ -51,6 +51,11 @@ class Where:
     further: tuple[ModelRef, ...] = ()
     is_bundle: bool = False
 
+    @property
+    def is_of_library(self) -> bool:
+        """Whether the places are builds that the library names."""
+        return self.places[0].format is not None
+
     def of_format(self, wanted: str) -> Asked | None:
         """The place of a format, None where the library names none."""
         return next((each for each in self.places if each.format == wanted), None)
@@ -66,13 +71,21 @@ def where_is(
     if ref.source is not Source.BARE:
         return Where(name=ref.full_name, places=(Asked(ref=ref),))
     entry = names.find(ref.full_name)
-    place = place_of(entry.source) if entry is not None else None
+    place = pulled_from(entry) if entry is not None else None
     model = _in_library(ref)
     if entry is not None and place is None and not force:
-        raise NameTaken(
-            f"The model {ref.short_name} was not pulled: it is from {entry.source or 'another tool'!r:.80}.",
-            hint="Add --force to replace it, or pull another under a name of its own: --as NAME.",
-        )
+        claim = place_of(entry.source)
+        if claim is None:
+            raise NameTaken(
+                f"The model {ref.short_name} was not pulled:"
+                f" it is from {entry.source or 'another tool'!r:.80}.",
+                hint="Add --force to replace it, or pull another under a name of its own: --as NAME.",
+            )
+        if model is None or not _is_of(model.entry, claim):
+            raise NameTaken(
+                f"The model {ref.short_name} is out of a bundle, which says that it came from {claim}.",
+                hint=f"If you trust that place, name it: slmctl pull {claim} --as {ref.short_name}",
+            )
     if place is not None and not (model is not None and _is_of(model.entry, place)):
         pinned = replace(place, digest=ref.digest)
         return Where(
