@@ -28,6 +28,7 @@ from registry.store.store import Store
 from registry.transfer.download import Wanted, download
 from registry.transfer.events import Finished, Moved, Present, Resumed, Retrying, TransferEvent
 from registry.transfer.pace import Pace, Patience
+from tests.processes import until
 from tests.registry.transfer.sources import Answer, Request, Source, blob_of, cut
 
 MIB = 1 << 20
@@ -443,6 +444,7 @@ def test_a_failed_pull_keeps_what_it_has_for_the_next(store: Store, pull: Pull) 
 
     def dies(request: Request, answer: Answer) -> None:
         if request.start == 4 * MIB:
+            until(lambda: has(store, small) or None)
             cut(answer, MIB // 2)
             answer.error = Unauthorized("Your token has expired.")
 
