@@ -13,12 +13,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slmctl.cli.main import COMMANDS
 from tests.crash.oracle import Tree, read_tree
-from tests.crash.serving import registry
 from tests.crash.tracing import DEADLINE_SECONDS, Injection, Run
 from tests.crash.tracing import run as traced
 from tests.gguf_bytes import F32, STRING, U32, Builder, tiny
@@ -30,11 +29,14 @@ FAILED, NOT_FOUND, BAD_CONTENT = 1, 3, 5
 class World:
     """A folder with a home, a user's files (`files`), another tool's store (`other`) and what is written (`out`).
 
-    `double` is the name of a defect that the program is given (doubles.py).
+    `double` is the name of a defect that the program is given (doubles.py). `registry` is HOST:PORT of one outside
+    of the world, `settings` are further variables.
     """
 
     root: Path
     double: str | None = None
+    registry: str | None = None
+    settings: tuple[tuple[str, str], ...] = ()
 
     @property
     def store(self) -> Path:
@@ -58,13 +60,13 @@ class World:
             "XDG_RUNTIME_DIR": str(self.root / "run"),
             "OLLAMA_MODELS": str(self.root / "other"),
             "PYTHONHASHSEED": "0",  # the same calls in each run
+            **dict(self.settings),
         }
 
     def command(self, *arguments: str) -> list[str]:
-        """The command line of slmctl; `{files}`, `{out}` and `{other}` are those folders, `{registry}` a place."""
-        places: dict[str, object] = {path.name: path for path in self.watched}
-        if any("{registry}" in argument for argument in arguments):
-            places["registry"] = registry(gguf(0), gguf(1))
+        """The command line of slmctl; `{files}`, `{out}` and `{other}` are those folders,
+        `{registry}` is the registry."""
+        places = {path.name: str(path) for path in self.watched} | {"registry": self.registry or ""}
         filled = [argument.format_map(places) for argument in arguments]
         if self.double is None:
             return [sys.executable, "-P", "-m", "slmctl", *filled]
@@ -95,7 +97,7 @@ class World:
     def copy(self, root: Path, double: str | None = None) -> World:
         """Another world like this one: modes, times and hard links too."""
         subprocess.run(["cp", "-a", "--reflink=auto", str(self.root), str(root)], check=True)
-        return World(root, double or self.double)
+        return replace(self, root=root, double=double or self.double)
 
     def remove(self) -> None:
         shutil.rmtree(self.root)
@@ -115,7 +117,9 @@ class Row:
     `again` are the codes that a second run may end with when the first was complete, beside 0. `codes` are those
     that it may fail with beside 1. `sweeps` when nothing is left over after it. `needs_root` to be made.
     `may_go_without_lease` where nothing is put into the store: what is read from a dying disk is worth more.
-    `goes_on` when what came before a failure is kept for the next time. `double` is what runs instead of slmctl.
+    `fetches` when manifests come before their blobs, because they say which those are, and what came is kept for
+    the next try: a lease lists it.
+    `settings` are variables for all of its commands.
     """
 
     name: str
@@ -129,8 +133,12 @@ class Row:
     sweeps: bool = False
     needs_root: bool = False
     may_go_without_lease: bool = False
-    goes_on: bool = False
-    double: str | None = None
+    fetches: bool = False
+    settings: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def needs_registry(self) -> bool:
+        return any("{registry}" in word for line in (self.run, *self.before) for word in line)
 
     @property
     def exists(self) -> bool:
@@ -159,9 +167,9 @@ class Prepared:
         return self.world.root.with_name(f"{self.row.name}-{double or 'slmctl'}-{name}")
 
 
-def prepare(row: Row, folder: Path) -> Prepared:
+def prepare(row: Row, folder: Path, registry: str | None = None) -> Prepared:
     """Make a row's world in `folder` and run the command in a copy of it."""
-    world = World(folder / f"{row.name}-world", row.double)
+    world = World(folder / f"{row.name}-world", registry=registry, settings=row.settings)
     for name in ("home", "files", "out", "other", "run"):
         (world.root / name).mkdir(parents=True)
     _make_files(world)
@@ -292,7 +300,6 @@ _M = ("create", "m", "--from", "{files}/a.gguf")
 _N = ("create", "n", "--from", "{files}/b.gguf")
 _EXPORT = ("export", "m", "-o", "{out}/m.tar")
 _BASED = ("create", "based", "-f", "{files}/Modelfile")
-_PULL = ("pull", "http://{registry}/t/m:v0", "--as", "m")
 
 ROWS: tuple[Row, ...] = (
     Row(name="create", points=110, make=_remove_home, run=_M),
@@ -368,25 +375,7 @@ ROWS: tuple[Row, ...] = (
         run=("adopt",),
         needs_root=True,
     ),
-    Row(name="pull", points=150, make=_remove_home, run=_PULL, double="in-one-thread", goes_on=True),
-    Row(
-        name="pull-replacing",
-        points=120,
-        before=(("pull", "http://{registry}/t/m:v1", "--as", "m"),),
-        run=(*_PULL, "--force"),
-        double="in-one-thread",
-        goes_on=True,
-    ),
 )
 
 
-def rows() -> list[Row]:
-    """The rows whose commands exist."""
-    return [row for row in ROWS if row.exists]
-
-
-def row(name: str) -> Row:
-    return next(row for row in ROWS if row.name == name)
-
-
-__all__ = ["F32", "ROWS", "STRING", "Prepared", "Row", "World", "gguf", "prepare", "row", "rows"]
+__all__ = ["F32", "ROWS", "STRING", "Prepared", "Row", "World", "gguf", "prepare"]

@@ -4,24 +4,20 @@
 
 Each defect is a mistake that real stores have made: serving.md section 4 names some of them. A kill cannot show a missing
 flush, because the page cache outlives the process: those are for the model disk (T2). A wrong order is for the kill (T1).
-The last ones are no defects: a bad disk, where every write does a part of what it is asked, and a pull in one thread.
+The last one is no defect but a bad disk: every write does a part of what it is asked.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from registry.digest import Digest
-from registry.store import durable, gc, ingest, partial, store
+from registry.store import durable, gc, ingest, store
 from registry.store.index import Entry, NameTable
-from registry.transfer import download
-from registry.transfer.pace import Pace
 from slmctl.entry import main
 
 
@@ -155,40 +151,6 @@ def short_writes() -> None:
     os.write = lambda fd, data: write(fd, bytes(memoryview(data)[:100]) if fd > 2 else data)
 
 
-class _NoThreads:
-    """A crew that does at once what it is given."""
-
-    def __init__(self, name: str, count: int, on_error: Callable[[BaseException], None]) -> None:
-        self._on_error = on_error
-
-    def do(self, task: Callable[[], None]) -> None:
-        try:
-            task()
-        except BaseException as error:  # noqa: BLE001 - as a real one does
-            self._on_error(error)
-
-    def end(self, deadline: float) -> bool:
-        return True
-
-
-def in_one_thread() -> None:
-    """No defect: a pull that makes the same calls in each run, in the main thread, in chunks of 256 bytes, and makes
-    each of them survive a power cut."""
-    threading.Lock = threading.RLock  # type: ignore[assignment]
-    download.Crew = _NoThreads  # type: ignore[assignment,attr-defined]
-    start, note = download._Download.__init__, partial.Partial.note
-
-    def start_small(self: Any, session: Any, pace: Pace, on_event: Any) -> None:
-        start(self, session, replace(pace, chunk_bytes=256), on_event)
-
-    def note_durably(self: partial.Partial, start: int, stop: int) -> None:
-        note(self, start, stop)
-        self.checkpoint()
-
-    download._Download.__init__ = start_small  # type: ignore[method-assign]
-    partial.Partial.note = note_durably  # type: ignore[method-assign]
-
-
 DOUBLES: dict[str, Callable[[], None]] = {
     function.__name__.replace("_", "-"): function
     for function in (
@@ -203,7 +165,6 @@ DOUBLES: dict[str, Callable[[], None]] = {
         blobs_removed_before_their_manifest,
         failed_flush_tried_again,
         short_writes,
-        in_one_thread,
     )
 }
 
