@@ -17,15 +17,17 @@ from typing import cast
 
 from registry.digest import Digest
 from registry.errors import DigestMismatch, NameTaken, NoSpace, NotFound, SlmctlError
+from registry.manifest import Descriptor
 from registry.names import ModelRef, Source, parse_name, short_name
 from registry.remotes.base import Artifact, FileRemote, Listing, Remote
 from registry.remotes.mirrors import sources_of
 from registry.store.index import Entry
 from registry.store.room import free_bytes
-from registry.store.store import Replace, Store, check_replaceable
+from registry.store.store import Replace, Session, Store, check_replaceable
 from registry.transfer.pace import Pace
 from registry.transfer.space import check_space, needed
 from slmctl.app.asked import places_asked
+from slmctl.app.bringing import blobs_of
 from slmctl.app.bundles import split_path
 from slmctl.app.coming import Coming, Work
 from slmctl.app.events import Note, OnEvent, ignore
@@ -108,12 +110,16 @@ def pull(
         coming = _coming(work, places, request, asked, kept, on_event)
         _check_name(store, request, coming.asked)
         outcome = _outcome(store, coming, request)
-        _check_room(store, coming, outcome)
-        assert coming.finish is not None
-        if coming.root is not None:
-            _check_digest(request, coming.root.digest)
-        fetch(session, coming.wanted, request.pace, on_event, coming.labels)
-        descriptor = coming.finish(session)
+        descriptor = _unpacked_before(store, session, coming, request)
+        if descriptor is not None:
+            outcome = replace(outcome, missing=0, changed=False)
+        else:
+            _check_room(store, coming, outcome)
+            assert coming.finish is not None
+            if coming.root is not None:
+                _check_digest(request, coming.root.digest)
+            fetch(session, coming.wanted, request.pace, on_event, coming.labels)
+            descriptor = coming.finish(session)
         _check_digest(request, descriptor.digest)
         entry = Entry(
             name=request.where.name,
@@ -132,7 +138,35 @@ def pull(
         )[0]
     if coming.passing:
         store.free(coming.passing)
-    return replace(outcome, digest=linked.descriptor.digest)
+    return _told(store, outcome, linked)
+
+
+def _unpacked_before(
+    store: Store, session: Session, coming: Coming, request: PullRequest
+) -> Descriptor | None:
+    """What the name points at, if that was unpacked from these very tars: they are gone, and need not come
+    again."""
+    old = store.names().find(request.where.name)
+    if (
+        not coming.passing
+        or (request.variants and coming.others)
+        or old is None
+        or old.source != coming.source
+    ):
+        return None
+    with suppress(SlmctlError):
+        session.keep(each.digest for each in blobs_of(store, old.descriptor))
+        return old.descriptor
+    return None
+
+
+def _told(store: Store, outcome: Pulled, entry: Entry) -> Pulled:
+    """The outcome, and of a single build what its own files say of it: only they know for sure."""
+    outcome = replace(outcome, digest=entry.descriptor.digest)
+    variants = Package.of(store, entry).variants
+    if len(variants) > 1:
+        return outcome
+    return replace(outcome, variants=(variants[0].id,), size=variants[0].size)
 
 
 def _coming(
