@@ -11,10 +11,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.errors import UsageError
-from registry.remotes.network import CaPlace, parse_proxy
-from registry.remotes.urls import BadUrl, parse
+from registry.remotes.network import CaPlace
+from registry.transfer.pace import Pace
 from slmctl.config import Resolved, Setting, Value, find, read_path, read_seconds
+from slmctl.network_texts import (
+    is_set,
+    items,
+    read_chunk_size,
+    read_connections,
+    read_endpoint,
+    read_folders,
+    read_mirrors,
+    read_places,
+    read_proxy,
+    read_rate,
+    read_text,
+    read_token_servers,
+    read_yes_or_no,
+    table,
+    without_password,
+)
 
 if TYPE_CHECKING:
     from slmctl.config import Settings
@@ -36,6 +52,9 @@ class NetworkSettings:
     plain_http: frozenset[str]
     connect_timeout: float
     stall_timeout: float
+    pace: Pace
+    """How many connections a transfer uses, and how much each asks for at a time."""
+    min_rate: int
     mirrors: Mapping[str, tuple[str, ...]]
     search: tuple[str, ...]
     hf_endpoint: str
@@ -81,11 +100,13 @@ class NetworkSettings:
             },
             no_proxy=str(values["no_proxy"] or ""),
             offline=bool(values["offline"]),
-            plain_http=frozenset(_items(values["plain_http"])),
+            plain_http=frozenset(items(values["plain_http"])),
             connect_timeout=_number(values["connect_timeout"]),
             stall_timeout=_number(values["stall_timeout"]),
-            mirrors=_table(str(values["mirrors"] or "")),
-            search=_items(values["names.search"]),
+            pace=Pace(connections=_count(values["connections"]), chunk_bytes=_count(values["chunk_size"])),
+            min_rate=int(_number(values["min_rate"])),
+            mirrors=table(str(values["mirrors"] or "")),
+            search=items(values["names.search"]),
             hf_endpoint=str(values["hf_endpoint"]),
             hf_token=str(values["hf_token"]) if values["hf_token"] else None,
             hf_token_file=Path(str(values["hf_token_path"])),
@@ -95,7 +116,7 @@ class NetworkSettings:
             registry_auth_file_is_named=bool(values["registry_auth_file"]),
             token_servers_file=settings.home / "token-servers.json",
             docker_config_is_named=asked["docker_config"] != "default",
-            token_servers=_table(str(values["token_servers"] or "")),
+            token_servers=table(str(values["token_servers"] or "")),
             helper_environment=dict(environment),
             resolved=tuple(resolved),
         )
@@ -143,6 +164,9 @@ _DEFAULTS: Mapping[str, Value] = {
     "offline": False,
     "connect_timeout": 10.0,
     "stall_timeout": 30.0,
+    "connections": Pace().connections,
+    "chunk_size": Pace().chunk_bytes,
+    "min_rate": 0,
     "names.search": "ollama://library",
     "hf_endpoint": "https://huggingface.co",
     "hf_offline": False,
@@ -156,116 +180,20 @@ def _home(environment: Mapping[str, str]) -> Path:
         return Path("/nonexistent")
 
 
-def _number(value: Value) -> float:
-    assert isinstance(value, float)
+def _count(value: Value) -> int:
+    assert isinstance(value, int)
     return value
 
 
-def _items(value: Value) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(part.strip() for part in str(value or "").split(",") if part.strip()))
-
-
-def _table(text: str) -> dict[str, tuple[str, ...]]:
-    pairs = (part.partition("=") for part in text.split(";") if part.strip())
-    return {host.strip(): _items(places) for host, _, places in pairs}
-
-
-def _yes_or_no(text: str) -> bool:
-    known = {
-        "1": True,
-        "true": True,
-        "yes": True,
-        "on": True,
-        "0": False,
-        "false": False,
-        "no": False,
-        "off": False,
-    }
-    try:
-        return known[text.strip().lower()]
-    except KeyError:
-        raise ValueError("it is yes or no") from None
-
-
-def _text(text: str) -> str:
-    if not text.strip() or any(character < " " for character in text):
-        raise ValueError("it is empty or has a control character")
-    return text.strip()
-
-
-def _folders(text: str) -> str:
-    return ":".join(read_path(each) for each in text.split(":") if each.strip())
-
-
-def read_place(text: str) -> str:
-    """`host` or `host:port`, as `Url.place` writes it. Raises ValueError."""
-    try:
-        url = parse(f"http://{text.strip()}/")
-    except BadUrl as error:
-        raise ValueError(str(error)) from None
-    if url.target != "/":
-        raise ValueError("it is no host")
-    return url.place
-
-
-def _places(text: str) -> str:
-    return ",".join(read_place(each) for each in text.split(",") if each.strip())
-
-
-def _mirrors(text: str) -> str:
-    entries = []
-    for host, places in _table(text).items():
-        if not places:
-            raise ValueError(f"{host:.60} has no mirror")
-        for place in places:
-            try:
-                parse(place if "://" in place else f"https://{place}")
-            except BadUrl as error:
-                raise ValueError(f"the mirror {place:.60} of {host:.60} is none: {error}") from None
-        entries.append(f"{read_place(host)}={','.join(places)}")
-    return ";".join(entries)
-
-
-def _token_servers(text: str) -> str:
-    entries = []
-    for host, places in _table(text).items():
-        for place in places:
-            try:
-                parse(place)
-            except BadUrl as error:
-                raise ValueError(f"the token server {place:.60} of {host:.60} is none: {error}") from None
-        entries.append(f"{read_place(host)}={','.join(places)}")
-    return ";".join(entries)
-
-
-def _endpoint(text: str) -> str:
-    try:
-        return str(parse(text.strip())).rstrip("/")
-    except BadUrl as error:
-        raise ValueError(str(error)) from None
-
-
-def _proxy(text: str) -> str:
-    try:
-        parse_proxy(text)
-    except UsageError as error:
-        raise ValueError(error.message.rstrip(".")) from None
-    return text.strip()
-
-
-def _without_password(text: str) -> str:
-    proxy = parse_proxy(text)
-    return proxy.shown if proxy.authorization is None else proxy.shown.replace("://", "://***@")
-
-
-def _is_set(_text: str) -> str:
-    return "(set, not shown)"
+def _number(value: Value) -> float:
+    assert isinstance(value, (int, float))
+    return value
 
 
 def _proxy_setting(scheme: str, about: str) -> Setting:
     name = f"{scheme}_proxy"
     return Setting(
-        key=name, variables=(name, name.upper()), read=_proxy, about=about, shown=_without_password
+        key=name, variables=(name, name.upper()), read=read_proxy, about=about, shown=without_password
     )
 
 
@@ -277,7 +205,7 @@ NETWORK_SETTINGS: tuple[Setting, ...] = (
     Setting(
         key="offline",
         variables=("SLMCTL_OFFLINE",),
-        read=_yes_or_no,
+        read=read_yes_or_no,
         about="whether to ask nobody, and to say so where somebody would have to be asked",
     ),
     _file_setting("ca", "SLMCTL_CA", "a PEM file or a folder of certificates to trust, besides the system's"),
@@ -285,7 +213,7 @@ NETWORK_SETTINGS: tuple[Setting, ...] = (
     Setting(
         key="ssl_cert_dir",
         variables=("SSL_CERT_DIR",),
-        read=_folders,
+        read=read_folders,
         about="folders of certificates to trust, with colons between them, by OpenSSL's name",
         separator=":",
     ),
@@ -297,13 +225,13 @@ NETWORK_SETTINGS: tuple[Setting, ...] = (
     Setting(
         key="no_proxy",
         variables=("no_proxy", "NO_PROXY"),
-        read=_text,
+        read=read_text,
         about="hosts that are asked without a proxy, with commas between them",
     ),
     Setting(
         key="plain_http",
         variables=("SLMCTL_PLAIN_HTTP",),
-        read=_places,
+        read=read_places,
         about="hosts (host or host:port) that may be asked over http://, with commas between them",
     ),
     Setting(
@@ -319,28 +247,46 @@ NETWORK_SETTINGS: tuple[Setting, ...] = (
         about="seconds without anything coming after which a connection is given up",
     ),
     Setting(
+        key="min_rate",
+        variables=("SLMCTL_MIN_RATE",),
+        read=read_rate,
+        about="bytes per second below which a connection has stalled, over stall_timeout",
+    ),
+    Setting(
+        key="connections",
+        variables=("SLMCTL_CONNECTIONS",),
+        read=read_connections,
+        about="how many connections a transfer uses at once",
+    ),
+    Setting(
+        key="chunk_size",
+        variables=("SLMCTL_CHUNK_SIZE",),
+        read=read_chunk_size,
+        about="bytes that a connection asks for at a time; a restart loses no more of each",
+    ),
+    Setting(
         key="mirrors",
         variables=("SLMCTL_MIRRORS",),
-        read=_mirrors,
+        read=read_mirrors,
         about="other places that have what a host has: HOST=PLACE,PLACE;HOST=... or a table of lists",
         is_table=True,
     ),
     Setting(
         key="names.search",
         variables=("SLMCTL_NAMES_SEARCH",),
-        read=_text,
+        read=read_text,
         about="where a bare name is looked for, with commas between the places",
     ),
     Setting(
         key="hf_endpoint",
         variables=("HF_ENDPOINT",),
-        read=_endpoint,
+        read=read_endpoint,
         about="the address of the Hugging Face Hub, or of another one like it",
     ),
     Setting(
         key="hf_offline",
         variables=("HF_HUB_OFFLINE",),
-        read=_yes_or_no,
+        read=read_yes_or_no,
         about="whether the Hugging Face Hub is not to be asked",
     ),
     _file_setting("hf_home", "HF_HOME", "Hugging Face's folder"),
@@ -348,16 +294,16 @@ NETWORK_SETTINGS: tuple[Setting, ...] = (
     Setting(
         key="hf_token",
         variables=("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"),
-        read=_text,
+        read=read_text,
         about="the token for the Hugging Face Hub",
-        shown=_is_set,
+        shown=is_set,
     ),
     _file_setting("docker_config", "DOCKER_CONFIG", "Docker's folder, whose config.json has logins"),
     _file_setting("registry_auth_file", "REGISTRY_AUTH_FILE", "podman's file of logins"),
     Setting(
         key="token_servers",
         variables=("SLMCTL_TOKEN_SERVERS",),
-        read=_token_servers,
+        read=read_token_servers,
         about="token servers that may have a registry's passwords: HOST=URL,URL;HOST=... or a table of lists",
         is_table=True,
     ),

@@ -20,7 +20,7 @@ from registry.remotes.mishaps import Way, interrupted, proxy_denied
 from registry.remotes.network import HttpSettings
 from registry.remotes.retry import retry_after
 
-_PIECE = 256 * 1024
+_PIECE = 512 * 1024
 _DISCARD = 64 * 1024
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from registry.remotes.answers import TRANSIENT, refusal
@@ -11,7 +12,7 @@ from registry.remotes.http import Answer, HttpClient
 from registry.remotes.network import NOTHING
 from registry.remotes.realms import origin_of
 from registry.remotes.repository import Repository
-from registry.remotes.retry import Patience, patient
+from registry.remotes.retry import OnWait, Patience, patient, silent
 
 T = TypeVar("T")
 
@@ -19,13 +20,30 @@ Payload = Callable[[], bytes | Iterable[bytes]]
 """Makes the bytes of a request, anew for each try."""
 
 
+@contextmanager
+def read_to_end(answer: Answer) -> Iterator[Answer]:
+    """An answer of which what is short and was not read is read at the end, so that its connection is
+    kept."""
+    try:
+        yield answer
+    finally:
+        answer.discard()
+
+
 class Connection:
     """Sends requests to the registry of one repository; several threads may use it."""
 
     def __init__(
-        self, http: HttpClient, repository: Repository, authorizer: Authorizer, patience: Patience
+        self,
+        http: HttpClient,
+        repository: Repository,
+        authorizer: Authorizer,
+        patience: Patience,
+        on_wait: OnWait = silent,
     ) -> None:
+        """`on_wait` is told of each wait before something is asked again."""
         self.http = http
+        self.on_wait = on_wait
         self.repository = repository
         self._authorizer = authorizer
         self.patience = patience
@@ -72,7 +90,7 @@ class Connection:
             )
             if answer.status != 401 or not ours or not self.is_ours(answer):
                 return answer
-            with answer:
+            with read_to_end(answer):
                 if tries > 1:
                     raise self._authorizer.denied(answer)
                 authorization = self._authorizer.renewed(answer, scopes, authorization)
@@ -101,7 +119,7 @@ class Connection:
 
         def once() -> T:
             sent = self.send(method, url, headers=headers, payload=payload, length=length, reading=reading)
-            with sent as answer:
+            with read_to_end(sent) as answer:
                 if answer.status not in expected or answer.status in TRANSIENT:
                     raise refusal(answer, what, self.repository.shown)
                 return use(answer)
@@ -110,4 +128,4 @@ class Connection:
 
     def patiently(self, call: Callable[[], T]) -> T:
         """Call until it works, or patience is over."""
-        return patient(call, self.patience)
+        return patient(call, self.patience, self.on_wait)

@@ -53,10 +53,6 @@ class CredentialHelper:
             raise OperationFailed(
                 f"The credential helper docker-credential-{self.name} gave something that is no credential."
             ) from None
-        if any(ord(char) < 32 or ord(char) == 127 for char in username + secret):
-            raise OperationFailed(
-                f"The credential helper docker-credential-{self.name} gave a secret with a control character."
-            )
         return username, secret
 
     def store(self, server: str, username: str, secret: str) -> None:

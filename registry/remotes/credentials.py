@@ -202,8 +202,6 @@ def _entry(value: object, origin: str) -> Credential | None:
         username, colon, password = decoded.rstrip("\0").partition(":")
         if not colon:
             raise ValueError("holds no colon between a name and a password")
-    if any(ord(char) < 32 or ord(char) == 127 for text in (username, password) for char in text):
-        raise ValueError("holds a control character")
     if not any((username, password, texts["identitytoken"], texts["registrytoken"])):
         return None
     return Credential(

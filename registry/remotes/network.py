@@ -16,6 +16,8 @@ from registry.remotes.urls import BadUrl, Url, parse
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
+MIN_STALL_BYTES = 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaPlace:
@@ -50,7 +52,7 @@ class HttpSettings:
     user_agent: str = "slmctl"
     connect_timeout: float = 10.0
     stall_timeout: float = 30.0
-    stall_bytes: int = 1024
+    stall_bytes: int = MIN_STALL_BYTES
     document_timeout: float = 120.0
 
 

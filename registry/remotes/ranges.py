@@ -55,7 +55,7 @@ class RangedBody:
 
 def range_headers(start: int, stop: int, size: int, validator: str | None) -> dict[str, str]:
     """What to ask for the bytes from `start` up to `stop` of `size`, in the state `validator`."""
-    if not 0 <= start <= stop <= size:
+    if not 0 <= start <= stop <= size or (start == stop and size):
         raise ValueError(f"the bytes {start} to {stop} of {size} cannot be asked for")
     headers = {"Accept-Encoding": "identity"}
     if (start, stop) != (0, size) and start < stop:

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from registry.remotes.network import CaPlace, HttpSettings
+from registry.remotes.network import MIN_STALL_BYTES, CaPlace, HttpSettings
 from registry.remotes.urls import BadUrl, parse
 from slmctl import __version__
 from slmctl.network_settings import NetworkSettings
@@ -102,6 +102,7 @@ class Network:
             user_agent=f"slmctl/{__version__}",
             connect_timeout=given.connect_timeout,
             stall_timeout=given.stall_timeout,
+            stall_bytes=max(MIN_STALL_BYTES, int(given.min_rate * given.stall_timeout)),
         )
 
     def close(self) -> None:

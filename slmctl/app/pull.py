@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import cast
 
 from registry.digest import Digest
-from registry.errors import DigestMismatch, NameTaken, NoSpace, SlmctlError, UsageError
+from registry.errors import DigestMismatch, NameTaken, SlmctlError, UsageError
 from registry.names import ModelRef, Source, parse_name, short_name
 from registry.remotes.base import Artifact, FileRemote, Listing
 from registry.remotes.mirrors import sources_of
@@ -24,6 +24,7 @@ from registry.store.index import Entry
 from registry.store.room import free_bytes
 from registry.store.store import Replace, Store, check_replaceable
 from registry.transfer.pace import Pace
+from registry.transfer.space import check_space, needed
 from slmctl.app.bundles import split_path
 from slmctl.app.coming import Coming, Work
 from slmctl.app.events import Note, OnEvent, ignore
@@ -36,9 +37,6 @@ from slmctl.app.pull_artifact import coming_artifact
 from slmctl.app.pull_hub import coming_hub
 from slmctl.app.upstream import is_same_place
 from slmctl.app.where import Asked, Where
-
-_MARGIN_BYTES = 16 << 20
-"""What must be left on the disk: manifests, the table of names, a lease."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +96,7 @@ def pull(
         coming = _coming(Work(store=store, session=session), places, request, asked, on_event)
         _check_name(store, request, coming.source)
         outcome = _outcome(store, coming, request)
-        _check_room(store, outcome)
+        check_space(store, [each.blob for each in coming.wanted])
         assert coming.finish is not None
         if coming.root is not None:
             _check_digest(request, coming.root.digest)
@@ -174,8 +172,6 @@ def _kept(store: Store, request: PullRequest) -> frozenset[str]:
 def _asked(request: PullRequest) -> Sequence[Asked]:
     """Which of several places are asked: those that the variants name, else the usual one."""
     where = request.where
-    if request.all_variants and request.variants:
-        raise UsageError("--variant and --all-variants exclude each other.", hint="Give one of the two.")
     if len(where.places) == 1 or request.all_variants:
         return where.places
     chosen: list[Asked] = []
@@ -227,11 +223,7 @@ def _check_digest(request: PullRequest, digest: Digest) -> None:
 
 
 def _outcome(store: Store, coming: Coming, request: PullRequest) -> Pulled:
-    missing = sum(
-        each.blob.size
-        for each in {each.blob.digest: each for each in coming.wanted}.values()
-        if not store.has(each.blob.digest)
-    )
+    missing = needed(store, [each.blob for each in coming.wanted])
     old = store.names().find(request.where.name)
     digest = coming.root.digest if coming.root is not None else None
     stands = old is not None and old.descriptor.digest == digest and not missing
@@ -247,13 +239,3 @@ def _outcome(store: Store, coming: Coming, request: PullRequest) -> Pulled:
         free=free_bytes(folder),
         changed=not stands,
     )
-
-
-def _check_room(store: Store, outcome: Pulled) -> None:
-    """The old version, if there is one, stays until the new one is named: both must fit."""
-    if outcome.missing and outcome.missing + _MARGIN_BYTES > outcome.free:
-        raise NoSpace(
-            f"{short_name(outcome.name)} needs {outcome.missing} more bytes, and the disk of {store.root} has"
-            f" {outcome.free} left.",
-            hint="Free some space ('slmctl df', 'slmctl gc'), or choose a smaller --variant.",
-        )

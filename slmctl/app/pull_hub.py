@@ -57,7 +57,7 @@ def coming_hub(
         made = build(writer, repository, variant, on_event)
         builds.append(replace(made.build, spec=merge(made.build.spec, spec)))
         for blob in made.wanted:
-            blobs.setdefault(blob.digest, Wanted(blob=blob, sources=(repository.remote,)))
+            blobs.setdefault(blob.digest, Wanted(blob=blob, sources=(repository.source,)))
     ids = [each.id for each in builds]
     if len(set(ids)) != len(ids):
         twice = next(each for each in ids if ids.count(each) > 1)

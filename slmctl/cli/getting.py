@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from registry.errors import NotFound, SlmctlError
 from registry.names import ModelRef, Source
 from registry.store.reader import StoreReader
 from slmctl.app.finding import locate
 from slmctl.app.package import Package
+from slmctl.app.upstream import place_of
 from slmctl.cli.command import Context
 from slmctl.cli.network_options import NetworkOptions
 
@@ -49,6 +52,7 @@ def located(
                 search=places.network.settings.search,
                 variants=(variant,) if variant else (),
             )
+            request = replace(request, pace=places.network.settings.pace)
             pull(context.store, places, request, now=context.now(), on_event=context.output.on_event)
         except SlmctlError as error:
             if missing is not None and missing.hint and missing.hint.startswith("Did you mean"):
@@ -59,5 +63,5 @@ def located(
 
 
 def _is_here(package: Package, variant: str | None) -> bool:
-    """Whether what runs was pulled: of a sparse model only some variants are in the store."""
-    return package.source is None or package.choose(variant).local
+    """Whether there is nothing to pull: of a model that was, only some variants may be in the store."""
+    return place_of(package.source) is None or package.choose(variant).local

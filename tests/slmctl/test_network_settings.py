@@ -125,7 +125,7 @@ def test_variables_count_before_the_file(tmp_path: Path) -> None:
     ("variable", "text"),
     [
         ("SLMCTL_OFFLINE", "perhaps"), ("SLMCTL_PLAIN_HTTP", "http://x/"), ("SLMCTL_PLAIN_HTTP", "a/b"), ("SLMCTL_PLAIN_HTTP", "user@host"),
-        ("SLMCTL_CONNECT_TIMEOUT", "0"), ("SLMCTL_STALL_TIMEOUT", "-1"), ("SLMCTL_STALL_TIMEOUT", "nan"), ("HF_ENDPOINT", "hub.example"),
+        ("SLMCTL_CONNECT_TIMEOUT", "0"), ("SLMCTL_STALL_TIMEOUT", "-1"), ("SLMCTL_STALL_TIMEOUT", "nan"), ("SLMCTL_MIN_RATE", "1.5"), ("SLMCTL_MIN_RATE", "fast"), ("HF_ENDPOINT", "hub.example"),
         ("HF_ENDPOINT", "ftp://hub"), ("SLMCTL_MIRRORS", "a=ftp://b"), ("SLMCTL_MIRRORS", "a=b@c"), ("SLMCTL_MIRRORS", "a b=c"),
         ("HF_HUB_OFFLINE", "maybe"), ("HTTP_PROXY", "socks5://x"), ("HF_TOKEN", "two\nlines"), ("DOCKER_CONFIG", "~nosuchuser/x"),
     ],
@@ -160,7 +160,7 @@ def test_a_bad_value_hurts_only_those_who_use_the_network(slmctl: Program) -> No
 
 def test_config_list_shows_no_secret(slmctl: Program) -> None:
     secrets = {
-        "HF_TOKEN": "hf_canary", "HTTPS_PROXY": "http://me:canary@proxy:1", "http_proxy": "proxy:2", "ALL_PROXY": "http://canary@proxy:3",
+        "HF_TOKEN": "hf_canary", "HTTPS_PROXY": "http://me:canary@proxy:1", "http_proxy": "proxy:2", "ALL_PROXY": "http://canary@proxy:3", "SLMCTL_OFFLINE": "",
     }  # fmt: skip
     for arguments in (["--show-origin"], ["--json"], []):
         outcome = slmctl("config", "list", *arguments, environment=secrets)

@@ -44,7 +44,7 @@ def command(
     password_stdin: bool,
     password: str | None,
     token_server: str | None,
-    options: NetworkOptions,
+    network: NetworkOptions,
 ) -> None:
     checked_host(server)  # before anything is typed
     if password is not None:
@@ -60,8 +60,8 @@ def command(
         password = _read_password()
     elif password is None:
         password = _ask("Password", hidden=True, option="--password-stdin")
-    with options.network(context) as network:
-        done = log_in(network, server, username=username, password=password, token_server=token_server)
+    with network.network(context) as opened:
+        done = log_in(opened, server, username=username, password=password, token_server=token_server)
     context.output.result(
         {
             "host": done.host,

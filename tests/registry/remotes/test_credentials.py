@@ -113,6 +113,7 @@ def test_the_first_file_that_knows_the_place_counts(tmp_path: Path) -> None:
     ("entry", "expected"),
     [
         ({"auth": auth("user:pass:word")}, Credential(username="user", password="pass:word")),
+        ({"auth": auth("_json_key:{\n}\n")}, Credential(username="_json_key", password="{\n}\n")),
         ({"auth": auth("ü:ä ö")}, Credential(username="ü", password="ä ö")),
         ({"auth": auth("user:pass\0\0")}, Credential(username="user", password="pass")),
         ({"username": "user", "password": "p"}, Credential(username="user", password="p")),
@@ -140,7 +141,7 @@ def test_what_an_entry_says(tmp_path: Path, entry: object, expected: Credential 
     [
         "not json", "[]", '"x"', "[" * 100_000, '{"auths": {"a.example": []}}', '{"auths": {"a.example": {"auth": 5}}}',
         '{"auths": {"a.example": {"auth": "!!!"}}}', json.dumps({"auths": {"a.example": {"auth": auth("no colon")}}}),
-        json.dumps({"auths": {"a.example": {"auth": auth("a\r\nX: y:z")}}}), "{" + " " * (2 << 20) + "}",
+         "{" + " " * (2 << 20) + "}",
     ],
 )  # fmt: skip
 def test_a_broken_file_is_told_and_passed_over(tmp_path: Path, text: str) -> None:
@@ -191,7 +192,6 @@ def test_a_helper_gives_what_it_keeps(tmp_path: Path, helper: Path) -> None:
         ("echo 'the store is locked'; exit 2", "failed to get: the store is locked"),
         ("echo nonsense", "gave something that is no credential"),
         ('echo \'{"Username": 5, "Secret": "x"}\'', "gave something that is no credential"),
-        ('printf \'{"Username": "x", "Secret": "a\\\\r\\\\nb"}\'', "a secret with a control character"),
     ],
 )
 def test_a_helper_that_fails_is_told(tmp_path: Path, text: str, complaint: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-import registry.remotes.uploads as uploads_module
+import registry.remotes.upload as upload_module
 from registry.digest import Digest
 from registry.errors import DigestMismatch, OperationFailed, SlmctlError, Unauthorized, Unreachable
 from registry.remotes.base import Limits, TryAgain
@@ -20,7 +20,7 @@ from tests.fakes.registry import FakeRegistry, Trick, error, fake_registry
 from tests.fakes.token_realm import Realm, basic_guard
 from tests.fakes.wire import Request, reply
 from tests.registry.remotes.made import MANIFEST, RAW
-from tests.registry.remotes.rigs import PATH, asked, blob_of, client_in, remote_at, secrets_in
+from tests.registry.remotes.rigs import PATH, asked, blob_of, client_in, name_at, remote_at, secrets_in
 
 CHUNK = 64 << 10
 DATA = bytes(range(256)) * 1024  # four chunks
@@ -31,9 +31,9 @@ SECRET = str(LOGIN.basic).removeprefix("Basic ")
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of 64 KiB, so that few bytes make several."""
-    monkeypatch.setattr(uploads_module, "chunk_bytes_of", lambda _: CHUNK)
-    monkeypatch.setattr(uploads_module, "MIN_CHUNK_BYTES", CHUNK // 8)
-    monkeypatch.setattr(uploads_module, "PIECE_BYTES", CHUNK // 4)
+    monkeypatch.setattr(upload_module, "chunk_bytes_of", lambda _: CHUNK)
+    monkeypatch.setattr(upload_module, "MIN_CHUNK_BYTES", CHUNK // 8)
+    monkeypatch.setattr(upload_module, "PIECE_BYTES", CHUNK // 4)
 
 
 @pytest.fixture
@@ -84,6 +84,20 @@ def test_chunks_in_order_and_nothing_twice(http: HttpClient) -> None:
         assert spans(fake) == ["0-65535", "65536-131071", "131072-196607", "196608-262143"]
         assert sent(fake) == len(DATA)
         assert [each.method for each in fake.requests] == ["POST", *["PATCH"] * 4, "PUT"]
+
+
+def test_one_connection_does_for_everything(http: HttpClient) -> None:
+    realm = Realm()
+    with fake_registry(realm.serve) as fake:
+        fake.tricks.append(realm.guard(lambda: f"{fake.server.url}/token"))
+        remote = remote_at(fake, http)
+        assert not remote.has(blob_of(DATA))
+        upload(remote)
+        assert remote.has(blob_of(DATA))
+        remote.put_manifest(RAW, MANIFEST, "v1")
+        remote.resolve(name_at(fake))
+        assert remote.tags() == ["v1"]
+        assert {request.connection for request in fake.requests} == {0}
 
 
 def test_a_small_blob_goes_in_one_request(http: HttpClient) -> None:
@@ -322,6 +336,37 @@ def test_a_public_registry_sends_no_upload_to_this_machine() -> None:
         ):
             upload(remote_at(fake, http), b"small")
         assert inside.requests == []
+
+
+def test_a_registry_that_takes_no_less_at_once_gets_as_much(http: HttpClient) -> None:
+    with fake_registry() as fake:
+        begun = reply(
+            202,
+            b"",
+            {"Location": f"/v2/{PATH}/blobs/uploads/upload-7", "OCI-Chunk-Min-Length": str(3 * CHUNK)},
+        )
+        fake.uploads["upload-7"] = bytearray()
+        fake.tricks.append(nth("POST", 1, begun))
+        upload(remote_at(fake, http))
+        assert has(fake)
+        assert spans(fake) == ["0-196607", "196608-262143"]
+
+
+def test_a_registry_that_wants_to_be_left_alone_for_a_year_is(http: HttpClient) -> None:
+    busy = reply(429, b"", {"Retry-After": str(365 * 86400)})
+    with fake_registry(nth("PATCH", 1, busy, times=9)) as fake:
+        with pytest.raises(Unreachable, match="left alone for 365 days"):
+            upload(remote_at(fake, http))
+        assert len(spans(fake)) == 1
+        assert fake.requests[-1].method == "DELETE"
+
+
+def test_what_is_refused_in_the_middle_is_cancelled(http: HttpClient) -> None:
+    with fake_registry(nth("PATCH", 2, error(403, "DENIED"), times=9)) as fake:
+        with pytest.raises(Unauthorized):
+            upload(remote_at(fake, http))
+        assert fake.requests[-1].method == "DELETE"
+        assert fake.uploads == {}
 
 
 def test_a_forgotten_session_is_begun_again(http: HttpClient) -> None:

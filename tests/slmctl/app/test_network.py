@@ -95,6 +95,14 @@ def test_offline_for_the_hub_alone() -> None:
     assert (network().offline, network().hub_offline) == (None, None)
 
 
+def test_a_rate_that_is_too_low_is_a_stall() -> None:
+    assert (
+        network({"SLMCTL_MIN_RATE": "5000", "SLMCTL_STALL_TIMEOUT": "10"}).http_settings().stall_bytes
+        == 50_000
+    )
+    assert network().http_settings().stall_bytes == 1024
+
+
 def test_it_says_who_asks() -> None:
     with serve(lambda _request, wire: wire.send(reply(200))) as server, network() as made:
         made.http.send("GET", server.url).close()
@@ -139,6 +147,7 @@ from slmctl.app.network import Network
 from slmctl.config import Settings
 from registry.errors import SlmctlError
 with Network(Settings.load({"HOME": "/nonexistent"}).network) as network:
+    network.http  # what it imports takes long on a busy machine
     for url in ("https://registry.ollama.ai/v2/", "https://8.8.8.8/", "https://[2606:4700::1111]/", "https://127.0.0.1:9/"):
         began = time.monotonic()
         try:

@@ -17,6 +17,7 @@ class Author:
         self.slmctl = Program(folder / "author", runtime)
         self._folder = folder
         self._registry = registry
+        self.files: list[Path] = []
 
     def create(self, name: str, seed: int, *types: str) -> None:
         """A model with random weights: one build, or one of each of several types."""
@@ -24,6 +25,7 @@ class Author:
         for each in types or ("F32",):
             path = self._folder / f"{name}-{seed}-{each}.gguf"
             write_random_model(path, seed=seed, tensor_type=each)
+            self.files.append(path)
             lines.append(f"FROM {path}")
         modelfile = self._folder / "Modelfile"
         modelfile.write_text("\n".join(lines))

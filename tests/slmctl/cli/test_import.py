@@ -107,6 +107,8 @@ def test_a_model_that_slmctl_cannot_read_is_not_taken(slmctl: Program, put: Call
     manifest = json.loads(SMALL.blobs[str(SMALL.models[0]["digest"]).removeprefix("sha256:")])
     del manifest["artifactType"]
     manifest["config"]["mediaType"] = "application/vnd.oci.image.config.v1+json"
+    for layer in manifest["layers"]:
+        layer["mediaType"] = "application/vnd.oci.image.layer.v1.tar"
     raw = json.dumps(manifest).encode()
     parts = SMALL.with_blob(raw)
     digest = next(name for name, data in parts.blobs.items() if data is raw)
