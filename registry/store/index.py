@@ -22,8 +22,15 @@ from registry.names import DEFAULT_TAG
 MAX_INDEX_BYTES = 256 << 20
 
 _OURS = frozenset(
-    {mediatypes.REF_NAME, mediatypes.SLMCTL_SOURCE, mediatypes.SLMCTL_LINKED, mediatypes.SLMCTL_TRACKS}
+    {
+        mediatypes.REF_NAME,
+        mediatypes.SLMCTL_SOURCE,
+        mediatypes.SLMCTL_LINKED,
+        mediatypes.SLMCTL_TRACKS,
+        mediatypes.SLMCTL_CLAIMED,
+    }
 )
+_CLAIMED = "true"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +39,7 @@ class Entry:
 
     `linked` is RFC 3339 text, `source` the pinned reference it came from; neither is in the descriptor.
     `tracks` are the references that the next pull asks, where they are not the source without its pin.
+    `claimed` says that the source is only what a bundle says of itself: nobody here has asked that place.
     """
 
     name: str
@@ -39,6 +47,7 @@ class Entry:
     source: str | None
     linked: str | None
     tracks: tuple[str, ...] = ()
+    claimed: bool = False
 
 
 @dataclass(frozen=True)
@@ -164,6 +173,8 @@ def _row(entry: Entry) -> dict[str, object]:
         annotations[mediatypes.SLMCTL_LINKED] = entry.linked
     if entry.tracks:
         annotations[mediatypes.SLMCTL_TRACKS] = " ".join(entry.tracks)
+    if entry.claimed:
+        annotations[mediatypes.SLMCTL_CLAIMED] = _CLAIMED
     return {**entry.descriptor.to_json(), "annotations": annotations}
 
 
@@ -193,4 +204,12 @@ def _entry(row: object) -> Entry | None:
         descriptor = Descriptor.from_json({**row, "annotations": others}, "entry")
     except BadContent:
         return None
-    return Entry(name=name, descriptor=descriptor, source=source, linked=linked, tracks=tuple(tracks.split()))
+    claimed = mediatypes.SLMCTL_CLAIMED in annotations
+    return Entry(
+        name=name,
+        descriptor=descriptor,
+        source=source,
+        linked=linked,
+        tracks=tuple(tracks.split()),
+        claimed=claimed,
+    )

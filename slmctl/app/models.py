@@ -42,6 +42,7 @@ def copy_model(
             replace_rule=Replace.ANYTHING if force else Replace.NOTHING,
             still_named=still_named,
             tracks=entry.tracks,
+            claimed=entry.claimed,
         )
 
     if reader.home_of(entry) is None:

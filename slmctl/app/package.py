@@ -217,7 +217,7 @@ def _derived(
             return derived_facts(store, manifest.digest, [file.descriptor for file in weights])
         blobs = {file.path: file.descriptor for file in files}
         paths = [file.path for file in weights]
-        return derived_folder_facts(store, manifest.digest, blobs, paths, quantization)
+        return derived_folder_facts(store, manifest.digest, blobs, paths, format_, quantization)
     return None
 
 

@@ -16,15 +16,17 @@ from pathlib import Path
 from typing import cast
 
 from registry.digest import Digest
-from registry.errors import DigestMismatch, NameTaken, NoSpace, SlmctlError, UsageError
+from registry.errors import DigestMismatch, NameTaken, NoSpace, NotFound, SlmctlError
 from registry.manifest import Descriptor
 from registry.names import ModelRef, Source, parse_name, short_name
-from registry.remotes.base import Artifact, FileRemote, Listing
+from registry.remotes.base import Artifact, FileRemote, Listing, Remote
 from registry.remotes.mirrors import sources_of
 from registry.store.index import Entry
 from registry.store.room import free_bytes
 from registry.store.store import Replace, Session, Store, check_replaceable
 from registry.transfer.pace import Pace
+from registry.transfer.space import check_space, needed
+from slmctl.app.asked import places_asked
 from slmctl.app.bringing import blobs_of
 from slmctl.app.bundles import split_path
 from slmctl.app.coming import Coming, Work
@@ -36,7 +38,7 @@ from slmctl.app.package import Package
 from slmctl.app.places import Places
 from slmctl.app.pull_artifact import coming_artifact
 from slmctl.app.pull_hub import coming_hub
-from slmctl.app.upstream import are_same_places, tracked, tracks_to_keep
+from slmctl.app.upstream import are_same_places, is_same_repository, tracked, tracks_to_keep
 from slmctl.app.where import Asked, Where
 
 _MARGIN_BYTES = 16 << 20
@@ -46,8 +48,9 @@ _MARGIN_BYTES = 16 << 20
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullRequest:
     """`where` is what is asked, and what the result is called; `variants` are ids or unambiguous parts of
-    them, none for the usual one. `expected` is the digest that a lock file pins the name to. With `dry_run`
-    nothing is fetched but what tells how large the model is, and the store stays as it is.
+    them, none for the usual one. `expected` is the digest that a lock file pins the name to, of a model with
+    the variants `locked`. With `dry_run` nothing is fetched but what tells how large the model is, and the
+    store stays as it is.
     """
 
     where: Where
@@ -55,6 +58,7 @@ class PullRequest:
     all_variants: bool = False
     force: bool = False
     expected: Digest | None = None
+    locked: frozenset[str] = frozenset()
     dry_run: bool = False
     pace: Pace = field(default_factory=Pace)
 
@@ -63,9 +67,9 @@ class PullRequest:
 class Pulled:
     """What a pull brought, or would bring.
 
-    Sizes are in bytes: `size` of the chosen variants, `missing` of what of them was not in the store, `free`
-    of what the store's disk had left. `digest` is None in a dry run of a model that is only made on arrival.
-    `changed` is False where the name stood so already, with all of it.
+    Sizes are in bytes: `size` of the chosen variants, `missing` of what of them was not in the store (nor of
+    a pull that was cut short), `free` of what the store's disk had left. `digest` is None in a dry run of a
+    model that is only made on arrival. `changed` is False where the name stood so already, with all of it.
     """
 
     name: str
@@ -86,24 +90,31 @@ def pull(
 
     Raises NotFound, Unauthorized, Unreachable, BadContent, NameTaken, NoSpace, StoreUnusable, UsageError.
     """
-    asked = _asked(request)
+    kept = _kept(store, request)
+    asked = places_asked(
+        request.where, request.variants, request.locked or kept, all_variants=request.all_variants
+    )
     if request.where.said:
         on_event(Note(text=request.where.said))
-    _check_name(store, request, asked)
+    _check_name(store, request, [each.ref for each in asked])
     if request.dry_run:
         with tempfile.TemporaryDirectory(prefix="slmctl-") as folder:
             scratch = Store(Path(folder))
             with scratch.session("pull --dry-run") as session:
-                coming = _coming(Work(store=scratch, session=session), places, request, asked, on_event)
+                work = Work(store=scratch, session=session)
+                coming = _coming(work, places, request, asked, kept, on_event)
+                _check_name(store, request, coming.asked)
                 return _outcome(store, coming, request)
     with store.session(f"pull {request.where.name}", resumable=True) as session:
-        coming = _coming(Work(store=store, session=session), places, request, asked, on_event)
+        work = Work(store=store, session=session)
+        coming = _coming(work, places, request, asked, kept, on_event)
+        _check_name(store, request, coming.asked)
         outcome = _outcome(store, coming, request)
         descriptor = _unpacked_before(store, session, coming, request)
         if descriptor is not None:
             outcome = replace(outcome, missing=0, changed=False)
         else:
-            _check_room(store, outcome)
+            _check_room(store, coming, outcome)
             assert coming.finish is not None
             if coming.root is not None:
                 _check_digest(request, coming.root.digest)
@@ -115,7 +126,10 @@ def pull(
             descriptor=descriptor,
             source=coming.source,
             linked=now,
-            tracks=() if request.where.is_bundle else tracks_to_keep(coming.source, _tracks(request, asked)),
+            tracks=()
+            if request.where.is_bundle
+            else tracks_to_keep(coming.source, _tracks(request, coming.asked)),
+            claimed=request.where.is_bundle and coming.source != IMPORTED_HERE,
         )
         linked = store.link_all(
             [entry],
@@ -156,16 +170,20 @@ def _told(store: Store, outcome: Pulled, entry: Entry) -> Pulled:
 
 
 def _coming(
-    work: Work, places: Places, request: PullRequest, asked: Sequence[Asked], on_event: OnEvent
+    work: Work,
+    places: Places,
+    request: PullRequest,
+    asked: Sequence[Asked],
+    kept: frozenset[str],
+    on_event: OnEvent,
 ) -> Coming:
-    remotes = [places.remote_of(each.ref) for each in asked]
-    found = [remote.resolve(_asked_there(each.ref)) for remote, each in zip(remotes, asked, strict=True)]
+    remotes, found, refs = _resolved(places, request, asked, on_event)
     first = found[0]
     if request.where.is_bundle and isinstance(first, Artifact):
         first = replace(first, pinned=public_source(first.pinned) or IMPORTED_HERE)
-    wanted = request.variants if len(request.where.places) == 1 else ()
+    wanted = () if request.where.is_of_library else request.variants
     if isinstance(first, Artifact):
-        return coming_artifact(
+        coming = coming_artifact(
             work,
             remotes[0],
             tuple(sources_of(remotes[0])),
@@ -173,24 +191,46 @@ def _coming(
             name=request.where.name,
             wanted=wanted,
             all_variants=request.all_variants,
-            kept=_kept(work.store, request),
+            kept=kept,
             on_event=on_event,
         )
+        return replace(coming, asked=refs)
     listings = [
         (cast("FileRemote", remote), listing)
         for remote, listing in zip(remotes, found, strict=True)
         if isinstance(listing, Listing)
     ]
-    return coming_hub(
+    coming = coming_hub(
         work.session,
         listings,
         spec=request.where.spec,
         wanted=wanted,
-        all_variants=request.all_variants and len(request.where.places) == 1,
-        kept=_kept(work.store, request),
+        all_variants=request.all_variants and not (request.where.is_of_library or request.locked),
+        kept=request.locked or kept,
         dry_run=request.dry_run,
         on_event=on_event,
     )
+    return replace(coming, asked=refs)
+
+
+def _resolved(
+    places: Places, request: PullRequest, asked: Sequence[Asked], on_event: OnEvent
+) -> tuple[list[Remote], list[Artifact | Listing], tuple[ModelRef, ...]]:
+    """What the places have, and which those are. A bare name is looked for in one place after the other.
+
+    Raises NotFound, of the first, when none has it; and as `Remote.resolve` does.
+    """
+    remotes = [places.remote_of(each.ref) for each in asked]
+    try:
+        found = [remote.resolve(_asked_there(each.ref)) for remote, each in zip(remotes, asked, strict=True)]
+    except NotFound as error:
+        for ref in request.where.further:
+            on_event(Note(text=f"{error.message} Looking for {ref}."))
+            with suppress(NotFound):
+                remote = places.remote_of(ref)
+                return [remote], [remote.resolve(ref)], (ref,)
+        raise
+    return remotes, found, tuple(each.ref for each in asked)
 
 
 def _asked_there(ref: ModelRef) -> ModelRef:
@@ -205,49 +245,32 @@ def _kept(store: Store, request: PullRequest) -> frozenset[str]:
     """The variants of an earlier version that are here: what is pulled again by itself."""
     with suppress(SlmctlError):
         entry = store.names().find(request.where.name)
-        if entry is not None and are_same_places(tracked(entry), _tracks(request, _asked(request))):
+        if entry is not None and _is_of(request.where, tracked(entry)):
             return frozenset(each.id for each in Package.of(store, entry).variants if each.local)
     return frozenset()
 
 
-def _asked(request: PullRequest) -> Sequence[Asked]:
-    """Which of several places are asked: those that the variants name, else the usual one."""
-    where = request.where
-    if request.all_variants and request.variants:
-        raise UsageError("--variant and --all-variants exclude each other.", hint="Give one of the two.")
-    if where.before and not request.variants and not request.all_variants:
-        return where.before
-    if len(where.places) == 1 or request.all_variants:
-        return where.places
-    chosen: list[Asked] = []
-    for wanted in request.variants:
-        found = [place for place in where.places if wanted.lower() in _guessed_id(place)]
-        exact = [place for place in found if wanted.lower() in (_guessed_id(place), place.format)]
-        found = exact[:1] or found
-        if not found and where.places[0].format == "gguf":  # a quantization that the library does not name
-            found = [replace(where.places[0], ref=replace(where.places[0].ref, tag=wanted))]
-        if len(found) > 1:
-            ids = ", ".join(_guessed_id(place) for place in where.places)
-            raise UsageError(f"More than one build fits {wanted!r:.60}.", hint=f"The library has {ids}.")
-        chosen += [place for place in found if place not in chosen]
-    return chosen or where.places[:1]
+def _is_of(where: Where, tracks: Sequence[ModelRef]) -> bool:
+    """Whether a name that belongs to `tracks` is of the model that is asked for."""
+    places = where.tracks or [place.ref for place in where.places]
+    if where.is_of_library:  # each of its builds, of which it need not name every quantization
+        return bool(tracks) and all(
+            any(is_same_repository(place, track) for place in places) for track in tracks
+        )
+    return are_same_places(tracks, places)
 
 
-def _guessed_id(place: Asked) -> str:
-    return f"{place.format}-{place.ref.tag or ''}".lower().rstrip("-")
-
-
-def _tracks(request: PullRequest, asked: Sequence[Asked]) -> Sequence[ModelRef]:
+def _tracks(request: PullRequest, asked: Sequence[ModelRef]) -> Sequence[ModelRef]:
     """The places that the name will belong to."""
-    return request.where.tracks or [each.ref for each in asked]
+    return request.where.tracks or asked
 
 
-def _check_name(store: Store, request: PullRequest, asked: Sequence[Asked]) -> None:
-    """Say that the name is taken before anybody is asked; the linking decides."""
+def _check_name(store: Store, request: PullRequest, asked: Sequence[ModelRef]) -> None:
+    """Say that the name is taken before gigabytes are fetched; the linking decides."""
     old = store.names().find(request.where.name)
     if old is not None and not request.where.is_bundle:
         tracks = tuple(str(ref) for ref in _tracks(request, asked))
-        _check_replaceable(old, replace(old, source=tracks[0], tracks=tracks), request)
+        _check_replaceable(old, replace(old, source=tracks[0], tracks=tracks, claimed=False), request)
 
 
 def _check_replaceable(old: Entry, new: Entry, request: PullRequest) -> None:
@@ -257,7 +280,7 @@ def _check_replaceable(old: Entry, new: Entry, request: PullRequest) -> None:
         check_replaceable(old, new, Replace.SAME_SOURCE if new.source == IMPORTED_HERE else Replace.NOTHING)
         return
     before = tracked(old)
-    if before and are_same_places(before, tracked(new)):
+    if before and (are_same_places(before, tracked(new)) or _is_of(request.where, before)):
         return
     whose = " and ".join(map(str, before)) or old.source or "another tool"
     raise NameTaken(
@@ -282,11 +305,7 @@ def _check_digest(request: PullRequest, digest: Digest) -> None:
 
 
 def _outcome(store: Store, coming: Coming, request: PullRequest) -> Pulled:
-    missing = sum(
-        each.blob.size
-        for each in {each.blob.digest: each for each in coming.wanted}.values()
-        if not store.has(each.blob.digest)
-    )
+    missing = needed(store, (each.blob for each in coming.wanted))
     old = store.names().find(request.where.name)
     digest = coming.root.digest if coming.root is not None else None
     stands = old is not None and old.descriptor.digest == digest and not missing
@@ -304,11 +323,14 @@ def _outcome(store: Store, coming: Coming, request: PullRequest) -> Pulled:
     )
 
 
-def _check_room(store: Store, outcome: Pulled) -> None:
-    """The old version, if there is one, stays until the new one is named: both must fit."""
-    if outcome.missing and outcome.missing + _MARGIN_BYTES > outcome.free:
+def _check_room(store: Store, coming: Coming, outcome: Pulled) -> None:
+    """The old version, if there is one, stays until the new one is named: both must fit; and so must what
+    comes packed, and what is in it."""
+    more = outcome.missing + (coming.size if coming.passing else 0)
+    if more and more + _MARGIN_BYTES > outcome.free:
         raise NoSpace(
-            f"{short_name(outcome.name)} needs {outcome.missing} more bytes, and the disk of {store.root} has"
+            f"{short_name(outcome.name)} needs {more} more bytes, and the disk of {store.root} has"
             f" {outcome.free} left.",
             hint="Free some space ('slmctl df', 'slmctl gc'), or choose a smaller --variant.",
         )
+    check_space(store, [each.blob for each in coming.wanted])

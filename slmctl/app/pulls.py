@@ -85,7 +85,9 @@ def _pinned(model: LockedModel, entry: Entry | None) -> PullRequest:
     place = place_of(model.source) or source
     before = tracked(entry) if entry is not None else ()
     tracks = before if any(is_same_repository(place, each) for each in before) else (place,)
-    return PullRequest(where=replace(_at(model.name, [source]), tracks=tracks), expected=model.digest)
+    where = replace(_at(model.name, [source]), tracks=tracks)
+    locked = frozenset(variant.id for variant in model.variants)
+    return PullRequest(where=where, expected=model.digest, locked=locked)
 
 
 def _at(name: str, places: Sequence[ModelRef]) -> Where:

@@ -17,14 +17,15 @@ from registry.store.needs import Root, Walker
 from registry.store.reader import StoreReader
 from registry.store.repair import Found
 from slmctl.app.events import Note, OnEvent
-from slmctl.app.upstream import tracked
+from slmctl.app.upstream import place_of, tracked
 
 
 class FromRemotes:
     """The places that the names which need a blob were pulled from, at what they are pinned to; then those
     that the names belong to, as they are now.
 
-    Each place is asked once; one that cannot be reached is said, once, and asked no more.
+    Each place is asked once; one that cannot be reached is said, once, and asked no more. Where a bundle only
+    says that its model is from some place, nobody is asked: that is said too.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class FromRemotes:
         self._remote_of = remote_of
         self._on_event = on_event
         self._resolved: dict[str, tuple[Remote, Artifact | Listing] | None] = {}
+        self._claims_told: set[str] = set()
 
     def find(self, wanted: Descriptor) -> Found | None:
         for entry in self._names_that_need(wanted.digest):
@@ -50,12 +52,21 @@ class FromRemotes:
 
     def _names_that_need(self, digest: Digest) -> Iterator[Entry]:
         """Also those whose manifests are lost, so that nobody knows what they need."""
-        entries = [entry for entry in self._store.names().entries.values() if tracked(entry)]
+        entries = [entry for entry in self._store.names().entries.values() if place_of(entry.source)]
         walker = Walker(self._store)
         for entry in entries:
             needs = walker.needs_of([Root(name=entry.name, descriptor=entry.descriptor, may_be_sparse=True)])
-            if digest in needs.blobs or needs.unread:
+            if digest not in needs.blobs and not needs.unread:
+                continue
+            if tracked(entry):
                 yield entry
+            elif entry.name not in self._claims_told:
+                self._claims_told.add(entry.name)
+                place = place_of(entry.source)
+                text = f"{entry.name} is out of a bundle that says it came from {place}, which was not asked."
+                self._on_event(
+                    Note(text=f"{text} If you trust it: slmctl pull {place} --as {entry.name} --force")
+                )
 
     def _resolve(self, name: str, source: str) -> tuple[Remote, Artifact | Listing] | None:
         if source not in self._resolved:

@@ -32,8 +32,12 @@ def place_of(source: str | None) -> ModelRef | None:
 
 
 def tracked(entry: Entry) -> tuple[ModelRef, ...]:
-    """The places that a pull of the name asks, the source's first; none where it came from no registry."""
-    place = place_of(entry.source)
+    """The places that a pull of the name asks, the source's first; none where it came from no registry.
+
+    Nor are there any where a bundle only says that its model is from some place: what a stranger's file says
+    sends no request anywhere, only a command that names the place does.
+    """
+    place = None if entry.claimed else place_of(entry.source)
     if place is None:
         return ()
     found = [ref for text in entry.tracks if (ref := _parsed(text)) is not None]

@@ -17,7 +17,7 @@ from registry.errors import NameTaken, NotFound
 from registry.names import DEFAULT_TAG, OLLAMA_NAMESPACE, ModelRef, Source, parse
 from registry.store.index import NameTable
 from slmctl.app.library import LibraryModel, find_model, modelfile_text
-from slmctl.app.upstream import is_same_repository, tracked
+from slmctl.app.upstream import is_same_repository, place_of, tracked
 
 SEARCH = (f"ollama://{OLLAMA_NAMESPACE}",)
 """Beginnings of names that a bare name is appended to, unless the settings have others."""
@@ -54,6 +54,11 @@ class Where:
     further: tuple[ModelRef, ...] = ()
     is_bundle: bool = False
 
+    @property
+    def is_of_library(self) -> bool:
+        """Whether the places are builds that the library names."""
+        return self.places[0].format is not None
+
     def of_format(self, wanted: str) -> Asked | None:
         """The place of a format, None where the library names none."""
         return next((each for each in self.places if each.format == wanted), None)
@@ -72,10 +77,18 @@ def where_is(
     places = tracked(entry) if entry is not None else ()
     model = _in_library(ref)
     if entry is not None and not places and not force:
-        raise NameTaken(
-            f"The model {ref.short_name} was not pulled: it is from {entry.source or 'another tool'!r:.80}.",
-            hint="Add --force to replace it, or pull another under a name of its own: --as NAME.",
-        )
+        claim = place_of(entry.source)
+        if claim is None:
+            raise NameTaken(
+                f"The model {ref.short_name} was not pulled:"
+                f" it is from {entry.source or 'another tool'!r:.80}.",
+                hint="Add --force to replace it, or pull another under a name of its own: --as NAME.",
+            )
+        if model is None or not _are_of(model.entry, [claim]):
+            raise NameTaken(
+                f"The model {ref.short_name} is out of a bundle, which says that it came from {claim}.",
+                hint=f"If you trust that place, name it: slmctl pull {claim} --as {ref.short_name}",
+            )
     if places and not (model is not None and _are_of(model.entry, places)):
         return _from_before(ref, places)
     if model is not None and not model.entry.ships:

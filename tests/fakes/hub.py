@@ -26,6 +26,7 @@ Repositories = Mapping[str, Mapping[str, bytes]]
 Override = Callable[[Request], bytes | None]
 """An answer of a test's own, or None for the usual one."""
 
+_CACHE = "api/resolve-cache/models"
 LARGE = (".gguf", ".safetensors", ".onnx", ".onnx.data", ".bin", "tokenizer.json")
 """How the names of files end that the hub keeps with LFS."""
 
@@ -50,7 +51,7 @@ class FakeHub:
     `page_size` counts the entries of a page of the tree. `signature` is part of each signed address: when it
     changes, all that were given before have expired. `served` has other bytes for files than were listed;
     `listed` further siblings as they stand in the JSON. `etag`, `linked_etag` and `cdn_etag` replace what is
-    said of a path; None in them is no header.
+    said of a path; None in them is no header. With `caches`, small files lie with the hub at another path.
     """
 
     repositories: dict[str, dict[str, bytes]]
@@ -68,6 +69,7 @@ class FakeHub:
     page_size: int = 1000
     signature: str = "1"
     ranges: bool = True
+    caches: bool = True
     served: dict[str, bytes] = field(default_factory=dict)
     large: tuple[str, ...] = LARGE
     listed: list[dict[str, object]] = field(default_factory=list)
@@ -121,11 +123,19 @@ class FakeHub:
                 if kind == "tree"
                 else self._json(request, self._revision(request, name, commit))
             )
+        if found := re.fullmatch(rf"{_CACHE}/([^/]+/[^/]+)/([^/]+)/(.+)", path):
+            return self._refusal(request, found[1], files=True) or self._file(
+                request, found[1], found[3], found[2]
+            )
         if found := re.fullmatch(r"([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             refused = self._refusal(request, found[1], files=True)
             commit = self._commit_of(found[2])
             if refused is None and commit is None:
                 return self._error(request, 404, "RevisionNotFound", f"Invalid rev id: {found[2]}")
+            small = found[3] in self.repositories.get(found[1], {}) and not self.is_large(found[3])
+            if refused is None and small and self.caches:
+                to = quote(f"/{_CACHE}/{found[1]}/{commit}/{found[3]}")
+                return self._bodied(request, 307, b"", {"Location": to, "X-Repo-Commit": commit or ""})
             return refused or self._file(request, found[1], found[3], commit or "")
         return self._error(request, 404, "RepoNotFound", "Repository not found")
 
