@@ -52,7 +52,7 @@ class FromRemotes:
 
     def _names_that_need(self, digest: Digest) -> Iterator[Entry]:
         """Also those whose manifests are lost, so that nobody knows what they need."""
-        entries = [entry for entry in self._store.names().entries.values() if tracked(entry)]
+        entries = [entry for entry in self._store.names().entries.values() if place_of(entry.source)]
         walker = Walker(self._store)
         for entry in entries:
             needs = walker.needs_of([Root(name=entry.name, descriptor=entry.descriptor, may_be_sparse=True)])
