@@ -285,7 +285,7 @@ def test_content_that_changes_between_its_parts(
 ) -> None:
     """Row 4: begun anew once, then given up."""
     sent: list[int] = []
-    with serve(broken_off(fake, published, sent, lambda: f'"state {len(sent)}"')) as server:
+    with serve(broken_off(fake, published, sent, lambda: f'"{len(sent)}"')) as server:
         done = slmctl("pull", f"http://{server.place}/{PATH}:v1")
     assert (done.code, "changed" in done.err) == (5, True), done.err
     is_one_sentence(done)
