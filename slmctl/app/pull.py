@@ -36,7 +36,7 @@ from slmctl.app.package import Package
 from slmctl.app.places import Places
 from slmctl.app.pull_artifact import coming_artifact
 from slmctl.app.pull_hub import coming_hub
-from slmctl.app.upstream import is_same_place
+from slmctl.app.upstream import is_same_place, place_of
 from slmctl.app.where import Asked, Where
 
 _MARGIN_BYTES = 16 << 20
@@ -94,7 +94,7 @@ def pull(
     )
     if request.where.said:
         on_event(Note(text=request.where.said))
-    _check_name(store, request, str(asked[0].ref))
+    _check_name(store, request, str(asked[0].ref), is_asked=True)
     if request.dry_run:
         with tempfile.TemporaryDirectory(prefix="slmctl-") as folder:
             scratch = Store(Path(folder))
@@ -216,11 +216,18 @@ def _is_of(where: Where, source: str | None) -> bool:
     return any(is_same_place(source, str(place.ref)) for place in where.places)
 
 
-def _check_name(store: Store, request: PullRequest, source: str) -> None:
+def _check_name(store: Store, request: PullRequest, source: str, *, is_asked: bool = False) -> None:
     """Say that the name is taken before gigabytes are fetched; the linking decides."""
     old = store.names().find(request.where.name)
-    if old is not None and not request.where.is_bundle:
-        _check_replaceable(old, replace(old, source=source), request)
+    if old is None or request.where.is_bundle or (is_asked and _may_be_renamed(old.source, source)):
+        return
+    _check_replaceable(old, replace(old, source=source), request)
+
+
+def _may_be_renamed(*sources: str | None) -> bool:
+    """A repository of the hub may have another name by now: what it pins to says which."""
+    places = [place_of(source) for source in sources]
+    return all(place is not None and place.source is Source.HUGGINGFACE for place in places)
 
 
 def _check_replaceable(old: Entry, new: Entry, request: PullRequest) -> None:
