@@ -25,7 +25,7 @@ def places_asked(
     if all_variants or not where.is_of_library:
         return where.places
     if not variants:
-        again = [place for place in where.places if any(_may_be(place, each) for each in kept)]
+        again = [place for place in where.places if any(_may_be(where, place, each) for each in kept)]
         return again or where.places[:1]
     before = [*where.before, *(place for place in where.places if any(_may_be(place, each) for each in kept))]
     chosen = [_known(where, place) for place in before] if kept else []
@@ -61,6 +61,7 @@ def _guessed_id(place: Asked) -> str:
     return f"{place.format}-{place.ref.tag or ''}".lower().rstrip("-")
 
 
-def _may_be(place: Asked, variant: str) -> bool:
-    guessed = _guessed_id(place)
-    return variant == guessed or (place.ref.tag is None and variant.startswith(f"{guessed}-"))
+def _may_be(where: Where, place: Asked, variant: str) -> bool:
+    """By the id, or by the format where there is one place of it: a folder's id is not in its name."""
+    alike = [each for each in where.places if each.format == place.format]
+    return variant == _guessed_id(place) or (len(alike) == 1 and variant.startswith(f"{place.format}-"))
