@@ -286,6 +286,7 @@ def _entries(raw: bytes, rename: ModelRef | None, now: str) -> list[Entry]:
             ),
             source=source or IMPORTED_HERE,
             linked=now,
+            claimed=source is not None,
         )
     return list(entries.values())
 

@@ -16,15 +16,18 @@ from pathlib import Path
 from typing import cast
 
 from registry.digest import Digest
-from registry.errors import DigestMismatch, NameTaken, SlmctlError, UsageError
+from registry.errors import DigestMismatch, NameTaken, NoSpace, NotFound, SlmctlError
+from registry.manifest import Descriptor
 from registry.names import ModelRef, Source, parse_name, short_name
-from registry.remotes.base import Artifact, FileRemote, Listing
+from registry.remotes.base import Artifact, FileRemote, Listing, Remote
 from registry.remotes.mirrors import sources_of
 from registry.store.index import Entry
 from registry.store.room import free_bytes
-from registry.store.store import Replace, Store, check_replaceable
+from registry.store.store import Replace, Session, Store, check_replaceable
 from registry.transfer.pace import Pace
 from registry.transfer.space import check_space, needed
+from slmctl.app.asked import places_asked
+from slmctl.app.bringing import blobs_of
 from slmctl.app.bundles import split_path
 from slmctl.app.coming import Coming, Work
 from slmctl.app.events import Note, OnEvent, ignore
@@ -35,15 +38,19 @@ from slmctl.app.package import Package
 from slmctl.app.places import Places
 from slmctl.app.pull_artifact import coming_artifact
 from slmctl.app.pull_hub import coming_hub
-from slmctl.app.upstream import is_same_place
+from slmctl.app.upstream import are_same_places, is_same_repository, tracked, tracks_to_keep
 from slmctl.app.where import Asked, Where
+
+_MARGIN_BYTES = 16 << 20
+"""What must be left on the disk: manifests, the table of names, a lease."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullRequest:
     """`where` is what is asked, and what the result is called; `variants` are ids or unambiguous parts of
-    them, none for the usual one. `expected` is the digest that a lock file pins the name to. With `dry_run`
-    nothing is fetched but what tells how large the model is, and the store stays as it is.
+    them, none for the usual one. `expected` is the digest that a lock file pins the name to, of a model with
+    the variants `locked`. With `dry_run` nothing is fetched but what tells how large the model is, and the
+    store stays as it is.
     """
 
     where: Where
@@ -51,6 +58,7 @@ class PullRequest:
     all_variants: bool = False
     force: bool = False
     expected: Digest | None = None
+    locked: frozenset[str] = frozenset()
     dry_run: bool = False
     pace: Pace = field(default_factory=Pace)
 
@@ -59,9 +67,9 @@ class PullRequest:
 class Pulled:
     """What a pull brought, or would bring.
 
-    Sizes are in bytes: `size` of the chosen variants, `missing` of what of them was not in the store, `free`
-    of what the store's disk had left. `digest` is None in a dry run of a model that is only made on arrival.
-    `changed` is False where the name stood so already, with all of it.
+    Sizes are in bytes: `size` of the chosen variants, `missing` of what of them was not in the store (nor of
+    a pull that was cut short), `free` of what the store's disk had left. `digest` is None in a dry run of a
+    model that is only made on arrival. `changed` is False where the name stood so already, with all of it.
     """
 
     name: str
@@ -82,28 +90,47 @@ def pull(
 
     Raises NotFound, Unauthorized, Unreachable, BadContent, NameTaken, NoSpace, StoreUnusable, UsageError.
     """
+    kept = frozenset() if request.force else _kept(store, request)
+    asked = places_asked(
+        request.where, request.variants, request.locked or kept, all_variants=request.all_variants
+    )
     if request.where.said:
         on_event(Note(text=request.where.said))
-    asked = _asked(request)
-    _check_name(store, request, str(asked[0].ref))
+    _check_name(store, request, [each.ref for each in asked])
     if request.dry_run:
         with tempfile.TemporaryDirectory(prefix="slmctl-") as folder:
             scratch = Store(Path(folder))
             with scratch.session("pull --dry-run") as session:
-                coming = _coming(Work(store=scratch, session=session), places, request, asked, on_event)
+                work = Work(store=scratch, session=session)
+                coming = _coming(work, places, request, asked, kept, on_event)
+                _check_name(store, request, coming.asked)
                 return _outcome(store, coming, request)
     with store.session(f"pull {request.where.name}", resumable=True) as session:
-        coming = _coming(Work(store=store, session=session), places, request, asked, on_event)
-        _check_name(store, request, coming.source)
+        work = Work(store=store, session=session)
+        coming = _coming(work, places, request, asked, kept, on_event)
+        _check_name(store, request, coming.asked)
         outcome = _outcome(store, coming, request)
-        check_space(store, [each.blob for each in coming.wanted])
-        assert coming.finish is not None
-        if coming.root is not None:
-            _check_digest(request, coming.root.digest)
-        fetch(session, coming.wanted, request.pace, on_event, coming.labels)
-        descriptor = coming.finish(session)
+        descriptor = _unpacked_before(store, session, coming, request)
+        if descriptor is not None:
+            outcome = replace(outcome, missing=0, changed=False)
+        else:
+            _check_room(store, coming, outcome)
+            assert coming.finish is not None
+            if coming.root is not None:
+                _check_digest(request, coming.root.digest)
+            fetch(session, coming.wanted, request.pace, on_event, coming.labels)
+            descriptor = coming.finish(session)
         _check_digest(request, descriptor.digest)
-        entry = Entry(name=request.where.name, descriptor=descriptor, source=coming.source, linked=now)
+        entry = Entry(
+            name=request.where.name,
+            descriptor=descriptor,
+            source=coming.source,
+            linked=now,
+            tracks=()
+            if request.where.is_bundle
+            else tracks_to_keep(coming.source, _tracks(request, coming.asked)),
+            claimed=request.where.is_bundle and coming.source != IMPORTED_HERE,
+        )
         linked = store.link_all(
             [entry],
             lambda old, new: _check_replaceable(old, new, request),
@@ -111,20 +138,52 @@ def pull(
         )[0]
     if coming.passing:
         store.free(coming.passing)
-    return replace(outcome, digest=linked.descriptor.digest)
+    return _told(store, outcome, linked)
+
+
+def _unpacked_before(
+    store: Store, session: Session, coming: Coming, request: PullRequest
+) -> Descriptor | None:
+    """What the name points at, if that was unpacked from these very tars: they are gone, and need not come
+    again."""
+    old = store.names().find(request.where.name)
+    if (
+        not coming.passing
+        or (request.variants and coming.others)
+        or old is None
+        or old.source != coming.source
+    ):
+        return None
+    with suppress(SlmctlError):
+        session.keep(each.digest for each in blobs_of(store, old.descriptor))
+        return old.descriptor
+    return None
+
+
+def _told(store: Store, outcome: Pulled, entry: Entry) -> Pulled:
+    """The outcome, and of a single build what its own files say of it: only they know for sure."""
+    outcome = replace(outcome, digest=entry.descriptor.digest)
+    variants = Package.of(store, entry).variants
+    if len(variants) > 1:
+        return outcome
+    return replace(outcome, variants=(variants[0].id,), size=variants[0].size)
 
 
 def _coming(
-    work: Work, places: Places, request: PullRequest, asked: Sequence[Asked], on_event: OnEvent
+    work: Work,
+    places: Places,
+    request: PullRequest,
+    asked: Sequence[Asked],
+    kept: frozenset[str],
+    on_event: OnEvent,
 ) -> Coming:
-    remotes = [places.remote_of(each.ref) for each in asked]
-    found = [remote.resolve(_asked_there(each.ref)) for remote, each in zip(remotes, asked, strict=True)]
+    remotes, found, refs = _resolved(places, request, asked, on_event)
     first = found[0]
     if request.where.is_bundle and isinstance(first, Artifact):
         first = replace(first, pinned=public_source(first.pinned) or IMPORTED_HERE)
-    wanted = request.variants if len(request.where.places) == 1 else ()
+    wanted = () if request.where.is_of_library else request.variants
     if isinstance(first, Artifact):
-        return coming_artifact(
+        coming = coming_artifact(
             work,
             remotes[0],
             tuple(sources_of(remotes[0])),
@@ -132,24 +191,46 @@ def _coming(
             name=request.where.name,
             wanted=wanted,
             all_variants=request.all_variants,
-            kept=_kept(work.store, request),
+            kept=kept,
             on_event=on_event,
         )
+        return replace(coming, asked=refs)
     listings = [
         (cast("FileRemote", remote), listing)
         for remote, listing in zip(remotes, found, strict=True)
         if isinstance(listing, Listing)
     ]
-    return coming_hub(
+    coming = coming_hub(
         work.session,
         listings,
         spec=request.where.spec,
         wanted=wanted,
-        all_variants=request.all_variants and len(request.where.places) == 1,
-        kept=_kept(work.store, request),
+        all_variants=request.all_variants and not (request.where.is_of_library or request.locked),
+        kept=request.locked or kept,
         dry_run=request.dry_run,
         on_event=on_event,
     )
+    return replace(coming, asked=refs)
+
+
+def _resolved(
+    places: Places, request: PullRequest, asked: Sequence[Asked], on_event: OnEvent
+) -> tuple[list[Remote], list[Artifact | Listing], tuple[ModelRef, ...]]:
+    """What the places have, and which those are. A bare name is looked for in one place after the other.
+
+    Raises NotFound, of the first, when none has it; and as `Remote.resolve` does.
+    """
+    remotes = [places.remote_of(each.ref) for each in asked]
+    try:
+        found = [remote.resolve(_asked_there(each.ref)) for remote, each in zip(remotes, asked, strict=True)]
+    except NotFound as error:
+        for ref in request.where.further:
+            on_event(Note(text=f"{error.message} Looking for {ref}."))
+            with suppress(NotFound):
+                remote = places.remote_of(ref)
+                return [remote], [remote.resolve(ref)], (ref,)
+        raise
+    return remotes, found, tuple(each.ref for each in asked)
 
 
 def _asked_there(ref: ModelRef) -> ModelRef:
@@ -164,39 +245,32 @@ def _kept(store: Store, request: PullRequest) -> frozenset[str]:
     """The variants of an earlier version that are here: what is pulled again by itself."""
     with suppress(SlmctlError):
         entry = store.names().find(request.where.name)
-        if entry is not None and is_same_place(entry.source, str(request.where.places[0].ref)):
+        if entry is not None and _is_of(request.where, tracked(entry)):
             return frozenset(each.id for each in Package.of(store, entry).variants if each.local)
     return frozenset()
 
 
-def _asked(request: PullRequest) -> Sequence[Asked]:
-    """Which of several places are asked: those that the variants name, else the usual one."""
-    where = request.where
-    if len(where.places) == 1 or request.all_variants:
-        return where.places
-    chosen: list[Asked] = []
-    for wanted in request.variants:
-        found = [place for place in where.places if wanted.lower() in _guessed_id(place)]
-        exact = [place for place in found if wanted.lower() in (_guessed_id(place), place.format)]
-        found = exact[:1] or found
-        if not found and where.places[0].format == "gguf":  # a quantization that the library does not name
-            found = [replace(where.places[0], ref=replace(where.places[0].ref, tag=wanted))]
-        if len(found) > 1:
-            ids = ", ".join(_guessed_id(place) for place in where.places)
-            raise UsageError(f"More than one build fits {wanted!r:.60}.", hint=f"The library has {ids}.")
-        chosen += [place for place in found if place not in chosen]
-    return chosen or where.places[:1]
+def _is_of(where: Where, tracks: Sequence[ModelRef]) -> bool:
+    """Whether a name that belongs to `tracks` is of the model that is asked for."""
+    places = where.tracks or [place.ref for place in where.places]
+    if where.is_of_library:  # each of its builds, of which it need not name every quantization
+        return bool(tracks) and all(
+            any(is_same_repository(place, track) for place in places) for track in tracks
+        )
+    return are_same_places(tracks, places)
 
 
-def _guessed_id(place: Asked) -> str:
-    return f"{place.format}-{place.ref.tag or ''}".lower().rstrip("-")
+def _tracks(request: PullRequest, asked: Sequence[ModelRef]) -> Sequence[ModelRef]:
+    """The places that the name will belong to."""
+    return request.where.tracks or asked
 
 
-def _check_name(store: Store, request: PullRequest, source: str) -> None:
+def _check_name(store: Store, request: PullRequest, asked: Sequence[ModelRef]) -> None:
     """Say that the name is taken before gigabytes are fetched; the linking decides."""
     old = store.names().find(request.where.name)
     if old is not None and not request.where.is_bundle:
-        _check_replaceable(old, replace(old, source=source), request)
+        tracks = tuple(str(ref) for ref in _tracks(request, asked))
+        _check_replaceable(old, replace(old, source=tracks[0], tracks=tracks, claimed=False), request)
 
 
 def _check_replaceable(old: Entry, new: Entry, request: PullRequest) -> None:
@@ -205,15 +279,23 @@ def _check_replaceable(old: Entry, new: Entry, request: PullRequest) -> None:
     if request.where.is_bundle:
         check_replaceable(old, new, Replace.SAME_SOURCE if new.source == IMPORTED_HERE else Replace.NOTHING)
         return
-    if is_same_place(old.source, new.source):
+    before = tracked(old)
+    if before and (are_same_places(before, tracked(new)) or _is_of(request.where, before)):
         return
+    whose = " and ".join(map(str, before)) or old.source or "another tool"
     raise NameTaken(
-        f"The name {short_name(old.name)} belongs to a model from {old.source or 'another tool'!r:.120}.",
+        f"The name {short_name(old.name)} belongs to a model from {whose!r:.120}.",
         hint="Add --force to replace it, or choose another name with --as NAME.",
     )
 
 
 def _check_digest(request: PullRequest, digest: Digest) -> None:
+    asked = request.where.places[0].ref
+    if asked.source is Source.HUGGINGFACE and asked.digest not in (None, digest):
+        raise DigestMismatch(
+            f"{short_name(request.where.name)} is {digest} there now, and {asked.digest} was asked for.",
+            hint="Leave out the @sha256:... part to have what is there.",
+        )
     if request.expected is not None and digest != request.expected:
         raise DigestMismatch(
             f"{short_name(request.where.name)} is {digest} where it comes from, and the lock file pins"
@@ -223,7 +305,7 @@ def _check_digest(request: PullRequest, digest: Digest) -> None:
 
 
 def _outcome(store: Store, coming: Coming, request: PullRequest) -> Pulled:
-    missing = needed(store, [each.blob for each in coming.wanted])
+    missing = needed(store, (each.blob for each in coming.wanted))
     old = store.names().find(request.where.name)
     digest = coming.root.digest if coming.root is not None else None
     stands = old is not None and old.descriptor.digest == digest and not missing
@@ -239,3 +321,16 @@ def _outcome(store: Store, coming: Coming, request: PullRequest) -> Pulled:
         free=free_bytes(folder),
         changed=not stands,
     )
+
+
+def _check_room(store: Store, coming: Coming, outcome: Pulled) -> None:
+    """The old version, if there is one, stays until the new one is named: both must fit; and so must what
+    comes packed, and what is in it."""
+    more = outcome.missing + (coming.size if coming.passing else 0)
+    if more and more + _MARGIN_BYTES > outcome.free:
+        raise NoSpace(
+            f"{short_name(outcome.name)} needs {more} more bytes, and the disk of {store.root} has"
+            f" {outcome.free} left.",
+            hint="Free some space ('slmctl df', 'slmctl gc'), or choose a smaller --variant.",
+        )
+    check_space(store, [each.blob for each in coming.wanted])

@@ -57,7 +57,7 @@ def coming_hub(
         made = build(writer, repository, variant, on_event)
         builds.append(replace(made.build, spec=merge(made.build.spec, spec)))
         for blob in made.wanted:
-            blobs.setdefault(blob.digest, Wanted(blob=blob, sources=(repository.remote,)))
+            blobs.setdefault(blob.digest, Wanted(blob=blob, sources=(repository.source,)))
     ids = [each.id for each in builds]
     if len(set(ids)) != len(ids):
         twice = next(each for each in ids if ids.count(each) > 1)
@@ -100,11 +100,23 @@ def _choose(
         again = [variant for variant in repository.variants() if variant.id in kept]
         if again:
             return again
+    selector = repository.listing.selector
+    if wanted and selector is not None:
+        raise UsageError(
+            f"The name says already which build of hf.co/{repository.name} is meant: {selector!r:.80}.",
+            hint=f"Name the other: slmctl pull hf.co/{repository.name}:{wanted[0]:.80}",
+        )
     choices = [repository.choose(each) for each in wanted] or [repository.choose()]
     for choice in choices:
         if choice.said:
             on_event(Note(text=choice.said))
-    return list({choice.variant.id: choice.variant for choice in choices}.values())
+    chosen = {choice.variant.id: choice.variant for choice in choices}
+    if wanted:  # what was pulled before stays
+        chosen |= {variant.id: variant for variant in repository.variants() if variant.id in kept}
+    order = {variant.id: place for place, variant in enumerate(repository.variants())}
+    return sorted(
+        chosen.values(), key=lambda variant: order.get(variant.id, len(order))
+    )  # one digest for all
 
 
 def _listed(source: str, chosen: Sequence[_Chosen], others: Sequence[str]) -> Coming:

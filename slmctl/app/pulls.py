@@ -8,11 +8,13 @@ from dataclasses import replace
 from registry.errors import NotFound, UsageError
 from registry.names import ModelRef, Source, parse, parse_name
 from registry.remotes.local import open_local
+from registry.store.index import Entry
 from registry.store.reader import StoreReader
 from slmctl.app.bundles import split_path
 from slmctl.app.lockfile import Lock, LockedModel
 from slmctl.app.outdated import pulled_names
 from slmctl.app.pull import PullRequest
+from slmctl.app.upstream import is_same_repository, place_of, tracked
 from slmctl.app.where import Asked, Where, spec_for, where_is
 
 
@@ -30,7 +32,7 @@ def by_name(
         return PullRequest(where=_in_bundle(ref, name), force=force, variants=variants)
     where = where_is(ref, store.names(), search=search, force=force or name is not None)
     if name is not None:
-        where = replace(where, name=name.full_name)
+        where = replace(where, name=name.full_name, before=())
     return PullRequest(where=where, force=force, variants=variants)
 
 
@@ -53,14 +55,14 @@ def _in_bundle(ref: ModelRef, name: ModelRef | None) -> Where:
 def everything(store: StoreReader) -> list[PullRequest]:
     """The pull of each name that was pulled before, as its place has it now."""
     return [
-        PullRequest(where=_at(entry.name, place, place))
-        for entry, place in pulled_names(store.names().entries.values())
+        PullRequest(where=_at(entry.name, places))
+        for entry, places in pulled_names(store.names().entries.values())
     ]
 
 
-def of_lock(lock: Lock, names: Iterable[ModelRef]) -> list[PullRequest]:
-    """The pulls of what a lock file pins, or of `names` in it. Raises NotFound for what it does not pin, or
-    pins without a place to pull it from."""
+def of_lock(store: StoreReader, lock: Lock, names: Iterable[ModelRef]) -> list[PullRequest]:
+    """The pulls of what a lock file pins, or of `names` in it. A name goes on belonging to the places that it
+    was pulled from. Raises NotFound for what it does not pin, or pins without a place to pull it from."""
     wanted = {ref.full_name.casefold(): ref for ref in names}
     models = [model for model in lock.models if not wanted or model.name.casefold() in wanted]
     known = {model.name.casefold() for model in models}
@@ -69,18 +71,25 @@ def of_lock(lock: Lock, names: Iterable[ModelRef]) -> list[PullRequest]:
             raise NotFound(
                 f"The lock file pins no model {ref.short_name}.", hint="'slmctl lock' writes one that does."
             )
-    return [_pinned(model) for model in models]
+    table = store.names()
+    return [_pinned(model, table.find(model.name)) for model in models]
 
 
-def _pinned(model: LockedModel) -> PullRequest:
+def _pinned(model: LockedModel, entry: Entry | None) -> PullRequest:
     if model.source is None:
         raise NotFound(
             f"The lock file says of no place that has {model.name}.",
             hint="Carry it there in a bundle: slmctl export, slmctl import.",
         )
     source = parse(model.source)
-    return PullRequest(where=_at(model.name, source, source), expected=model.digest)
+    place = place_of(model.source) or source
+    before = tracked(entry) if entry is not None else ()
+    tracks = before if any(is_same_repository(place, each) for each in before) else (place,)
+    where = replace(_at(model.name, [source]), tracks=tracks)
+    locked = frozenset(variant.id for variant in model.variants)
+    return PullRequest(where=where, expected=model.digest, locked=locked)
 
 
-def _at(name: str, ref: ModelRef, place: ModelRef) -> Where:
-    return Where(name=name, places=(Asked(ref=ref),), spec=spec_for(parse_name(name), place))
+def _at(name: str, places: Sequence[ModelRef]) -> Where:
+    asked = tuple(Asked(ref=place) for place in places)
+    return Where(name=name, places=asked, before=asked, spec=spec_for(parse_name(name), places))

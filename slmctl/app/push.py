@@ -24,9 +24,10 @@ from slmctl.app.dialects.outgoing import Outgoing, tag_plan
 from slmctl.app.dialects.writing import write
 from slmctl.app.events import Note, OnEvent, ignore
 from slmctl.app.fetching import Counts
+from slmctl.app.package import Package
 from slmctl.app.places import Places
 from slmctl.app.pull import PullRequest, pull
-from slmctl.app.upstream import place_of
+from slmctl.app.upstream import place_of, tracked
 from slmctl.app.where import Asked, Where
 
 
@@ -89,7 +90,7 @@ def push(
     entry = request.entry
     outgoing = _written(reader, request, on_event)
     if outgoing.missing(reader):
-        _complete(store, reader, places, entry, on_event)
+        _complete(store, reader, places, entry, now, on_event)
         entry = reader.names().entries.get(entry.name, entry)
         outgoing = _written(reader, replace(request, entry=entry), on_event)
         if lost := outgoing.missing(reader):
@@ -131,18 +132,25 @@ def _written(reader: StoreReader, request: PushRequest, on_event: OnEvent) -> Ou
     return write(reader, request.entry, request.format, variants=request.variants, on_event=on_event)
 
 
-def _complete(store: Store, reader: StoreReader, places: Places, entry: Entry, on_event: OnEvent) -> None:
+def _complete(
+    store: Store, reader: StoreReader, places: Places, entry: Entry, now: str, on_event: OnEvent
+) -> None:
     """Pull what a sparse model lacks, at the version that is here. Raises NotFound where nobody has it."""
-    place = place_of(entry.source)
-    if place is None or entry.source is None or reader.home_of(entry) is not None:
+    tracks = tracked(entry)
+    if not tracks or entry.source is None or reader.home_of(entry) is not None:
         raise NotFound(
             f"Not all variants of {entry.name} are in the store.",
             hint="Push those that are with --variant ID; 'slmctl show' lists them.",
         )
-    on_event(Note(text=f"Pulling what is missing of {entry.name} from {place} first."))
-    where = Where(name=entry.name, places=(Asked(ref=parse(entry.source)),))
-    request = PullRequest(where=where, all_variants=True, expected=entry.descriptor.digest)
-    pull(store, places, request, now=entry.linked or "", on_event=on_event)
+    on_event(Note(text=f"Pulling what is missing of {entry.name} from {tracks[0]} first."))
+    where = Where(name=entry.name, places=(Asked(ref=parse(entry.source)),), tracks=tracks)
+    request = PullRequest(
+        where=where,
+        all_variants=True,
+        expected=entry.descriptor.digest,
+        locked=frozenset(variant.id for variant in Package.of(reader, entry).variants),
+    )
+    pull(store, places, request, now=entry.linked or now, on_event=on_event)
 
 
 @contextmanager

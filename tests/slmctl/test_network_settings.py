@@ -160,7 +160,7 @@ def test_a_bad_value_hurts_only_those_who_use_the_network(slmctl: Program) -> No
 
 def test_config_list_shows_no_secret(slmctl: Program) -> None:
     secrets = {
-        "HF_TOKEN": "hf_canary", "HTTPS_PROXY": "http://me:canary@proxy:1", "http_proxy": "proxy:2", "ALL_PROXY": "http://canary@proxy:3",
+        "HF_TOKEN": "hf_canary", "HTTPS_PROXY": "http://me:canary@proxy:1", "http_proxy": "proxy:2", "ALL_PROXY": "http://canary@proxy:3", "SLMCTL_OFFLINE": "",
     }  # fmt: skip
     for arguments in (["--show-origin"], ["--json"], []):
         outcome = slmctl("config", "list", *arguments, environment=secrets)
@@ -173,7 +173,7 @@ def test_config_list_shows_no_secret(slmctl: Program) -> None:
     assert rows["hf_token"] == ("(set, not shown)", "environment HF_TOKEN")
     assert rows["https_proxy"] == ("http://***@proxy:1", "environment HTTPS_PROXY")
     assert rows["http_proxy"] == ("http://proxy:2", "environment http_proxy")
-    assert rows["offline"] == (True, "environment SLMCTL_OFFLINE")
+    assert rows["offline"] == (False, "default")
     assert list(rows) == [setting.key for setting in (*SETTINGS, *NETWORK_SETTINGS)]
 
 

@@ -152,7 +152,7 @@ def _requests(
     force: bool,
 ) -> list[PullRequest]:
     if lock_file is not None:
-        return of_lock(read_lock(lock_file), [parse_name(name) for name in names])
+        return of_lock(context.store, read_lock(lock_file), [parse_name(name) for name in names])
     if not names:
         return everything(context.store)
     rename = parse_new_name(new_name) if new_name is not None else None
