@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.recording import hook
-from tests.recording.judging import Asked, recorded, strangers
+from tests.recording.judging import NAMED, Asked, recorded, strangers
 
 _PREFIX = "slmctl-recording-"
 _FOLDER = pytest.StashKey[Path]()
@@ -34,6 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "asks(*hosts): hosts that the test asks for where no network is")
     if _is_worker(config):
         return  # its interpreter has read the file
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
@@ -62,6 +63,14 @@ def _remove_stale(packages: Path) -> None:
     for path in packages.glob(f"{_PREFIX}*.pth"):
         if not (Path(tempfile.gettempdir()) / path.stem).is_dir():
             path.unlink(missing_ok=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """Note the hosts that a test names on purpose: where it has seen to it that nobody is there."""
+    for marker in item.iter_markers("asks"):
+        for host in marker.args:
+            hook.note(f"{NAMED}\t{host}\t")
 
 
 @pytest.hookimpl(trylast=True)
