@@ -69,7 +69,7 @@ def test_a_call_that_fails_is_told_in_a_sentence_and_hurts_nothing(row: Row, wor
     assert tally.enough, lines(tally.missed)
 
 
-@pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.name)
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: f"{defect.name}-{defect.row}")
 def test_a_store_with_a_defect_is_found(defect: Defect, worlds: Worlds) -> None:
     assert is_found(defect, worlds(defect.row))
 
