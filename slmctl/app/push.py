@@ -110,7 +110,8 @@ def push(
     def open_blob(blob: Blob, offset: int) -> BinaryIO:
         return openers[blob.digest](offset)
 
-    counts = Counts("push", blobs, {}, on_event)
+    files = [file for variant in Package.of(reader, entry).variants for file in variant.files]
+    counts = Counts("push", blobs, {file.digest: file.path for file in files}, on_event)
     with _kept(store, entry.name, [blob.digest for blob in blobs]):
         upload(open_blob, remote, blobs, request.pace, counts, mounts=_mounts(entry, ref, blobs))
         for each in plan:

@@ -161,6 +161,7 @@ def _requests(
 
 
 def _pull_one(context: Context, places: Places, request: PullRequest) -> Pulled:
+    context.output.status(f"looking for {short_name(request.where.name)}")
     return pull(context.store, places, request, now=context.now(), on_event=context.output.on_event)
 
 

@@ -306,10 +306,10 @@ def test_a_name_of_the_library_is_its_build_with_its_parameters(slmctl: Program,
     assert "top_k" in slmctl("show", "qwen3:0.6b").out
     assert slmctl("run", "qwen3:0.6b", "a", "--max-tokens", "2").code == 0
     assert not _pull(slmctl, "--all")["changed"]
-    _says(slmctl("pull", "qwen3:0.6b", "--variant", "mlx"), 1, "belongs to a model from", "--as NAME")
-    row = _pull(slmctl, "qwen3:0.6b", "--variant", "Q8_0", "--as", "better")
+    row = _pull(slmctl, "qwen3:0.6b", "--variant", "mlx", "--as", "other")
+    assert row["source"] == f"hf://mlx-community/Qwen3-0.6B-4bit@{COMMIT}"
+    row = _pull(slmctl, "qwen3:0.6b", "--variant", "Q8_0")
     assert row["source"] == f"hf://unsloth/Qwen3-0.6B-GGUF@{COMMIT}:Q8_0"
-    row = _pull(slmctl, "qwen3:0.6b", "--variant", "Q8_0", "--force")
     assert row["variants"] == ["gguf-q8_0"]
     assert not _pull(slmctl, "qwen3:0.6b")["changed"]  # it is pulled again as what it is
     assert "top_k" in slmctl("show", "qwen3:0.6b").out
