@@ -6,14 +6,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from registry.errors import UsageError
+from slmctl.app.upstream import is_same_place
 from slmctl.app.where import Asked, Where
 
 
 def places_asked(
     where: Where, variants: Sequence[str], kept: Collection[str], *, all_variants: bool
 ) -> Sequence[Asked]:
-    """In their order, so that the same builds are the same model: those that `variants` name, else those that
-    were asked before or have the ids in `kept`, else the usual one.
+    """In their order, so that the same builds are the same model: those that were asked before or have the
+    ids in `kept`, and those that `variants` name; else the usual one.
 
     Raises UsageError for what fits no build, or several.
     """
@@ -24,15 +25,22 @@ def places_asked(
     if all_variants or not where.is_of_library:
         return where.places
     if not variants:
-        again = [place for place in where.places if any(_may_be(place, each) for each in kept)]
+        again = [place for place in where.places if any(_may_be(where, place, each) for each in kept)]
         return again or where.places[:1]
-    chosen: list[Asked] = []
+    before = [*where.before, *(place for place in where.places if any(_may_be(place, each) for each in kept))]
+    chosen = [_known(where, place) for place in before] if kept else []
+    chosen = list(dict.fromkeys(chosen))
     for wanted in variants:
         place = _place_of(where, wanted)
         if place not in chosen:
             chosen.append(place)
     known = [place for place in where.places if place in chosen]
     return [*known, *sorted((place for place in chosen if place not in known), key=_guessed_id)]
+
+
+def _known(where: Where, asked: Asked) -> Asked:
+    """The library's own word for a place that was asked before."""
+    return next((place for place in where.places if is_same_place(str(place.ref), str(asked.ref))), asked)
 
 
 def _place_of(where: Where, wanted: str) -> Asked:
@@ -53,6 +61,7 @@ def _guessed_id(place: Asked) -> str:
     return f"{place.format}-{place.ref.tag or ''}".lower().rstrip("-")
 
 
-def _may_be(place: Asked, variant: str) -> bool:
-    guessed = _guessed_id(place)
-    return variant == guessed or (place.ref.tag is None and variant.startswith(f"{guessed}-"))
+def _may_be(where: Where, place: Asked, variant: str) -> bool:
+    """By the id, or by the format where there is one place of it: a folder's id is not in its name."""
+    alike = [each for each in where.places if each.format == place.format]
+    return variant == _guessed_id(place) or (len(alike) == 1 and variant.startswith(f"{place.format}-"))

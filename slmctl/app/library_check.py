@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,6 +11,7 @@ from registry.errors import NotFound, SlmctlError
 from registry.formats.facts import ModelFacts
 from registry.names import ModelRef
 from registry.remotes.base import FileRemote, Listing, Remote
+from slmctl.app.hub.at_once import in_order
 from slmctl.app.hub.facts import facts_of
 from slmctl.app.hub.repository import HubRepository
 from slmctl.app.library import LibraryModel
@@ -55,8 +55,7 @@ def check_library(
 ) -> Iterator[CheckedBuild]:
     """Ask for every build of `models`, in their order. Reads lists of files and headers, no weights."""
     asked = [(model, build) for model in models if not model.entry.ships for build in model.entry.builds]
-    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        yield from pool.map(lambda pair: _check(pair[0], pair[1], remote_of), asked)
+    yield from in_order(lambda pair: _check(pair[0], pair[1], remote_of), asked, threads=_AT_ONCE)
 
 
 def _check(model: LibraryModel, build: Build, remote_of: Callable[[ModelRef], Remote]) -> CheckedBuild:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -13,10 +12,9 @@ from registry.names import ModelRef
 from registry.remotes.base import Artifact, Listing, Remote
 from registry.store.index import Entry
 from registry.store.reader import StoreReader
+from slmctl.app.hub.at_once import at_once
 from slmctl.app.package import Package
 from slmctl.app.upstream import pin_of, tracked
-
-_AT_ONCE = 8
 
 CURRENT, MOVED, GONE, UNKNOWN = "current", "moved", "gone", "unknown"
 
@@ -47,8 +45,7 @@ def upstream_of(
 ) -> list[Upstream]:
     """Ask all places, several at once. A place that does not answer is a row, not an error."""
     asked = pulled_names(entries)
-    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        return list(pool.map(lambda pair: _compare(store, pair[0], pair[1], remote_of), asked))
+    return at_once(lambda pair: _compare(store, pair[0], pair[1], remote_of), asked)
 
 
 def _compare(

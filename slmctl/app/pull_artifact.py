@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
-from registry.errors import UsageError
+from registry.errors import DoesNotFit, UsageError
 from registry.manifest import Descriptor, Manifest
 from registry.remotes.base import Artifact, Blob, BlobSource, Remote
 from registry.store.index import Entry
@@ -36,7 +36,7 @@ def coming_artifact(
     on_event: OnEvent = ignore,
 ) -> Coming:
     """Take in the documents of an artifact and all that tells what its variants are; choose among them: what
-    is wanted, else the ids in `kept`, else the usual one.
+    is wanted, else the ids in `kept`, else the usual one. Raises DoesNotFit for one without weights.
 
     Of packed variants one is taken, and unpacked at the end. Raises UsageError for several of them, and as
     `Remote.manifest`, `Package.of` and `Package.choose` do.
@@ -47,6 +47,12 @@ def coming_artifact(
     reader = ReadsThrough(work.store, work.session, remote)
     package = Package.of(reader, Entry(name=name, descriptor=tree.root, source=None, linked=None))
     chosen = _choose(package, wanted, kept, all_variants=all_variants)
+    for variant in chosen:
+        if not variant.weights:
+            raise DoesNotFit(
+                f"The variant {variant.id} of {name} has no weights.",
+                hint="Tell its publisher; 'slmctl tags' lists what else there is.",
+            )
     packed = [variant for variant in chosen if variant.packed is not None]
     if packed and len(chosen) > 1:
         raise UsageError(

@@ -111,6 +111,8 @@ def _choose(
         if choice.said:
             on_event(Note(text=choice.said))
     chosen = {choice.variant.id: choice.variant for choice in choices}
+    if wanted:  # what was pulled before stays
+        chosen |= {variant.id: variant for variant in repository.variants() if variant.id in kept}
     order = {variant.id: place for place, variant in enumerate(repository.variants())}
     return sorted(
         chosen.values(), key=lambda variant: order.get(variant.id, len(order))

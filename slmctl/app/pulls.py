@@ -32,7 +32,7 @@ def by_name(
         return PullRequest(where=_in_bundle(ref, name), force=force, variants=variants)
     where = where_is(ref, store.names(), search=search, force=force or name is not None)
     if name is not None:
-        where = replace(where, name=name.full_name)
+        where = replace(where, name=name.full_name, before=())
     return PullRequest(where=where, force=force, variants=variants)
 
 

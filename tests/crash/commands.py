@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,8 +70,8 @@ class World:
         places = {path.name: str(path) for path in self.watched} | {"registry": self.registry or ""}
         filled = [argument.format_map(places) for argument in arguments]
         if self.double is None:
-            return [sys.executable, "-P", "-m", "slmctl", *filled]
-        return [sys.executable, "-m", "tests.crash.doubles", self.double, *filled]
+            return [sys.executable, "-S", "-P", "-m", "slmctl", *filled]
+        return [sys.executable, "-S", "-m", "tests.crash.doubles", self.double, *filled]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run slmctl, without strace."""
@@ -104,9 +105,13 @@ class World:
 
     @property
     def _environment_of_child(self) -> dict[str, str]:
-        if self.double is None:
-            return self.environment
-        return {**self.environment, "PYTHONPATH": str(Path(__file__).parents[2])}
+        """Without `site` (-S), whose files others add and remove meanwhile: those are calls too."""
+        places = (
+            str(Path(__file__).parents[2]),
+            sysconfig.get_path("purelib"),
+            sysconfig.get_path("platlib"),
+        )
+        return {**self.environment, "PYTHONPATH": ":".join(dict.fromkeys(places))}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

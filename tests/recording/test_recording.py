@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-import sys
+import sysconfig
+import venv
 from pathlib import Path
 
 import pytest
@@ -18,25 +19,36 @@ _ASKS_NOBODY = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).
 
 def test_a_run_whose_tests_pass_fails_for_a_stranger(tmp_path: Path) -> None:
     """Whoever asked: a test itself, in a worker of xdist or not, and children with an empty environment."""
-    children = [[sys.executable, *flags, "-c", _ASKS_NOBODY] for flags in ([], ["-P"], ["-I"])]
+    python = _environment(tmp_path / "environment")
+    children = [[str(python), *flags, "-c", _ASKS_NOBODY] for flags in ([], ["-P"], ["-I"])]
     (tmp_path / "test_it.py").write_text(
         "import subprocess\n"
         f"def test_here():\n    {_ASKS_NOBODY}\n"
         f"def test_child():\n    for child in {children!r}:\n        subprocess.run(child, env={{}}, check=True)\n"
     )
-    done = _pytest(tmp_path, "--strict-hosts", "-n", "1")
+    done = _pytest(python, tmp_path, "--strict-hosts", "-n", "1")
     assert "2 passed" in done.stdout
     assert "4 hosts and ports were asked, 4 of them not on this machine" in done.stdout
     assert "socket.connect '192.0.2.1' 9 by '-c'\n" in done.stdout
     assert "test_it.py::test_here" in done.stdout
     assert done.returncode == 1
-    assert _pytest(tmp_path, "-k", "here").returncode == 0  # a host that is reserved for tests may be asked
+    assert list(python.parents[1].glob("lib/*/site-packages/slmctl-recording*")) == []
+    done = _pytest(python, tmp_path, "-k", "here")
+    assert done.returncode == 0, done.stdout  # a host that is reserved for tests may be asked
 
 
-def _pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-p", "tests.recording.plugin", "-p", "no:cacheprovider"]
+def _environment(folder: Path) -> Path:
+    """An environment with the packages of this one: what is put into it is not read by other tests' programs."""
+    venv.create(folder)
+    packages = next(folder.glob("lib/*/site-packages"))
+    (packages / "these.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+    return folder / "bin" / "python"
+
+
+def _pytest(python: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(python), "-m", "pytest", "-p", "tests.recording.plugin", "-p", "no:cacheprovider"]
     return subprocess.run(
-        [*command, "--rootdir", str(folder), *arguments, str(folder)],
+        [*command, "--rootdir", str(folder), *arguments, str(folder / "test_it.py")],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
 import click
 
-from registry.names import Source, parse
+from registry.errors import NotFound
+from registry.names import ModelRef, Source, parse
 from slmctl.app.tags import LibraryTag, Listed, RemoteVariant, library_tags, tags_of
 from slmctl.app.where import where_is
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 from slmctl.cli.network_options import NetworkOptions, network_options
 from slmctl.cli.render import human_bytes, human_count, table
+
+if TYPE_CHECKING:
+    from slmctl.app.places import Places
 
 
 @make_command(
@@ -30,8 +38,19 @@ def command(context: Context, name: str, facts: bool, network: NetworkOptions) -
             where = where_is(ref, context.reader.names(), search=search, force=True)
             if where.said:
                 context.output.note(where.said)
-            listed = tags_of(places, where.places[0].ref, with_facts=facts)
+            listed = _first(places, [where.places[0].ref, *where.further], with_facts=facts)
     context.output.result(_fields(name, listed), lambda: _text(listed))
+
+
+def _first(places: Places, refs: Sequence[ModelRef], *, with_facts: bool) -> Listed:
+    """What the first of these places has that knows the name; raises what the first says where none does."""
+    try:
+        return tags_of(places, refs[0], with_facts=with_facts)
+    except NotFound:
+        for ref in refs[1:]:
+            with suppress(NotFound):
+                return tags_of(places, ref, with_facts=with_facts)
+        raise
 
 
 def _text(listed: Listed) -> str:

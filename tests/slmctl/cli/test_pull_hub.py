@@ -64,6 +64,7 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str
                      "cpu-int4/tokenizer.json": b"{}"},
         "org/nothing": {"README.md": CARD},
         "unsloth/Qwen3-0.6B-GGUF": {"Qwen3-0.6B-Q4_K_M.gguf": q4, "Qwen3-0.6B-Q8_0.gguf": q8},
+        "Qwen/Qwen3-0.6B-GGUF": {"Qwen3-0.6B-Q8_0.gguf": q8},
         "mlx-community/Qwen3-0.6B-4bit": {"model.safetensors": _tensors(), "tokenizer.json": b"{}",
                                           "config.json": json.dumps(MLX_CONFIG).encode()},
     }  # fmt: skip
@@ -306,10 +307,12 @@ def test_a_name_of_the_library_is_its_build_with_its_parameters(slmctl: Program,
     assert "top_k" in slmctl("show", "qwen3:0.6b").out
     assert slmctl("run", "qwen3:0.6b", "a", "--max-tokens", "2").code == 0
     assert not _pull(slmctl, "--all")["changed"]
-    row = _pull(slmctl, "qwen3:0.6b", "--variant", "mlx", "--as", "other")
-    assert row["source"] == f"hf://mlx-community/Qwen3-0.6B-4bit@{COMMIT}"
-    row = _pull(slmctl, "qwen3:0.6b", "--variant", "Q8_0")
-    assert row["source"] == f"hf://unsloth/Qwen3-0.6B-GGUF@{COMMIT}:Q8_0"
+    both = _pull(slmctl, "qwen3:0.6b", "--variant", "mlx")  # beside what is there
+    assert both["variants"] == ["gguf-q4_k_m", "mlx-q4-g64"]
+    assert both["missing"] < 100_000
+    row = _pull(slmctl, "qwen3:0.6b", "--variant", "Q8_0", "--as", "better")
+    assert row["source"] == f"hf://Qwen/Qwen3-0.6B-GGUF@{COMMIT}:Q8_0"
+    row = _pull(slmctl, "qwen3:0.6b", "--variant", "Q8_0", "--force")  # instead of what is there
     assert row["variants"] == ["gguf-q8_0"]
     assert not _pull(slmctl, "qwen3:0.6b")["changed"]  # it is pulled again as what it is
     assert "top_k" in slmctl("show", "qwen3:0.6b").out
