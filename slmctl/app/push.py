@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from registry.digest import Digest
 from registry.errors import NotFound, StoreUnusable, UsageError
-from registry.names import DEFAULT_TAG, ModelRef, Source, parse
+from registry.names import DEFAULT_TAG, ModelRef, Source, parse, short_name
 from registry.remotes.base import Blob
 from registry.store.index import Entry
 from registry.store.reader import StoreReader
@@ -67,7 +67,7 @@ def destination_of(entry_name: str, destination: ModelRef | None) -> ModelRef:
     if ref.source is not Source.OCI:
         raise UsageError(
             f"{str(ref)!r:.120} names no registry to push to.",
-            hint=f"Say where it goes: slmctl push {entry_name} HOST/PATH:TAG",
+            hint=f"Say where it goes: slmctl push {short_name(entry_name)} HOST/PATH:TAG",
         )
     if ref.digest is not None:
         raise UsageError("A push goes to a tag, not to a digest.", hint="Leave out the @sha256:... part.")

@@ -31,7 +31,7 @@ _ABOUT = (
 
 
 @make_command("pull", about=_ABOUT)
-@click.argument("names", nargs=-1, metavar="NAME...", shell_complete=candidates.models)
+@click.argument("names", nargs=-1, metavar="NAME...", shell_complete=candidates.pullable)
 @click.option(
     "--variant",
     "variants",
