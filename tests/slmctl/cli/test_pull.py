@@ -177,6 +177,13 @@ def test_nothing_is_said_with_quiet_and_events_are_lines_of_json(
         (["bad name"], 2),
         (["x", "--variant", "a", "--all-variants"], 2),
         (["x", "--limit-rate", "5"], 2),
+        (["hello"], 2),
+        (["hello", "--as", "mine"], 2),
+        (["oci://"], 2),
+        (["hf.co/org"], 2),
+        (["azureml://registries/azureml/models/x/versions/1"], 2),
+        (["--lock", "/dev/null"], 5),
+        (["."], 5),
     ],
 )
 def test_wrong_usage_has_a_sentence_and_a_hint(slmctl: Program, arguments: list[str], code: int) -> None:
