@@ -24,12 +24,11 @@ def places_asked(
         return where.before
     if all_variants or not where.is_of_library:
         return where.places
+    again = [place for place in where.places if any(_may_be(where, place, each) for each in kept)]
     if not variants:
-        again = [place for place in where.places if any(_may_be(where, place, each) for each in kept)]
         return again or where.places[:1]
-    before = [*where.before, *(place for place in where.places if any(_may_be(place, each) for each in kept))]
-    chosen = [_known(where, place) for place in before] if kept else []
-    chosen = list(dict.fromkeys(chosen))
+    before = [_known(where, place) for place in where.before] if kept else []
+    chosen = list(dict.fromkeys([*before, *again]))
     for wanted in variants:
         place = _place_of(where, wanted)
         if place not in chosen:
