@@ -48,7 +48,7 @@ def coming_artifact(
     package = Package.of(reader, Entry(name=name, descriptor=tree.root, source=None, linked=None))
     chosen = _choose(package, wanted, kept, all_variants=all_variants)
     for variant in chosen:
-        if not variant.weights:
+        if not variant.weights and variant.packed is None:
             raise DoesNotFit(
                 f"The variant {variant.id} of {name} has no weights.",
                 hint="Tell its publisher; 'slmctl tags' lists what else there is.",
