@@ -178,7 +178,7 @@ def test_what_a_name_tracks_stands_in_its_row_and_not_in_the_descriptor(
 ) -> None:
     one = replace(entry("m:latest", b"x"), tracks=tuple(tracks), claimed=claimed)
     raw = NameTable.empty().with_entry(one).to_bytes()
-    assert NameTable.parse(raw).find("m") == one
+    assert NameTable.parse(raw).find("m:latest") == one
     (row,) = json.loads(raw)["manifests"]
     assert row["annotations"].get(mediatypes.SLMCTL_TRACKS, "").split() == tracks
 
