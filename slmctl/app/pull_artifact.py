@@ -74,7 +74,11 @@ def coming_artifact(
             for blob in blobs.values()
         ),
         size=sum({file.digest: file.size for variant in chosen for file in variant.files}.values()),
-        labels={file.digest: file.path for variant in chosen for file in variant.files},
+        labels={
+            file.digest: f"{variant.id}/{file.path}" if len(chosen) > 1 else file.path
+            for variant in chosen
+            for file in variant.files
+        },
         root=None if packed else _root(tree),
         passing=(*blobs, *(each.digest for each in tree.documents)) if packed else (),
         finish=lambda session: (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from registry.errors import NotFound, UsageError
+from registry.errors import BadContent, NotFound, UsageError
 from registry.names import ModelRef, Source, parse, parse_name
 from registry.remotes.local import open_local
 from registry.store.index import Entry
@@ -16,6 +16,10 @@ from slmctl.app.outdated import pulled_names
 from slmctl.app.pull import PullRequest
 from slmctl.app.upstream import is_same_repository, place_of, tracked
 from slmctl.app.where import Asked, Where, spec_for, where_is
+
+_NO_BUNDLE = (
+    "What 'slmctl export' wrote is pulled; of a model's file make one: slmctl create NAME --from FILE"
+)
 
 
 def by_name(
@@ -40,7 +44,11 @@ def _in_bundle(ref: ModelRef, name: ModelRef | None) -> Where:
     """The model of a bundle, or the one that is named behind its path."""
     path, inside = split_path(ref.path)
     if inside is None:
-        names = open_local(path).tags()
+        try:
+            names = open_local(path).tags()
+        except BadContent as error:
+            error.hint = error.hint or _NO_BUNDLE
+            raise
         if len(names) != 1:
             raise UsageError(
                 f"There are {len(names)} models in {str(path)!r:.120}.",
