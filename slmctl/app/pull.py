@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
+from modelfiles.spec import ModelSpec
 from registry.digest import Digest
 from registry.errors import DigestMismatch, NameTaken, NoSpace, NotFound, SlmctlError
 from registry.names import ModelRef, Source, parse_name, short_name
@@ -47,8 +48,8 @@ _MARGIN_BYTES = 16 << 20
 class PullRequest:
     """`where` is what is asked, and what the result is called; `variants` are ids or unambiguous parts of
     them, none for the usual one. `expected` is the digest that a lock file pins the name to, of a model with
-    the variants `locked`. With `dry_run` nothing is fetched but what tells how large the model is, and the
-    store stays as it is.
+    the variants `locked`; it may have been made with one of `other_specs`. With `dry_run` nothing is fetched
+    but what tells how large the model is, and the store stays as it is.
     """
 
     where: Where
@@ -57,6 +58,7 @@ class PullRequest:
     force: bool = False
     expected: Digest | None = None
     locked: frozenset[str] = frozenset()
+    other_specs: tuple[ModelSpec, ...] = ()
     dry_run: bool = False
     pace: Pace = field(default_factory=Pace)
 
@@ -105,7 +107,11 @@ def pull(
                 return _outcome(store, coming, request)
     with store.session(f"pull {request.where.name}", resumable=True) as session:
         work = Work(store=store, session=session)
-        coming = _coming(work, places, request, asked, kept, on_event)
+        for spec in (request.where.spec, *request.other_specs):
+            where = replace(request.where, spec=spec)
+            coming = _coming(work, places, replace(request, where=where), asked, kept, on_event)
+            if request.expected is None or coming.root is None or coming.root.digest == request.expected:
+                break
         _check_name(store, request, coming.source)
         outcome = _outcome(store, coming, request)
         _check_room(store, coming, outcome)

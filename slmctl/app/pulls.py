@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from registry.errors import NotFound, UsageError
+from modelfiles.spec import ModelSpec, merge
+from registry.errors import NotFound, SlmctlError, UsageError
 from registry.names import ModelRef, Source, parse, parse_name
 from registry.remotes.local import open_local
-from registry.store.index import NameTable
+from registry.store.index import Entry, NameTable
 from registry.store.reader import StoreReader
 from slmctl.app.bundles import split_path
 from slmctl.app.lockfile import Lock, LockedModel
 from slmctl.app.outdated import pulled_names
+from slmctl.app.package import Package
 from slmctl.app.pull import PullRequest
-from slmctl.app.where import Asked, Where, spec_for, where_is
+from slmctl.app.where import Asked, Where, spec_for, specs_of, where_is
 
 
 def by_name(
@@ -55,19 +58,24 @@ def everything(store: StoreReader) -> list[PullRequest]:
     """The pull of each name that was pulled before, as its place has it now."""
     names = store.names()
     return [
-        PullRequest(where=_again(entry.name, place, names))
+        PullRequest(where=_again(store, entry, place, names))
         for entry, place in pulled_names(names.entries.values())
     ]
 
 
-def _again(name: str, place: ModelRef, names: NameTable) -> Where:
-    """A name of the library is pulled as such: it may be builds of several places."""
-    ref = parse_name(name)
+def _again(store: StoreReader, entry: Entry, place: ModelRef, names: NameTable) -> Where:
+    """A name of the library is pulled as such: it may be builds of several places. Under another name what
+    the library's author adds is added again, if it was."""
+    ref = parse_name(entry.name)
     if ref.source is Source.BARE:
         where = where_is(ref, names, search=())
         if where.is_of_library:
-            return replace(where, name=name, said=None)
-    return _at(name, place, place)
+            return replace(where, name=entry.name, said=None)
+    said = ModelSpec()
+    with suppress(SlmctlError):
+        spec = Package.of(store, entry).variants[0].spec
+        said = next((each for each in specs_of(place) if merge(spec, each) == spec), said)
+    return Where(name=entry.name, places=(Asked(ref=place),), spec=said)
 
 
 def of_lock(lock: Lock, names: Iterable[ModelRef]) -> list[PullRequest]:
@@ -90,11 +98,12 @@ def _pinned(model: LockedModel) -> PullRequest:
             f"The lock file says of no place that has {model.name}.",
             hint="Carry it there in a bundle: slmctl export, slmctl import.",
         )
-    source = parse(model.source)
-    where = _at(model.name, source, source)
-    locked = frozenset(variant.id for variant in model.variants)
-    return PullRequest(where=where, expected=model.digest, locked=locked)
-
-
-def _at(name: str, ref: ModelRef, place: ModelRef) -> Where:
-    return Where(name=name, places=(Asked(ref=ref),), spec=spec_for(parse_name(name), place))
+    source = replace(parse(model.source), plain_http=False)  # a file permits nothing: the user does
+    return PullRequest(
+        where=Where(
+            name=model.name, places=(Asked(ref=source),), spec=spec_for(parse_name(model.name), source)
+        ),
+        expected=model.digest,
+        locked=frozenset(variant.id for variant in model.variants),
+        other_specs=(ModelSpec(), *specs_of(source)),
+    )

@@ -16,7 +16,7 @@ from modelfiles.spec import ModelSpec
 from registry.errors import NameTaken, NotFound
 from registry.names import DEFAULT_TAG, OLLAMA_NAMESPACE, ModelRef, Source, parse
 from registry.store.index import NameTable
-from slmctl.app.library import LibraryModel, find_model, modelfile_text
+from slmctl.app.library import LibraryModel, find_model, library, modelfile_text
 from slmctl.app.upstream import is_same_place, place_of, pulled_from
 
 SEARCH = (f"ollama://{OLLAMA_NAMESPACE}",)
@@ -117,6 +117,11 @@ def spec_for(name: ModelRef, place: ModelRef) -> ModelSpec:
     if model is None or not _is_of(model.entry, place):
         return ModelSpec()
     return _spec(model)
+
+
+def specs_of(place: ModelRef) -> list[ModelSpec]:
+    """What the library's author adds to what is at `place`, under whatever name it was pulled."""
+    return [_spec(model) for model in library() if not model.entry.ships and _is_of(model.entry, place)]
 
 
 def _in_library(ref: ModelRef) -> LibraryModel | None:

@@ -101,6 +101,20 @@ def test_builds_of_a_model_of_the_library_stay_chosen(slmctl: Program, hub: Fake
         assert ids(slmctl, "qwen3:0.6b") == both
 
 
+def test_what_the_library_adds_stays_under_another_name(
+    slmctl: Program, hub: FakeHub, tmp_path: Path
+) -> None:
+    assert slmctl("pull", "qwen3:0.6b", "--as", "mine").code == 0
+    assert "PARAMETER" in slmctl("show", "mine", "--modelfile").out
+    again = slmctl("pull", "--all", "--json").json["models"][0]
+    assert (again["name"], again["changed"]) == ("mine:latest", False)
+    lock = tmp_path / "models.lock"
+    assert slmctl("lock", "mine", "-o", str(lock)).code == 0
+    assert slmctl("rm", "mine").code == 0
+    done = slmctl("pull", "--lock", str(lock), "--json").json
+    assert [each["digest"] for each in done["models"]] == [again["digest"]]
+
+
 def test_a_bare_name_is_looked_for_in_one_place_after_the_other(
     slmctl: Program, hub: FakeHub, tiny_model: Path
 ) -> None:
