@@ -226,7 +226,7 @@ CASES: dict[str, tuple[Callable[[Published], Trick], set[int], str]] = {
     "12 another digest in the header": (
         of_manifest(lambda m: reply(200, m.manifest, {"Docker-Content-Digest": digest_of(b"x")})), {BAD}, "digest"
     ),
-    "13 indexes without end": (deep_indexes, {BAD}, "nested too deeply"),
+    "13 indexes without end": (deep_indexes, {BAD}, "more than 4 deep"),
     "19 a page of a hotel": (
         lambda model: lambda request: reply(200, b"<!doctype html><p>Log in", {"Content-Type": "text/html"}),
         {BAD, NOBODY},
