@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.remotes.network import CaPlace
+from registry.transfer.pace import Pace
 from slmctl.config import Resolved, Setting, Value, find, read_path, read_seconds
 from slmctl.network_texts import (
     is_set,
     items,
+    read_chunk_size,
+    read_connections,
     read_endpoint,
     read_folders,
     read_mirrors,
@@ -49,6 +52,8 @@ class NetworkSettings:
     plain_http: frozenset[str]
     connect_timeout: float
     stall_timeout: float
+    pace: Pace
+    """How many connections a transfer uses, and how much each asks for at a time."""
     min_rate: int
     mirrors: Mapping[str, tuple[str, ...]]
     search: tuple[str, ...]
@@ -98,6 +103,7 @@ class NetworkSettings:
             plain_http=frozenset(items(values["plain_http"])),
             connect_timeout=_number(values["connect_timeout"]),
             stall_timeout=_number(values["stall_timeout"]),
+            pace=Pace(connections=_count(values["connections"]), chunk_bytes=_count(values["chunk_size"])),
             min_rate=int(_number(values["min_rate"])),
             mirrors=table(str(values["mirrors"] or "")),
             search=items(values["names.search"]),
@@ -158,6 +164,8 @@ _DEFAULTS: Mapping[str, Value] = {
     "offline": False,
     "connect_timeout": 10.0,
     "stall_timeout": 30.0,
+    "connections": Pace().connections,
+    "chunk_size": Pace().chunk_bytes,
     "min_rate": 0,
     "names.search": "ollama://library",
     "hf_endpoint": "https://huggingface.co",
@@ -170,6 +178,11 @@ def _home(environment: Mapping[str, str]) -> Path:
         return Path(environment["HOME"]) if environment.get("HOME") else Path.home()
     except RuntimeError:  # no HOME, and a user that the system does not know
         return Path("/nonexistent")
+
+
+def _count(value: Value) -> int:
+    assert isinstance(value, int)
+    return value
 
 
 def _number(value: Value) -> float:
@@ -238,6 +251,18 @@ NETWORK_SETTINGS: tuple[Setting, ...] = (
         variables=("SLMCTL_MIN_RATE",),
         read=read_rate,
         about="bytes per second below which a connection has stalled, over stall_timeout",
+    ),
+    Setting(
+        key="connections",
+        variables=("SLMCTL_CONNECTIONS",),
+        read=read_connections,
+        about="how many connections a transfer uses at once",
+    ),
+    Setting(
+        key="chunk_size",
+        variables=("SLMCTL_CHUNK_SIZE",),
+        read=read_chunk_size,
+        about="bytes that a connection asks for at a time; a restart loses no more of each",
     ),
     Setting(
         key="mirrors",

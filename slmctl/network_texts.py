@@ -36,6 +36,18 @@ def read_yes_or_no(text: str) -> bool:
         raise ValueError("it is yes or no") from None
 
 
+def read_connections(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:4]) <= 64:
+        raise ValueError("it takes a number from 1 to 64")
+    return int(text)
+
+
+def read_chunk_size(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 4096 <= int(text[:12]) <= 1 << 30:
+        raise ValueError("it takes a number of bytes from 4096 to 1073741824")
+    return int(text)
+
+
 def read_text(text: str) -> str:
     if not text.strip() or any(character < " " for character in text):
         raise ValueError("it is empty or has a control character")

@@ -14,6 +14,8 @@ import pytest
 from tests.slmctl.cli.program import Program
 from tools.random_model import write_random_model, write_random_shards
 
+pytest_plugins = ["tests.recording.plugin"]
+
 STORIES = Path(__file__).parents[2] / "shared" / "models" / "stories260K"
 
 

@@ -12,7 +12,7 @@ from registry.remotes.http import Answer, HttpClient
 from registry.remotes.network import NOTHING
 from registry.remotes.realms import origin_of
 from registry.remotes.repository import Repository
-from registry.remotes.retry import Patience, patient
+from registry.remotes.retry import OnWait, Patience, patient, silent
 
 T = TypeVar("T")
 
@@ -34,9 +34,16 @@ class Connection:
     """Sends requests to the registry of one repository; several threads may use it."""
 
     def __init__(
-        self, http: HttpClient, repository: Repository, authorizer: Authorizer, patience: Patience
+        self,
+        http: HttpClient,
+        repository: Repository,
+        authorizer: Authorizer,
+        patience: Patience,
+        on_wait: OnWait = silent,
     ) -> None:
+        """`on_wait` is told of each wait before something is asked again."""
         self.http = http
+        self.on_wait = on_wait
         self.repository = repository
         self._authorizer = authorizer
         self.patience = patience
@@ -121,4 +128,4 @@ class Connection:
 
     def patiently(self, call: Callable[[], T]) -> T:
         """Call until it works, or patience is over."""
-        return patient(call, self.patience)
+        return patient(call, self.patience, self.on_wait)

@@ -246,7 +246,8 @@ class TrustedAdapter(HTTPAdapter):
     ) -> HTTPConnectionPool:
         assert isinstance(request.url, str)
         url = urlsplit(request.url)
-        trust = {"ssl_context": self._context()} if url.scheme == "https" else None
+        encrypted = url.scheme == "https" or (self._proxy is not None and self._proxy.url.scheme == "https")
+        trust = {"ssl_context": self._context()} if encrypted else None
         pool: HTTPConnectionPool = self.poolmanager.connection_from_host(
             url.hostname, url.port, url.scheme, pool_kwargs=trust
         )

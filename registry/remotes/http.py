@@ -9,6 +9,7 @@ gave in another way (a token realm, an upload's Location) to the same rules.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -19,7 +20,7 @@ import requests
 from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import HTTPError
 
-from registry.errors import Unreachable
+from registry.errors import Unreachable, UsageError
 from registry.remotes import addresses, connections, trust
 from registry.remotes.addresses import Address, Scope
 from registry.remotes.answer import Answer
@@ -34,6 +35,7 @@ MAX_REDIRECTS = 5
 
 _REDIRECTS = {301, 302, 303, 307, 308}
 _EVERYWHERE = frozenset(Scope)
+_SENDABLE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 _HARMLESS = frozenset({"accept", "accept-encoding", "range", "user-agent", "cache-control", "content-type"})
 _HARMLESS |= {"if-range", "if-match", "if-none-match", "content-length"}
 """Headers that another origin may see."""
@@ -76,13 +78,24 @@ class HttpClient:
         `within` is how many seconds the server may take to begin (default: as long as a stall may last).
 
         Raises TryAgain for what may pass (a connection cut, a stall), NotReached when nobody answers there,
-        Unreachable for what is not allowed or not trusted, Unauthorized when a proxy refuses.
+        Unreachable for what is not allowed or not trusted, Unauthorized when a proxy refuses, UsageError for
+        a header that cannot be sent.
         """
         assert not any(name.lower() in {"authorization", "proxy-authorization"} for name in headers)
         try:
             target = parse(url)
         except BadUrl as error:
-            raise Unreachable(f"An address cannot be asked: {error}.", hint=None) from None
+            if came_from is not None:
+                told_by = replace(came_from.way, came=(came_from.way.url,))
+                raise refused(told_by, f"{error}", where="an address") from None
+            raise Unreachable(
+                f"An address cannot be asked: {error}.", hint="Check how it is written."
+            ) from None
+        if not all(map(_SENDABLE.fullmatch, (*headers.values(), authorization or ""))):
+            raise UsageError(  # http.client would say it with the secret in it
+                f"What would be sent to {target.place} has a character in it that no header can have.",
+                hint="Look for a line break or a letter beyond Latin-1 in the token or password for it.",
+            )
         way = Way(url=target, trust=trust.describe(self.settings.ca))
         wanted = {"User-Agent": self.settings.user_agent, "Accept-Encoding": "identity", **headers}
         if body is not None:
@@ -91,9 +104,10 @@ class HttpClient:
             wanted["Content-Length"] = "0"
         source = None if came_from is None else came_from.scope
         if came_from is not None:
-            way = replace(way, came=(*came_from.way.came, came_from.way.url))
+            way = replace(way, came=(came_from.way.url,))
             if came_from.way.url.scheme == "https" and target.scheme == "http":
                 raise refused(way, "that would leave encryption")
+        told = len(way.came)
         while True:
             own = dict(wanted)
             if authorization is not None:
@@ -102,7 +116,7 @@ class HttpClient:
             if not follow or answer.status not in _REDIRECTS or "location" not in answer.headers:
                 return answer
             with answer:
-                step, method, body, wanted = _next(answer, method, body, wanted)
+                step, method, body, wanted = _next(answer, told, method, body, wanted)
                 if step.origin != way.url.origin:
                     authorization = None
                 way = replace(way, url=step, came=(*way.came, way.url))
@@ -198,9 +212,12 @@ class HttpClient:
 
 
 def _next(
-    answer: Answer, method: str, body: bytes | Iterable[bytes] | None, headers: dict[str, str]
+    answer: Answer, told: int, method: str, body: bytes | Iterable[bytes] | None, headers: dict[str, str]
 ) -> tuple[Url, str, bytes | Iterable[bytes] | None, dict[str, str]]:
-    """Where a redirect leads, and what is asked there. Raises Unreachable for one that is not followed."""
+    """Where a redirect leads, and what is asked there. Raises Unreachable for one that is not followed.
+
+    `told` of those that led here were no redirects.
+    """
     way = answer.way
     locations = answer.values("location")
     try:
@@ -210,9 +227,9 @@ def _next(
     onward = replace(way, url=step, came=(*way.came, way.url))
     if len(set(locations)) > 1:
         raise refused(onward, "it names several addresses at once")
-    if step in onward.came:
+    if step in onward.came[told:]:
         raise refused(onward, "it leads in a circle")
-    if len(onward.came) > MAX_REDIRECTS:
+    if len(onward.came) - told > MAX_REDIRECTS:
         raise refused(onward, f"only {MAX_REDIRECTS} redirects in a row are followed")
     if way.url.scheme == "https" and step.scheme == "http":
         raise refused(onward, "that would leave encryption")

@@ -23,6 +23,7 @@ MAX_FILES = 100_000
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
 _MAX_SIZE = 2**63 - 1
+_MAX_LINK = 8192
 _NEXT = re.compile(r'<([^<>\s]{1,4096})>\s*;(?:[^,"]|"[^"]*")*\brel="?next"?', re.ASCII | re.IGNORECASE)
 
 
@@ -76,7 +77,7 @@ def read_refs(raw: bytes) -> list[str]:
 
 def next_page(link: str) -> str | None:
     """The address of the next page in a Link header (RFC 8288); None for the last."""
-    found = _NEXT.search(link)
+    found = _NEXT.search(link[:_MAX_LINK])
     return found[1] if found else None
 
 

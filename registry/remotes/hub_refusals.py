@@ -7,6 +7,7 @@ both answer 401, so that nobody learns which it is.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from registry.errors import NotFound, OperationFailed, SlmctlError, Unauthorized
@@ -16,6 +17,7 @@ from registry.remotes.http import Answer
 
 HUB = "https://huggingface.co"
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+_LIMIT = re.compile(r";\s*r=0\s*;\s*t=([0-9]{1,9})", re.ASCII)
 _DISABLED = "access to this resource is disabled"
 
 
@@ -47,7 +49,7 @@ def refusal(answer: Answer, *, repository: str, what: str, access: HubAccess) ->
         return TryAgain(
             f"The hub cannot give {what} of {shown} now (it answered {answer.status}){words}.",
             hint="Try again in a while.",
-            after=answer.retry_after(),
+            after=_after(answer),
         )
     if code == "GatedRepo":
         return _gated(answer.status, shown, url, access)
@@ -74,6 +76,16 @@ def refusal(answer: Answer, *, repository: str, what: str, access: HubAccess) ->
             else f"See {url}; if it is yours, set HF_TOKEN.",
         )
     return OperationFailed(f"The hub answered {answer.status} when asked for {what} of {shown}{words}.")
+
+
+def _after(answer: Answer) -> float | None:
+    """How many seconds the hub asks to wait: Retry-After, or what is left of the time that its limits count
+    (`RateLimit: "api";r=0;t=42`, draft-ietf-httpapi-ratelimit-headers)."""
+    asked = answer.retry_after()
+    if asked is None and answer.status == 429:
+        limit = _LIMIT.search(answer.headers.get("ratelimit", ""))
+        asked = float(limit[1]) if limit else None
+    return asked
 
 
 def _gated(status: int, shown: str, url: str, access: HubAccess) -> SlmctlError:

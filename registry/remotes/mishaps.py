@@ -165,6 +165,8 @@ _NOT_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "R
 def _of_tls(way: Way, reason: ssl.SSLError) -> SlmctlError:
     if isinstance(reason, ssl.SSLCertVerificationError):
         why = reason.verify_message or "it cannot be verified"
+        of_proxy = way.proxy is not None and way.url.scheme == "http"  # which is then asked with encryption
+        whose = f"the proxy {way.proxy.shown} for {way.url.place}" if way.proxy and of_proxy else f"{way}"
         if "expired" in why or "not yet valid" in why:
             hint = "Check this machine's clock; else whoever runs it has to renew the certificate."
         elif "ostname mismatch" in why or "address mismatch" in why:
@@ -172,7 +174,8 @@ def _of_tls(way: Way, reason: ssl.SSLError) -> SlmctlError:
         else:
             hint = "If you trust its authority, name that certificate with --ca FILE or in SSL_CERT_FILE."
         return Unreachable(
-            f"The certificate of {way} is not trusted: {why.rstrip('.')} (believed: {way.trust}).", hint=hint
+            f"The certificate of {whose} is not trusted: {why.rstrip('.')} (believed: {way.trust}).",
+            hint=hint,
         )
     if reason.reason in _TOO_OLD:
         return Unreachable(

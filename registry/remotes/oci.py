@@ -11,7 +11,7 @@ from registry.formats.quote import quoted
 from registry.manifest import MAX_MANIFEST_BYTES, Descriptor, Index, Manifest, load_json_object, parse
 from registry.names import ModelRef
 from registry.remotes import referrers
-from registry.remotes.answers import refusal
+from registry.remotes.answers import refusal, words_of
 from registry.remotes.base import Artifact, Blob, Limits, OpenAt
 from registry.remotes.blobs import Blobs
 from registry.remotes.connection import Connection
@@ -179,7 +179,7 @@ class OciRemote:
         def use(answer: Answer) -> Manifest | Index:
             if answer.status != 200:
                 special = self._explain(answer, reference) if self._explain else None
-                raise special or refusal(answer, what, self.shown)
+                raise special or self._no_tag(answer, reference) or refusal(answer, what, self.shown)
             return read_document(
                 answer.read(MAX_MANIFEST_BYTES),
                 content_type=answer.headers.get("Content-Type", ""),
@@ -191,6 +191,15 @@ class OciRemote:
         url = self.repository.manifest(reference)
         expected = (200, 401, 403, 404, 412)
         return self._connection.ask("GET", url, what, use, headers={"Accept": ACCEPTED}, expected=expected)
+
+    def _no_tag(self, answer: Answer, reference: str | Digest) -> NotFound | None:
+        """The error for a tag that is not there; it says how to see those that are."""
+        if answer.status != 404 or isinstance(reference, Digest):
+            return None
+        return NotFound(
+            f"{self.shown} does not have the tag {reference}{words_of(answer)}.",
+            hint=f"'slmctl tags {self.shown}' lists its tags.",
+        )
 
     def _pinned(self, ref: ModelRef, digest: Digest) -> str:
         scheme = "http" if ref.plain_http else "oci"

@@ -14,6 +14,7 @@ FIRST_BYTES = 1 << 20
 """Most GGUF headers with a vocabulary have 1 to 8 MB."""
 
 _MOST_BYTES = 16 << 20
+_HEAD_BYTES = 8 << 20
 _LIMIT_BYTES = 288 << 20
 """What a header may be at most (256 MiB for GGUF), and what is asked for beyond its end."""
 
@@ -23,7 +24,8 @@ class Peek(io.RawIOBase):
 
     One range is held at a time: the first of `first_bytes`, each twice as long as the one before, up to
     16 MiB. `fetched_bytes` and `requests` count what was asked for. `read` raises as `BlobSource.open`, with
-    patience for what may pass, and MalformedFile when a header has no end.
+    patience for what may pass, and MalformedFile when a header has no end. `head` is what came from the
+    start on without a gap, up to 8 MiB, in the state `validator`.
     """
 
     def __init__(
@@ -38,7 +40,8 @@ class Peek(io.RawIOBase):
         self._source = source
         self._blob = blob
         self._patience = patience or Patience()
-        self._validator: str | None = None
+        self.validator: str | None = None
+        self.head = b""
         self._held = b""
         self._held_from = 0
         self._step = first_bytes
@@ -84,12 +87,14 @@ class Peek(io.RawIOBase):
         self._step = min(2 * self._step, _MOST_BYTES)
         self._held = patient(lambda: self._range(self._at, stop), self._patience)
         self._held_from = self._at
+        if self._at == len(self.head) and len(self.head) + len(self._held) <= _HEAD_BYTES:
+            self.head += self._held
 
     def _range(self, start: int, stop: int) -> bytes:
         self.requests += 1
         pieces = []
-        with self._source.open(self._blob, start, stop, self._validator) as body:
-            self._validator = body.validator or self._validator
+        with self._source.open(self._blob, start, stop, self.validator) as body:
+            self.validator = body.validator or self.validator
             skip = start - body.start  # what came before, where ranges are ignored
             for piece in body:
                 self.fetched_bytes += len(piece)

@@ -18,7 +18,7 @@ from registry.remotes.oci import OciRemote
 from registry.remotes.ollama import OllamaRemote, ollama_repository
 from registry.remotes.realms import Trust
 from registry.remotes.repository import Repository, checked_path, repository_of
-from registry.remotes.retry import Patience
+from registry.remotes.retry import OnWait, Patience, silent
 from registry.remotes.urls import BadUrl, parse
 
 
@@ -31,7 +31,7 @@ class Registries:
     """Makes remotes of names.
 
     `trust` is what the user said about token servers; `mirrors` are places (`host`, `host:port/path`, an
-    address) by the host whose repositories they have too.
+    address) by the host whose repositories they have too; `on_wait` is told of each wait.
     """
 
     http: HttpClient
@@ -39,6 +39,7 @@ class Registries:
     trust: Trust = field(default_factory=dict)
     mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     patience: Patience = field(default_factory=Patience)
+    on_wait: OnWait = silent
 
     def oci(self, ref: ModelRef, *, credential: Credential | None = None) -> OciRemote:
         """The remote of a name in an OCI registry. Raises InvalidReference; for a registry on this machine
@@ -64,7 +65,7 @@ class Registries:
         nothing = Keyring((), search_path="", helper_environment={})
         repository = ollama_repository(ref)
         authorizer = Authorizer(self.http, nothing, repository, trust={})
-        return OllamaRemote(Connection(self.http, repository, authorizer, self.patience))
+        return OllamaRemote(Connection(self.http, repository, authorizer, self.patience, self.on_wait))
 
     def repository(self, ref: ModelRef) -> Repository:
         """Where a name's repository is. Raises as `oci`."""
@@ -79,7 +80,7 @@ class Registries:
 
     def connection(self, repository: Repository, *, credential: Credential | None = None) -> Connection:
         authorizer = self.authorizer(repository, credential=credential)
-        return Connection(self.http, repository, authorizer, self.patience)
+        return Connection(self.http, repository, authorizer, self.patience, self.on_wait)
 
     def _mirror(self, place: str, of: Repository) -> Repository:
         """Where a mirror has a repository: its path stands behind the mirror's own."""

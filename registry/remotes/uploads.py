@@ -1,48 +1,22 @@
-"""Sending blobs to a registry: whether it has them, mounting them from elsewhere, and uploads that go on.
+"""Sending blobs to a repository: whether it has them, mounting them from elsewhere, and uploads.
 
-OCI distribution specification 1.1, "Pushing blobs". An upload is a session at an address that the registry
-gives and may change with each answer. A small blob goes in one PUT, a larger one in chunks; after a failure
-the registry is asked how much it has, and where it does not know the session any more, the upload begins
-again.
+OCI distribution specification 1.1, "Pushing blobs" and "Mounting a blob from another repository".
 """
 
 from __future__ import annotations
 
-import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from functools import partial
 from urllib.parse import quote
 
 from registry.digest import Digest
-from registry.errors import DigestMismatch, OperationFailed, Unauthorized, Unreachable
-from registry.remotes.answers import TRANSIENT, refusal, words_of
-from registry.remotes.base import Blob, OpenAt, TryAgain
-from registry.remotes.connection import Connection, read_to_end
+from registry.errors import Unauthorized
+from registry.remotes.base import Blob, OpenAt
+from registry.remotes.connection import Connection
 from registry.remotes.http import Answer
-from registry.remotes.limits import chunk_bytes_of
-from registry.remotes.realms import origin_of
-from registry.remotes.urls import BadUrl, join, parse
-
-MIN_CHUNK_BYTES = 1 << 20
-MAX_HOPS = 5
-PIECE_BYTES = 1 << 18
-
-_RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})", re.ASCII)
-_OCTETS = "application/octet-stream"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """An upload that the registry has begun: its address, and the answer that gave it."""
-
-    location: str
-    given_by: Answer = field(repr=False)
-
-
-class _Lost(Exception):
-    """The registry does not know the session any more."""
+from registry.remotes.sessions import Session, session_of
+from registry.remotes.upload import Upload
 
 
 class Uploads:
@@ -91,7 +65,8 @@ class Uploads:
     def upload(self, blob: Blob, open_at: OpenAt, progress: Callable[[int], None]) -> None:
         with self._lock:
             session = self._begun.pop(blob.digest, None)
-        _Upload(self._connection, self, blob, open_at, progress).run(session)
+        has, begin = partial(self.has, blob), partial(self.begin, blob)
+        Upload(self._connection, has, begin, blob, open_at, progress).run(session)
 
     def begin(self, blob: Blob) -> Session:
         return self._connection.ask(
@@ -101,231 +76,3 @@ class Uploads:
             lambda answer: session_of(answer, self._connection),
             expected=(202,),
         )
-
-
-class _Upload:
-    """One blob on its way."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        uploads: Uploads,
-        blob: Blob,
-        open_at: OpenAt,
-        progress: Callable[[int], None],
-    ) -> None:
-        self._connection = connection
-        self._uploads = uploads
-        self._blob = blob
-        self._open_at = open_at
-        self._progress = progress
-        self._chunk = chunk_bytes_of(connection.repository.host)
-        self._offset = 0  # how much the registry has, as far as we know
-        self._told = 0  # how much `progress` was told of
-        self._whole = blob.size <= self._chunk
-
-    def run(self, session: Session | None) -> None:
-        patience = self._connection.patience
-        failures = 0
-        best = -1
-        while True:
-            try:
-                if session is None:
-                    self._rewind(0)
-                    session = self._uploads.begin(self._blob)
-                before = self._offset
-                following = self._step(session)
-                if following is None:
-                    self._tell(self._blob.size - self._told)
-                    return
-                session = following
-                if self._offset > best:  # a session that is lost again and again gets no further than before
-                    best, failures = self._offset, 0
-                if self._offset > before:
-                    continue
-                error: Exception = OperationFailed(
-                    f"{self._shown} takes bytes of the blob {self._blob.digest.short} and has no more"
-                    " of it than"
-                    " before.",
-                    hint="Ask who runs the registry.",
-                )
-            except TryAgain as failure:
-                error = failure
-            except _Lost:
-                error = TryAgain(f"{self._shown} forgot the upload of the blob {self._blob.digest.short}.")
-                session = None
-            failures += 1
-            if failures >= patience.attempts:
-                self._cancel(session)
-                raise error
-            asked = error.after if isinstance(error, TryAgain) else None
-            if asked is not None and asked > patience.longest_asked:
-                raise error
-            patience.sleep(patience.wait_before(failures, asked))
-            session = self._recovered(session) if session is not None else None
-            if session is None and self._uploads.has(self._blob):  # it was the last answer that did not come
-                self._tell(self._blob.size - self._told)
-                return
-
-    def _step(self, session: Session) -> Session | None:
-        """Send the next part; None when the blob is whole and there. Raises TryAgain, _Lost, ..."""
-        if self._whole or self._offset == self._blob.size:
-            return self._finish(session)
-        count = min(self._chunk, self._blob.size - self._offset)
-        headers = {"Content-Type": _OCTETS, "Content-Range": f"{self._offset}-{self._offset + count - 1}"}
-        with read_to_end(self._send("PATCH", session, headers, count)) as answer:
-            if answer.status in {201, 202, 204}:
-                self._note(answer, self._offset + count)
-                return session_of(answer, self._connection, session)
-            return self._other(answer, session)
-
-    def _finish(self, session: Session) -> Session | None:
-        """Close the session; with all bytes where the blob goes in one piece."""
-        count = self._blob.size if self._whole else 0
-        separator = "&" if "?" in session.location else "?"
-        location = f"{session.location}{separator}digest={quote(str(self._blob.digest), safe='')}"
-        closing = Session(location=location, given_by=session.given_by)
-        headers = {"Content-Type": _OCTETS}
-        if self._whole:
-            self._rewind(0)
-        with read_to_end(self._send("PUT", closing, headers, count)) as answer:
-            if answer.status in {200, 201, 204}:
-                return None
-            if answer.status == 202:  # not closed yet
-                self._note(answer, self._blob.size)
-                return session_of(answer, self._connection, session)
-            words = words_of(answer) if answer.status == 400 else ""
-            if "DIGEST" in words:
-                raise DigestMismatch(
-                    f"{self._shown} received something else than the blob {self._blob.digest.short}{words}.",
-                    hint="Push again; if it stays so, something between here and the registry changes bytes.",
-                )
-            return self._other(answer, session)
-
-    def _other(self, answer: Answer, session: Session) -> Session:
-        """What follows an answer that is no success. Raises _Lost, TryAgain, and as `refusal`."""
-        what = f"to take the blob {self._blob.digest.short}"
-        if answer.status in TRANSIENT:
-            raise refusal(answer, what, self._shown)
-        if answer.status == 404:
-            raise _Lost
-        if answer.status in {413, 416}:
-            at = self._offset
-            known = self._status(session)
-            if known is None:
-                raise _Lost
-            if self._offset == at and not self._smaller():
-                raise OperationFailed(
-                    f"{self._shown} does not take the blob {self._blob.digest.short} ({self._blob.size}"
-                    f" bytes){words_of(answer)}.",
-                    hint="Ask who runs the registry how large a layer may be.",
-                )
-            return known
-        raise refusal(answer, what, self._shown)
-
-    def _send(self, method: str, session: Session, headers: dict[str, str], count: int) -> Answer:
-        """A request with `count` bytes from where the upload is; 307 and 308 are followed, anew each time."""
-        for _ in range(MAX_HOPS + 1):
-            answer = self._connection.send(
-                method,
-                session.location,
-                headers=headers,
-                payload=lambda: self._bytes(count) if count else b"",
-                length=count,
-                follow=False,
-                came_from=session.given_by,
-            )
-            if answer.status not in {307, 308}:
-                return answer
-            with read_to_end(answer):
-                session = session_of(answer, self._connection)
-        raise Unreachable(f"{self._shown} sends an upload from one address to the next without an end.")
-
-    def _bytes(self, count: int) -> Iterator[bytes]:
-        self._rewind(self._offset)
-        with self._open_at(self._offset) as file:
-            while count:
-                piece = file.read(min(PIECE_BYTES, count))
-                if not piece:
-                    raise OperationFailed(f"The blob {self._blob.digest.short} is shorter than it should be.")
-                count -= len(piece)
-                yield piece
-                self._tell(len(piece))
-
-    def _note(self, answer: Answer, sent: int) -> None:
-        """Take the registry's word for how much it has, which is `sent` where it says nothing."""
-        found = _RANGE.fullmatch(answer.headers.get("Range", "").strip())
-        has = min(int(found[1]) + 1, self._blob.size + 1) if found else sent
-        if has > sent:
-            raise OperationFailed(
-                f"{self._shown} says that it has {has} bytes of the blob {self._blob.digest.short},"
-                " and was sent"
-                f" {sent}."
-            )
-        self._offset = 0 if has == 1 and sent != 1 else has  # "0-0" is how some say that they have nothing
-        self._rewind(self._offset)
-
-    def _status(self, session: Session) -> Session | None:
-        """How much the registry has of a session, which goes on at a new address; None if it is lost."""
-        answer = self._connection.send("GET", session.location, follow=False, came_from=session.given_by)
-        with read_to_end(answer):
-            if answer.status not in {200, 202, 204}:
-                return None
-            found = _RANGE.fullmatch(answer.headers.get("Range", "").strip())
-            if found is None:
-                return None
-            self._note(answer, self._blob.size)
-            return session_of(answer, self._connection, session)
-
-    def _recovered(self, session: Session) -> Session | None:
-        try:
-            return self._status(session)
-        except TryAgain:
-            return None
-
-    def _smaller(self) -> bool:
-        """Send less at once from here on; whether that can be."""
-        if self._chunk <= MIN_CHUNK_BYTES:
-            return False
-        self._chunk = max(MIN_CHUNK_BYTES, min(self._chunk, self._blob.size) // 4)
-        self._whole = False
-        return True
-
-    def _cancel(self, session: Session | None) -> None:
-        """Tell the registry that this one will not be closed; whatever it says to that."""
-        if session is None:
-            return
-        with suppress(Unreachable, OperationFailed):
-            self._connection.send(
-                "DELETE", session.location, follow=False, came_from=session.given_by
-            ).close()
-
-    def _tell(self, count: int) -> None:
-        if count:
-            self._told += count
-            self._progress(count)
-
-    def _rewind(self, offset: int) -> None:
-        self._offset = offset
-        self._tell(offset - self._told)
-
-    @property
-    def _shown(self) -> str:
-        return self._connection.repository.shown
-
-
-def session_of(answer: Answer, connection: Connection, before: Session | None = None) -> Session:
-    """The session that an answer names; `before` goes on where it names none. Raises Unreachable."""
-    shown = connection.repository.shown
-    location = answer.headers.get("Location")
-    if location is None:
-        if before is not None:
-            return before
-        raise Unreachable(f"{shown} began an upload and did not say where.")
-    try:
-        url = join(parse(answer.url), location)
-    except BadUrl as error:
-        raise Unreachable(f"{shown} sends an upload to an address that is none: {error}.") from None
-    if origin_of(url).startswith("http://") and connection.repository.scheme == "https":
-        raise Unreachable(f"{shown} sends an upload to {url.place} without encryption, so nothing was sent.")
-    return Session(location=str(url), given_by=answer)

@@ -22,7 +22,13 @@ from registry.names import DEFAULT_TAG
 MAX_INDEX_BYTES = 256 << 20
 
 _OURS = frozenset(
-    {mediatypes.REF_NAME, mediatypes.SLMCTL_SOURCE, mediatypes.SLMCTL_LINKED, mediatypes.SLMCTL_CLAIMED}
+    {
+        mediatypes.REF_NAME,
+        mediatypes.SLMCTL_SOURCE,
+        mediatypes.SLMCTL_LINKED,
+        mediatypes.SLMCTL_TRACKS,
+        mediatypes.SLMCTL_CLAIMED,
+    }
 )
 _CLAIMED = "true"
 
@@ -32,6 +38,7 @@ class Entry:
     """A name and what it points at.
 
     `linked` is RFC 3339 text, `source` the pinned reference it came from; neither is in the descriptor.
+    `tracks` are the references that the next pull asks, where they are not the source without its pin.
     `claimed` says that the source is only what a bundle says of itself: nobody here has asked that place.
     """
 
@@ -39,6 +46,7 @@ class Entry:
     descriptor: Descriptor
     source: str | None
     linked: str | None
+    tracks: tuple[str, ...] = ()
     claimed: bool = False
 
 
@@ -163,6 +171,8 @@ def _row(entry: Entry) -> dict[str, object]:
         annotations[mediatypes.SLMCTL_SOURCE] = entry.source
     if entry.linked is not None:
         annotations[mediatypes.SLMCTL_LINKED] = entry.linked
+    if entry.tracks:
+        annotations[mediatypes.SLMCTL_TRACKS] = " ".join(entry.tracks)
     if entry.claimed:
         annotations[mediatypes.SLMCTL_CLAIMED] = _CLAIMED
     return {**entry.descriptor.to_json(), "annotations": annotations}
@@ -182,7 +192,12 @@ def _entry(row: object) -> Entry | None:
     assert isinstance(row, dict)
     annotations: dict[str, object] = row["annotations"]
     source, linked = annotations.get(mediatypes.SLMCTL_SOURCE), annotations.get(mediatypes.SLMCTL_LINKED)
-    if not isinstance(source, str | None) or not isinstance(linked, str | None):
+    tracks = annotations.get(mediatypes.SLMCTL_TRACKS, "")
+    if (
+        not isinstance(source, str | None)
+        or not isinstance(linked, str | None)
+        or not isinstance(tracks, str)
+    ):
         return None
     others = {key: text for key, text in annotations.items() if key not in _OURS}
     try:
@@ -190,4 +205,11 @@ def _entry(row: object) -> Entry | None:
     except BadContent:
         return None
     claimed = mediatypes.SLMCTL_CLAIMED in annotations
-    return Entry(name=name, descriptor=descriptor, source=source, linked=linked, claimed=claimed)
+    return Entry(
+        name=name,
+        descriptor=descriptor,
+        source=source,
+        linked=linked,
+        tracks=tuple(tracks.split()),
+        claimed=claimed,
+    )

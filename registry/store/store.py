@@ -345,6 +345,7 @@ class Store(StoreReader):
         linked: str,
         replace_rule: Replace,
         still_named: bool = False,
+        tracks: tuple[str, ...] = (),
         claimed: bool = False,
     ) -> Entry:
         """Point `name` at a manifest that is in the store; gives the entry as it now stands.
@@ -354,7 +355,14 @@ class Store(StoreReader):
         nothing else needs is freed. Whoever holds no lease on the manifest's blobs says `still_named`: then
         NotFound is raised unless another name keeps them.
         """
-        entry = Entry(name=name, descriptor=descriptor, source=source, linked=linked, claimed=claimed)
+        entry = Entry(
+            name=name,
+            descriptor=descriptor,
+            source=source,
+            linked=linked,
+            tracks=tracks,
+            claimed=claimed,
+        )
         return self.link_all(
             [entry],
             lambda old, new: check_replaceable(old, new, replace_rule),

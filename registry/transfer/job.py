@@ -184,6 +184,13 @@ class Job:
             task.attempt.farthest = position + count
 
     @property
+    def next_time(self) -> float | None:
+        """When there may be something to do that cannot be done now; None where that is not known."""
+        if self.state is State.ELSEWHERE:
+            return self.not_before
+        return self.attempt.may_begin if self.state is State.LOADING and self.pending else None
+
+    @property
     def is_pure(self) -> bool:
         """Whether all bytes came now and from the one source that is asked now."""
         return not self.resumed and all(each is self.attempt for each in self.contributors)

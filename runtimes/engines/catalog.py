@@ -17,7 +17,10 @@ def engine_for(model_format: str, architecture: str | None) -> Engine:
         if reason is None:
             return engine
         reasons.append(reason)
-    raise EngineUnavailable(f"No engine can run this model: {' '.join(reasons)}")
+    raise EngineUnavailable(
+        f"No engine can run this model: {' '.join(reasons)}",
+        hint="Look for a GGUF build of it: 'slmctl search', or 'slmctl tags hf.co/ORG/REPO'.",
+    )
 
 
 def engine_named(name: str) -> Engine:

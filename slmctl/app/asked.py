@@ -6,31 +6,40 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from registry.errors import UsageError
+from slmctl.app.upstream import is_same_place
 from slmctl.app.where import Asked, Where
 
 
 def places_asked(
     where: Where, variants: Sequence[str], kept: Collection[str], *, all_variants: bool
 ) -> Sequence[Asked]:
-    """In their order, so that the same builds are the same model: those that `variants` name, else those of
-    the ids in `kept`, else the usual one.
+    """In their order, so that the same builds are the same model: those that were asked before or have the
+    ids in `kept`, and those that `variants` name; else the usual one.
 
     Raises UsageError for what fits no build, or several.
     """
     if all_variants and variants:
         raise UsageError("--variant and --all-variants exclude each other.", hint="Give one of the two.")
+    if where.before and not (variants or all_variants):
+        return where.before
     if all_variants or not where.is_of_library:
         return where.places
+    again = [place for place in where.places if any(_may_be(where, place, each) for each in kept)]
     if not variants:
-        again = [place for place in where.places if any(_may_be(where, place, each) for each in kept)]
         return again or where.places[:1]
-    chosen: list[Asked] = []
+    before = [_known(where, place) for place in where.before] if kept else []
+    chosen = list(dict.fromkeys([*before, *again]))
     for wanted in variants:
         place = _place_of(where, wanted)
         if place not in chosen:
             chosen.append(place)
     known = [place for place in where.places if place in chosen]
     return [*known, *sorted((place for place in chosen if place not in known), key=_guessed_id)]
+
+
+def _known(where: Where, asked: Asked) -> Asked:
+    """The library's own word for a place that was asked before."""
+    return next((place for place in where.places if is_same_place(str(place.ref), str(asked.ref))), asked)
 
 
 def _place_of(where: Where, wanted: str) -> Asked:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from registry.digest import Digest
 from registry.manifest import Descriptor
+from registry.names import ModelRef
 from registry.store.store import Session, Store
 from registry.transfer.download import Wanted
 
@@ -27,7 +28,8 @@ class Coming:
     has beside that. `wanted` are all blobs of the chosen variants, here already or not, of which `size` bytes
     are files; `labels` are what people call them. `root` is what the name will point at, where that is known
     before `finish`, which is called when the blobs are there, puts in what is missing of the manifests, and
-    gives it; it is None in a dry run of what is not read. `passing` are blobs that nobody needs afterwards.
+    gives it; it is None in a dry run of what is not read. `passing` are blobs that nobody needs afterwards,
+    `asked` the references that this is the answer to.
     """
 
     source: str
@@ -39,3 +41,4 @@ class Coming:
     root: Descriptor | None
     finish: Callable[[Session], Descriptor] | None = field(repr=False)
     passing: tuple[Digest, ...] = ()
+    asked: tuple[ModelRef, ...] = ()

@@ -71,7 +71,7 @@ class LockedModel:
             name=package.name,
             digest=package.digest,
             size=package.size,
-            source=public_source(package.source),
+            source=public_source(package.source) if len(package.tracks) < 2 else None,  # one is not all of it
             variants=tuple(sorted(variants, key=lambda variant: (variant.id, variant.digest))),
         )
 

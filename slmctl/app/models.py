@@ -41,6 +41,7 @@ def copy_model(
             linked=now,
             replace_rule=Replace.ANYTHING if force else Replace.NOTHING,
             still_named=still_named,
+            tracks=entry.tracks,
             claimed=entry.claimed,
         )
 

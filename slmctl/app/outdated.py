@@ -14,29 +14,29 @@ from registry.store.index import Entry
 from registry.store.reader import StoreReader
 from slmctl.app.hub.at_once import at_once
 from slmctl.app.package import Package
-from slmctl.app.upstream import pin_of, pulled_from
+from slmctl.app.upstream import pin_of, tracked
 
 CURRENT, MOVED, GONE, UNKNOWN = "current", "moved", "gone", "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
-    """A name, what it was pinned to, and what its place has now.
+    """A name, what it was pinned to, and what its place has now; of several places the first has the pin.
 
     `state` is "current", "moved", "gone" (the place has it no more) or "unknown", for which `error` says why.
     """
 
     name: str
-    place: ModelRef
+    places: tuple[ModelRef, ...]
     pinned: str
     now: str | None
     state: str
     error: SlmctlError | None = None
 
 
-def pulled_names(entries: Iterable[Entry]) -> list[tuple[Entry, ModelRef]]:
-    """The entries that were pulled, each with the place to ask, by name."""
-    found = [(entry, place) for entry in entries if (place := pulled_from(entry)) is not None]
+def pulled_names(entries: Iterable[Entry]) -> list[tuple[Entry, tuple[ModelRef, ...]]]:
+    """The entries that were pulled, each with the places to ask, by name."""
+    found = [(entry, places) for entry in entries if (places := tracked(entry))]
     return sorted(found, key=lambda pair: pair[0].name)
 
 
@@ -49,23 +49,30 @@ def upstream_of(
 
 
 def _compare(
-    store: StoreReader, entry: Entry, place: ModelRef, remote_of: Callable[[ModelRef], Remote]
+    store: StoreReader,
+    entry: Entry,
+    places: tuple[ModelRef, ...],
+    remote_of: Callable[[ModelRef], Remote],
 ) -> Upstream:
     pin = str(pin_of(entry.source) or "")
     try:
-        found = remote_of(place).resolve(place)
-    except NotFound as error:
-        return Upstream(name=entry.name, place=place, pinned=pin, now=None, state=GONE, error=error)
+        found = [remote_of(place).resolve(place) for place in places]
     except SlmctlError as error:
-        return Upstream(name=entry.name, place=place, pinned=pin, now=None, state=UNKNOWN, error=error)
-    now = str(found.root.digest) if isinstance(found, Artifact) else found.commit
-    is_current = now == pin or (isinstance(found, Listing) and _has_same_weights(store, entry, found))
-    return Upstream(name=entry.name, place=place, pinned=pin, now=now, state=CURRENT if is_current else MOVED)
+        state = GONE if isinstance(error, NotFound) else UNKNOWN
+        return Upstream(name=entry.name, places=places, pinned=pin, now=None, state=state, error=error)
+    first = found[0]
+    now = str(first.root.digest) if isinstance(first, Artifact) else first.commit
+    listings = [each for each in found if isinstance(each, Listing)]
+    is_current = (now == pin and len(found) == 1) or _have_same_weights(store, entry, listings)
+    state = CURRENT if is_current else MOVED
+    return Upstream(name=entry.name, places=places, pinned=pin, now=now, state=state)
 
 
-def _has_same_weights(store: StoreReader, entry: Entry, listing: Listing) -> bool:
-    """Whether a repository that was committed to still has all weights of a model: a README may change."""
-    there: set[Digest] = {file.sha256 for file in listing.files if file.sha256 is not None}
+def _have_same_weights(store: StoreReader, entry: Entry, listings: Sequence[Listing]) -> bool:
+    """Whether repositories that were committed to still have all weights of a model: a README may change."""
+    there: set[Digest] = {
+        file.sha256 for listing in listings for file in listing.files if file.sha256 is not None
+    }
     weights: Sequence[Digest] = ()
     with suppress(SlmctlError, OSError):
         package = Package.of(store, entry)

@@ -95,13 +95,15 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Package:
-    """A model in the store: a name, the digest that it points at, and its variants."""
+    """A model in the store: a name, the digest that it points at, and its variants. `tracks` is as in the
+    table of names (`registry.store.index.Entry`)."""
 
     name: str
     digest: Digest
     source: str | None
     linked: str | None
     variants: tuple[Variant, ...]
+    tracks: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -121,6 +123,7 @@ class Package:
             digest=entry.descriptor.digest,
             source=entry.source,
             linked=entry.linked,
+            tracks=entry.tracks,
             variants=tuple(_variant(store, manifest) for manifest in manifests_of(store, entry.descriptor)),
         )
 
@@ -214,7 +217,7 @@ def _derived(
             return derived_facts(store, manifest.digest, [file.descriptor for file in weights])
         blobs = {file.path: file.descriptor for file in files}
         paths = [file.path for file in weights]
-        return derived_folder_facts(store, manifest.digest, blobs, paths, quantization)
+        return derived_folder_facts(store, manifest.digest, blobs, paths, format_, quantization)
     return None
 
 

@@ -20,14 +20,15 @@ class Places:
         """The remote of a name. Raises UsageError, InvalidReference, Unreachable."""
         if ref.source is Source.HUGGINGFACE:
             from slmctl.app.hub.access import hub_remote
+            from slmctl.app.registries import telling
 
-            return hub_remote(self.network, ref)
+            return hub_remote(self.network, ref, on_wait=telling(self._note))
         from slmctl.app.registries import ollama_remote, pull_remote  # requests takes long to import
 
         if ref.source is Source.OLLAMA:
-            return ollama_remote(self.network, ref)
+            return ollama_remote(self.network, ref, self._note)
         if ref.source is Source.OCI:
-            return pull_remote(self.network, ref, lambda text: self._on_event(Note(text=text)))
+            return pull_remote(self.network, ref, self._note)
         if ref.source is Source.FILE:
             from registry.remotes.local import open_local
             from slmctl.app.bundles import split_path
@@ -42,4 +43,7 @@ class Places:
             raise UsageError(f"slmctl does not push to {ref}.", hint="Name an OCI registry: HOST/PATH:TAG.")
         from slmctl.app.registries import push_remote
 
-        return push_remote(self.network, ref)
+        return push_remote(self.network, ref, self._note)
+
+    def _note(self, text: str) -> None:
+        self._on_event(Note(text=text))

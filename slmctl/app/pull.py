@@ -18,15 +18,17 @@ from typing import cast
 from modelfiles.spec import ModelSpec
 from registry.digest import Digest
 from registry.errors import DigestMismatch, NameTaken, NoSpace, NotFound, SlmctlError
+from registry.manifest import Descriptor
 from registry.names import ModelRef, Source, parse_name, short_name
 from registry.remotes.base import Artifact, FileRemote, Listing, Remote
 from registry.remotes.mirrors import sources_of
 from registry.store.index import Entry
 from registry.store.room import free_bytes
-from registry.store.store import Replace, Store, check_replaceable
+from registry.store.store import Replace, Session, Store, check_replaceable
 from registry.transfer.pace import Pace
 from registry.transfer.space import check_space, needed
 from slmctl.app.asked import places_asked
+from slmctl.app.bringing import blobs_of
 from slmctl.app.bundles import split_path
 from slmctl.app.coming import Coming, Work
 from slmctl.app.events import Note, OnEvent, ignore
@@ -37,7 +39,14 @@ from slmctl.app.package import Package
 from slmctl.app.places import Places
 from slmctl.app.pull_artifact import coming_artifact
 from slmctl.app.pull_hub import coming_hub
-from slmctl.app.upstream import is_same_place, place_of
+from slmctl.app.upstream import (
+    are_same_places,
+    is_same_repository,
+    is_taken_over,
+    place_of,
+    tracked,
+    tracks_to_keep,
+)
 from slmctl.app.where import Asked, Where
 
 _MARGIN_BYTES = 16 << 20
@@ -90,20 +99,20 @@ def pull(
 
     Raises NotFound, Unauthorized, Unreachable, BadContent, NameTaken, NoSpace, StoreUnusable, UsageError.
     """
-    kept = _kept(store, request)
+    kept = frozenset() if request.force else _kept(store, request)
     asked = places_asked(
         request.where, request.variants, request.locked or kept, all_variants=request.all_variants
     )
     if request.where.said:
         on_event(Note(text=request.where.said))
-    _check_name(store, request, str(asked[0].ref), is_asked=True)
+    _check_name(store, request, [each.ref for each in asked])
     if request.dry_run:
         with tempfile.TemporaryDirectory(prefix="slmctl-") as folder:
             scratch = Store(Path(folder))
             with scratch.session("pull --dry-run") as session:
                 work = Work(store=scratch, session=session)
                 coming = _coming(work, places, request, asked, kept, on_event)
-                _check_name(store, request, coming.source)
+                _check_name(store, request, coming.asked, coming.source)
                 return _outcome(store, coming, request)
     with store.session(f"pull {request.where.name}", resumable=True) as session:
         work = Work(store=store, session=session)
@@ -112,20 +121,27 @@ def pull(
             coming = _coming(work, places, replace(request, where=where), asked, kept, on_event)
             if request.expected is None or coming.root is None or coming.root.digest == request.expected:
                 break
-        _check_name(store, request, coming.source)
+        _check_name(store, request, coming.asked, coming.source)
         outcome = _outcome(store, coming, request)
-        _check_room(store, coming, outcome)
-        assert coming.finish is not None
-        if coming.root is not None:
-            _check_digest(request, coming.root.digest)
-        fetch(session, coming.wanted, request.pace, on_event, coming.labels)
-        descriptor = coming.finish(session)
+        descriptor = _unpacked_before(store, session, coming, request)
+        if descriptor is not None:
+            outcome = replace(outcome, missing=0, changed=False)
+        else:
+            _check_room(store, coming, outcome)
+            assert coming.finish is not None
+            if coming.root is not None:
+                _check_digest(request, coming.root.digest)
+            fetch(session, coming.wanted, request.pace, on_event, coming.labels)
+            descriptor = coming.finish(session)
         _check_digest(request, descriptor.digest)
         entry = Entry(
             name=request.where.name,
             descriptor=descriptor,
             source=coming.source,
             linked=now,
+            tracks=()
+            if request.where.is_bundle
+            else tracks_to_keep(coming.source, _tracks(request, coming.asked)),
             claimed=request.where.is_bundle and coming.source != IMPORTED_HERE,
         )
         linked = store.link_all(
@@ -135,7 +151,35 @@ def pull(
         )[0]
     if coming.passing:
         store.free(coming.passing)
-    return replace(outcome, digest=linked.descriptor.digest)
+    return _told(store, outcome, linked)
+
+
+def _unpacked_before(
+    store: Store, session: Session, coming: Coming, request: PullRequest
+) -> Descriptor | None:
+    """What the name points at, if that was unpacked from these very tars: they are gone, and need not come
+    again."""
+    old = store.names().find(request.where.name)
+    if (
+        not coming.passing
+        or (request.variants and coming.others)
+        or old is None
+        or old.source != coming.source
+    ):
+        return None
+    with suppress(SlmctlError):
+        session.keep(each.digest for each in blobs_of(store, old.descriptor))
+        return old.descriptor
+    return None
+
+
+def _told(store: Store, outcome: Pulled, entry: Entry) -> Pulled:
+    """The outcome, and of a single build what its own files say of it: only they know for sure."""
+    outcome = replace(outcome, digest=entry.descriptor.digest)
+    variants = Package.of(store, entry).variants
+    if len(variants) > 1:
+        return outcome
+    return replace(outcome, variants=(variants[0].id,), size=variants[0].size)
 
 
 def _coming(
@@ -146,13 +190,13 @@ def _coming(
     kept: frozenset[str],
     on_event: OnEvent,
 ) -> Coming:
-    remotes, found = _resolved(places, request, asked, on_event)
+    remotes, found, refs = _resolved(places, request, asked, on_event)
     first = found[0]
     if request.where.is_bundle and isinstance(first, Artifact):
         first = replace(first, pinned=public_source(first.pinned) or IMPORTED_HERE)
     wanted = () if request.where.is_of_library else request.variants
     if isinstance(first, Artifact):
-        return coming_artifact(
+        coming = coming_artifact(
             work,
             remotes[0],
             tuple(sources_of(remotes[0])),
@@ -163,12 +207,13 @@ def _coming(
             kept=kept,
             on_event=on_event,
         )
+        return replace(coming, asked=refs)
     listings = [
         (cast("FileRemote", remote), listing)
         for remote, listing in zip(remotes, found, strict=True)
         if isinstance(listing, Listing)
     ]
-    return coming_hub(
+    coming = coming_hub(
         work.session,
         listings,
         spec=request.where.spec,
@@ -178,27 +223,27 @@ def _coming(
         dry_run=request.dry_run,
         on_event=on_event,
     )
+    return replace(coming, asked=refs)
 
 
 def _resolved(
     places: Places, request: PullRequest, asked: Sequence[Asked], on_event: OnEvent
-) -> tuple[list[Remote], list[Artifact | Listing]]:
-    """What the places have. A bare name is looked for in one place after the other.
+) -> tuple[list[Remote], list[Artifact | Listing], tuple[ModelRef, ...]]:
+    """What the places have, and which those are. A bare name is looked for in one place after the other.
 
     Raises NotFound, of the first, when none has it; and as `Remote.resolve` does.
     """
     remotes = [places.remote_of(each.ref) for each in asked]
     try:
-        return remotes, [
-            remote.resolve(_asked_there(each.ref)) for remote, each in zip(remotes, asked, strict=True)
-        ]
+        found = [remote.resolve(_asked_there(each.ref)) for remote, each in zip(remotes, asked, strict=True)]
     except NotFound as error:
         for ref in request.where.further:
             on_event(Note(text=f"{error.message} Looking for {ref}."))
             with suppress(NotFound):
                 remote = places.remote_of(ref)
-                return [remote], [remote.resolve(ref)]
+                return [remote], [remote.resolve(ref)], (ref,)
         raise
+    return remotes, found, tuple(each.ref for each in asked)
 
 
 def _asked_there(ref: ModelRef) -> ModelRef:
@@ -213,27 +258,41 @@ def _kept(store: Store, request: PullRequest) -> frozenset[str]:
     """The variants of an earlier version that are here: what is pulled again by itself."""
     with suppress(SlmctlError):
         entry = store.names().find(request.where.name)
-        if entry is not None and _is_of(request.where, entry.source):
+        if entry is not None and _is_of(request.where, tracked(entry)):
             return frozenset(each.id for each in Package.of(store, entry).variants if each.local)
     return frozenset()
 
 
-def _is_of(where: Where, source: str | None) -> bool:
-    return any(is_same_place(source, str(place.ref)) for place in where.places)
+def _is_of(where: Where, tracks: Sequence[ModelRef]) -> bool:
+    """Whether a name that belongs to `tracks` is of the model that is asked for."""
+    places = where.tracks or [place.ref for place in where.places]
+    if where.is_of_library:  # each of its builds, of which it need not name every quantization
+        return bool(tracks) and all(
+            any(is_same_repository(place, track) for place in places) for track in tracks
+        )
+    return are_same_places(tracks, places)
 
 
-def _check_name(store: Store, request: PullRequest, source: str, *, is_asked: bool = False) -> None:
-    """Say that the name is taken before gigabytes are fetched; the linking decides."""
+def _tracks(request: PullRequest, asked: Sequence[ModelRef]) -> Sequence[ModelRef]:
+    """The places that the name will belong to."""
+    return request.where.tracks or asked
+
+
+def _check_name(
+    store: Store, request: PullRequest, asked: Sequence[ModelRef], source: str | None = None
+) -> None:
+    """Say that the name is taken before gigabytes are fetched; the linking decides. `source` is what was
+    found there, None as long as nobody was asked."""
     old = store.names().find(request.where.name)
-    if old is None or request.where.is_bundle or (is_asked and _may_be_renamed(old.source, source)):
-        return
-    _check_replaceable(old, replace(old, source=source), request)
-
-
-def _may_be_renamed(*sources: str | None) -> bool:
-    """A repository of the hub may have another name by now: what it pins to says which."""
-    places = [place_of(source) for source in sources]
-    return all(place is not None and place.source is Source.HUGGINGFACE for place in places)
+    if old is not None and not request.where.is_bundle:
+        if not request.force and is_taken_over(old.source, source, asked):
+            raise NameTaken(
+                f"The repository of {short_name(old.name)} was renamed to {place_of(old.source)}, and another"
+                " has its old name now.",
+                hint="Pull it by its new name; add --force if you trust the one that took the old name.",
+            )
+        tracks = tuple(str(ref) for ref in _tracks(request, asked))
+        _check_replaceable(old, replace(old, source=tracks[0], tracks=tracks, claimed=False), request)
 
 
 def _check_replaceable(old: Entry, new: Entry, request: PullRequest) -> None:
@@ -242,17 +301,23 @@ def _check_replaceable(old: Entry, new: Entry, request: PullRequest) -> None:
     if request.where.is_bundle:
         check_replaceable(old, new, Replace.SAME_SOURCE if new.source == IMPORTED_HERE else Replace.NOTHING)
         return
-    if is_same_place(old.source, new.source):
+    before = tracked(old)
+    if before and (are_same_places(before, tracked(new)) or _is_of(request.where, before)):
         return
-    if request.where.is_of_library and _is_of(request.where, old.source):
-        return  # another build of the same model
+    whose = " and ".join(map(str, before)) or old.source or "another tool"
     raise NameTaken(
-        f"The name {short_name(old.name)} belongs to a model from {old.source or 'another tool'!r:.120}.",
+        f"The name {short_name(old.name)} belongs to a model from {whose!r:.120}.",
         hint="Add --force to replace it, or choose another name with --as NAME.",
     )
 
 
 def _check_digest(request: PullRequest, digest: Digest) -> None:
+    asked = request.where.places[0].ref
+    if asked.source is Source.HUGGINGFACE and asked.digest not in (None, digest):
+        raise DigestMismatch(
+            f"{short_name(request.where.name)} is {digest} there now, and {asked.digest} was asked for.",
+            hint="Leave out the @sha256:... part to have what is there.",
+        )
     if request.expected is not None and digest != request.expected:
         raise DigestMismatch(
             f"{short_name(request.where.name)} is {digest} where it comes from, and the lock file pins"

@@ -76,7 +76,7 @@ def coming_artifact(
         size=sum({file.digest: file.size for variant in chosen for file in variant.files}.values()),
         labels={file.digest: file.path for variant in chosen for file in variant.files},
         root=None if packed else _root(tree),
-        passing=tuple(blobs) if packed else (),
+        passing=(*blobs, *(each.digest for each in tree.documents)) if packed else (),
         finish=lambda session: (
             _unpack(session, reader, tree.manifests[packed[0].digest], on_event) if packed else _root(tree)
         ),

@@ -57,7 +57,7 @@ def coming_hub(
         made = build(writer, repository, variant, on_event)
         builds.append(replace(made.build, spec=merge(made.build.spec, spec)))
         for blob in made.wanted:
-            blobs.setdefault(blob.digest, Wanted(blob=blob, sources=(repository.remote,)))
+            blobs.setdefault(blob.digest, Wanted(blob=blob, sources=(repository.source,)))
     ids = [each.id for each in builds]
     if len(set(ids)) != len(ids):
         twice = next(each for each in ids if ids.count(each) > 1)
@@ -111,6 +111,8 @@ def _choose(
         if choice.said:
             on_event(Note(text=choice.said))
     chosen = {choice.variant.id: choice.variant for choice in choices}
+    if wanted:  # what was pulled before stays
+        chosen |= {variant.id: variant for variant in repository.variants() if variant.id in kept}
     order = {variant.id: place for place, variant in enumerate(repository.variants())}
     return sorted(
         chosen.values(), key=lambda variant: order.get(variant.id, len(order))

@@ -10,13 +10,14 @@ from modelfiles.spec import ModelSpec, merge
 from registry.errors import NotFound, SlmctlError, UsageError
 from registry.names import ModelRef, Source, parse, parse_name
 from registry.remotes.local import open_local
-from registry.store.index import Entry, NameTable
+from registry.store.index import Entry
 from registry.store.reader import StoreReader
 from slmctl.app.bundles import split_path
 from slmctl.app.lockfile import Lock, LockedModel
 from slmctl.app.outdated import pulled_names
 from slmctl.app.package import Package
 from slmctl.app.pull import PullRequest
+from slmctl.app.upstream import is_same_repository, place_of, tracked
 from slmctl.app.where import Asked, Where, spec_for, specs_of, where_is
 
 
@@ -34,7 +35,7 @@ def by_name(
         return PullRequest(where=_in_bundle(ref, name), force=force, variants=variants)
     where = where_is(ref, store.names(), search=search, force=force or name is not None)
     if name is not None:
-        where = replace(where, name=name.full_name)
+        where = replace(where, name=name.full_name, before=())
     return PullRequest(where=where, force=force, variants=variants)
 
 
@@ -56,31 +57,27 @@ def _in_bundle(ref: ModelRef, name: ModelRef | None) -> Where:
 
 def everything(store: StoreReader) -> list[PullRequest]:
     """The pull of each name that was pulled before, as its place has it now."""
-    names = store.names()
     return [
-        PullRequest(where=_again(store, entry, place, names))
-        for entry, place in pulled_names(names.entries.values())
+        PullRequest(where=_again(store, entry, places))
+        for entry, places in pulled_names(store.names().entries.values())
     ]
 
 
-def _again(store: StoreReader, entry: Entry, place: ModelRef, names: NameTable) -> Where:
-    """A name of the library is pulled as such: it may be builds of several places. Under another name what
-    the library's author adds is added again, if it was."""
-    ref = parse_name(entry.name)
-    if ref.source is Source.BARE:
-        where = where_is(ref, names, search=())
-        if where.is_of_library:
-            return replace(where, name=entry.name, said=None)
-    said = ModelSpec()
+def _again(store: StoreReader, entry: Entry, places: Sequence[ModelRef]) -> Where:
+    """What a name means now. Under another name than the library's, what its author adds is added again."""
+    where = _at(entry.name, places)
+    if where.spec != ModelSpec():
+        return where
     with suppress(SlmctlError):
         spec = Package.of(store, entry).variants[0].spec
-        said = next((each for each in specs_of(place) if merge(spec, each) == spec), said)
-    return Where(name=entry.name, places=(Asked(ref=place),), spec=said)
+        added = next((each for each in specs_of(places) if merge(spec, each) == spec), ModelSpec())
+        return replace(where, spec=added)
+    return where
 
 
-def of_lock(lock: Lock, names: Iterable[ModelRef]) -> list[PullRequest]:
-    """The pulls of what a lock file pins, or of `names` in it. Raises NotFound for what it does not pin, or
-    pins without a place to pull it from."""
+def of_lock(store: StoreReader, lock: Lock, names: Iterable[ModelRef]) -> list[PullRequest]:
+    """The pulls of what a lock file pins, or of `names` in it. A name goes on belonging to the places that it
+    was pulled from. Raises NotFound for what it does not pin, or pins without a place to pull it from."""
     wanted = {ref.full_name.casefold(): ref for ref in names}
     models = [model for model in lock.models if not wanted or model.name.casefold() in wanted]
     known = {model.name.casefold() for model in models}
@@ -89,21 +86,26 @@ def of_lock(lock: Lock, names: Iterable[ModelRef]) -> list[PullRequest]:
             raise NotFound(
                 f"The lock file pins no model {ref.short_name}.", hint="'slmctl lock' writes one that does."
             )
-    return [_pinned(model) for model in models]
+    table = store.names()
+    return [_pinned(model, table.find(model.name)) for model in models]
 
 
-def _pinned(model: LockedModel) -> PullRequest:
+def _pinned(model: LockedModel, entry: Entry | None) -> PullRequest:
     if model.source is None:
         raise NotFound(
             f"The lock file says of no place that has {model.name}.",
             hint="Carry it there in a bundle: slmctl export, slmctl import.",
         )
     source = replace(parse(model.source), plain_http=False)  # a file permits nothing: the user does
-    return PullRequest(
-        where=Where(
-            name=model.name, places=(Asked(ref=source),), spec=spec_for(parse_name(model.name), source)
-        ),
-        expected=model.digest,
-        locked=frozenset(variant.id for variant in model.variants),
-        other_specs=(ModelSpec(), *specs_of(source)),
-    )
+    place = place_of(model.source) or source
+    before = tracked(entry) if entry is not None else ()
+    tracks = before if any(is_same_repository(place, each) for each in before) else (place,)
+    where = replace(_at(model.name, [source]), tracks=tracks)
+    locked = frozenset(variant.id for variant in model.variants)
+    others = (ModelSpec(), *specs_of([place]))
+    return PullRequest(where=where, expected=model.digest, locked=locked, other_specs=others)
+
+
+def _at(name: str, places: Sequence[ModelRef]) -> Where:
+    asked = tuple(Asked(ref=place) for place in places)
+    return Where(name=name, places=asked, before=asked, spec=spec_for(parse_name(name), places))

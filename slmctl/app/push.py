@@ -27,7 +27,7 @@ from slmctl.app.fetching import Counts
 from slmctl.app.package import Package
 from slmctl.app.places import Places
 from slmctl.app.pull import PullRequest, pull
-from slmctl.app.upstream import place_of, pulled_from
+from slmctl.app.upstream import place_of, tracked
 from slmctl.app.where import Asked, Where
 
 
@@ -136,14 +136,14 @@ def _complete(
     store: Store, reader: StoreReader, places: Places, entry: Entry, now: str, on_event: OnEvent
 ) -> None:
     """Pull what a sparse model lacks, at the version that is here. Raises NotFound where nobody has it."""
-    place = pulled_from(entry)
-    if place is None or entry.source is None or reader.home_of(entry) is not None:
+    tracks = tracked(entry)
+    if not tracks or entry.source is None or reader.home_of(entry) is not None:
         raise NotFound(
             f"Not all variants of {entry.name} are in the store.",
             hint="Push those that are with --variant ID; 'slmctl show' lists them.",
         )
-    on_event(Note(text=f"Pulling what is missing of {entry.name} from {place} first."))
-    where = Where(name=entry.name, places=(Asked(ref=parse(entry.source)),))
+    on_event(Note(text=f"Pulling what is missing of {entry.name} from {tracks[0]} first."))
+    where = Where(name=entry.name, places=(Asked(ref=parse(entry.source)),), tracks=tracks)
     request = PullRequest(
         where=where,
         all_variants=True,

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from registry.errors import OperationFailed
 from registry.names import ModelRef
+from registry.remotes.base import TryAgain
 from registry.remotes.credentials import Keyring, is_docker_hub
 from registry.remotes.realms import Trust, origin_of
 from registry.remotes.repository import DOCKER_HUB_API
+from registry.remotes.retry import OnWait, in_words, silent
 from registry.remotes.urls import BadUrl, parse
 from registry.store.durable import flush_folder, write_file
 from slmctl.app.network import Network
@@ -25,28 +27,46 @@ if TYPE_CHECKING:
 
 OnNote = Callable[[str], None]
 
+_NOTICED_SECONDS = 2.0
+
 
 def pull_remote(network: Network, ref: ModelRef, on_note: OnNote) -> OciRemote | MirroredRemote:
-    """Where to pull a name of an OCI registry from. `on_note` is told of mirrors that disagree.
+    """Where to pull a name of an OCI registry from. `on_note` is told of mirrors that disagree, and of waits.
 
     Raises InvalidReference, UsageError, Unreachable.
     """
     _name(network, ref)
-    return registries(network).mirrored(ref, lambda disagreement: on_note(str(disagreement)))
+    made = registries(network, on_wait=telling(on_note))
+    return made.mirrored(ref, lambda disagreement: on_note(str(disagreement)))
 
 
-def push_remote(network: Network, ref: ModelRef) -> OciRemote:
+def push_remote(network: Network, ref: ModelRef, on_note: OnNote) -> OciRemote:
     """Where to push a name of an OCI registry to: never a mirror. Raises InvalidReference, Unreachable."""
     _name(network, ref)
-    return registries(network).oci(ref)
+    return registries(network, on_wait=telling(on_note)).oci(ref)
 
 
-def ollama_remote(network: Network, ref: ModelRef) -> OllamaRemote:
+def ollama_remote(network: Network, ref: ModelRef, on_note: OnNote) -> OllamaRemote:
     """Where to pull a name of Ollama's registry from. Raises InvalidReference."""
-    return registries(network).ollama(ref)
+    return registries(network, on_wait=telling(on_note)).ollama(ref)
 
 
-def registries(network: Network, *, saved: Mapping[str, tuple[str, ...]] | None = None) -> Registries:
+def telling(on_note: OnNote) -> OnWait:
+    """Tells of waits that somebody would notice."""
+
+    def on_wait(seconds: float, error: TryAgain) -> None:
+        if seconds >= _NOTICED_SECONDS:
+            on_note(f"{error.message} Trying again in {in_words(seconds)}.")
+
+    return on_wait
+
+
+def registries(
+    network: Network,
+    *,
+    saved: Mapping[str, tuple[str, ...]] | None = None,
+    on_wait: OnWait = silent,
+) -> Registries:
     """What makes remotes of names, with all that the user said about registries.
 
     `saved` are the token servers to go by instead of those that are kept. Raises OperationFailed.
@@ -59,7 +79,13 @@ def registries(network: Network, *, saved: Mapping[str, tuple[str, ...]] | None 
     for servers in trust.values():
         for server in servers:
             network.named(server)
-    return Registries(http=network.http, keyring=keyring(settings), trust=trust, mirrors=settings.mirrors)
+    return Registries(
+        http=network.http,
+        keyring=keyring(settings),
+        trust=trust,
+        mirrors=settings.mirrors,
+        on_wait=on_wait,
+    )
 
 
 def keyring(settings: NetworkSettings) -> Keyring:

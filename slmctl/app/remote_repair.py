@@ -17,11 +17,12 @@ from registry.store.needs import Root, Walker
 from registry.store.reader import StoreReader
 from registry.store.repair import Found
 from slmctl.app.events import Note, OnEvent
-from slmctl.app.upstream import place_of, pulled_from
+from slmctl.app.upstream import place_of, tracked
 
 
 class FromRemotes:
-    """The places that the names which need a blob were pulled from, at what they are pinned to.
+    """The places that the names which need a blob were pulled from, at what they are pinned to; then those
+    that the names belong to, as they are now.
 
     Each place is asked once; one that cannot be reached is said, once, and asked no more. Where a bundle only
     says that its model is from some place, nobody is asked: that is said too.
@@ -38,14 +39,15 @@ class FromRemotes:
 
     def find(self, wanted: Descriptor) -> Found | None:
         for entry in self._names_that_need(wanted.digest):
-            there = self._resolve(entry)
-            if there is None:
-                continue
-            remote, found = there
-            with suppress(NotFound):
-                stream = _open(remote, found, wanted)
-                if stream is not None:
-                    return Found(stream=stream, shown=remote.shown)
+            for source in dict.fromkeys([entry.source or "", *entry.tracks]):
+                there = self._resolve(entry.name, source)
+                if there is None:
+                    continue
+                remote, found = there
+                with suppress(NotFound):
+                    stream = _open(remote, found, wanted)
+                    if stream is not None:
+                        return Found(stream=stream, shown=remote.shown)
         return None
 
     def _names_that_need(self, digest: Digest) -> Iterator[Entry]:
@@ -56,7 +58,7 @@ class FromRemotes:
             needs = walker.needs_of([Root(name=entry.name, descriptor=entry.descriptor, may_be_sparse=True)])
             if digest not in needs.blobs and not needs.unread:
                 continue
-            if pulled_from(entry) is not None:
+            if tracked(entry):
                 yield entry
             elif entry.name not in self._claims_told:
                 self._claims_told.add(entry.name)
@@ -66,16 +68,15 @@ class FromRemotes:
                     Note(text=f"{text} If you trust it: slmctl pull {place} --as {entry.name} --force")
                 )
 
-    def _resolve(self, entry: Entry) -> tuple[Remote, Artifact | Listing] | None:
-        source = entry.source or ""
+    def _resolve(self, name: str, source: str) -> tuple[Remote, Artifact | Listing] | None:
         if source not in self._resolved:
             self._resolved[source] = None
-            ref = parse(source)
             try:
+                ref = parse(source)
                 remote = self._remote_of(ref)
                 self._resolved[source] = remote, remote.resolve(ref)
             except SlmctlError as error:
-                self._on_event(Note(text=f"{entry.name} cannot be asked for again: {error.message}"))
+                self._on_event(Note(text=f"{name} cannot be asked for again: {error.message}"))
         return self._resolved[source]
 
 

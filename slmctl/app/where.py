@@ -17,7 +17,7 @@ from registry.errors import NameTaken, NotFound
 from registry.names import DEFAULT_TAG, OLLAMA_NAMESPACE, ModelRef, Source, parse
 from registry.store.index import NameTable
 from slmctl.app.library import LibraryModel, find_model, library, modelfile_text
-from slmctl.app.upstream import is_same_place, place_of, pulled_from
+from slmctl.app.upstream import is_same_repository, place_of, tracked
 
 SEARCH = (f"ollama://{OLLAMA_NAMESPACE}",)
 """Beginnings of names that a bare name is appended to, unless the settings have others."""
@@ -38,14 +38,17 @@ class Where:
     """Where a model is had.
 
     `name` is the full name that the store will list it by. `places` are builds of one model, the usual one
-    first; more than one only for a model of the library. `spec` is what the library's author adds. `said`
-    tells how a bare name was understood, None where nothing had to be. `further` are where else to look if
-    there is nothing. `is_bundle` says that the one place is a bundle or a store on a disk here, whose word on
-    where a model came from gives it no rights.
+    first; more than one only for a model of the library. `before` are those that it was pulled from last,
+    `tracks` those that it belongs to where that is not what is asked. `spec` is what the library's author
+    adds. `said` tells how a bare name was understood, None where nothing had to be. `further` are where else
+    to look if there is nothing. `is_bundle` says that the one place is a bundle or a store on a disk here,
+    whose word on where a model came from gives it no rights.
     """
 
     name: str
     places: tuple[Asked, ...]
+    before: tuple[Asked, ...] = ()
+    tracks: tuple[ModelRef, ...] = ()
     spec: ModelSpec = field(default_factory=ModelSpec)
     said: str | None = None
     further: tuple[ModelRef, ...] = ()
@@ -71,9 +74,9 @@ def where_is(
     if ref.source is not Source.BARE:
         return Where(name=ref.full_name, places=(Asked(ref=ref),))
     entry = names.find(ref.full_name)
-    place = pulled_from(entry) if entry is not None else None
+    places = tracked(entry) if entry is not None else ()
     model = _in_library(ref)
-    if entry is not None and place is None and not force:
+    if entry is not None and not places and not force:
         claim = place_of(entry.source)
         if claim is None:
             raise NameTaken(
@@ -81,18 +84,15 @@ def where_is(
                 f" it is from {entry.source or 'another tool'!r:.80}.",
                 hint="Add --force to replace it, or pull another under a name of its own: --as NAME.",
             )
-        if model is None or not _is_of(model.entry, claim):
+        if model is None or not _are_of(model.entry, [claim]):
             raise NameTaken(
                 f"The model {ref.short_name} is out of a bundle, which says that it came from {claim}.",
                 hint=f"If you trust that place, name it: slmctl pull {claim} --as {ref.short_name}",
             )
-    if place is not None and not (model is not None and _is_of(model.entry, place)):
-        pinned = replace(place, digest=ref.digest)
-        return Where(
-            name=ref.full_name, places=(Asked(ref=pinned),), said=f"{ref.short_name} came from {place}."
-        )
+    if places and not (model is not None and _are_of(model.entry, places)):
+        return _from_before(ref, places)
     if model is not None and not model.entry.ships:
-        return _from_library(ref, model)
+        return _from_library(ref, model, places)
     tag = f":{ref.tag}" if ref.tag else ""
     there = [replace(parse(f"{each.rstrip('/')}/{ref.path}{tag}"), digest=ref.digest) for each in search]
     if there:
@@ -111,36 +111,45 @@ def usual_first(builds: Iterable[Build]) -> list[Build]:
     return sorted(builds, key=lambda build: (build.format, build.reference.tag) != _USUAL)
 
 
-def spec_for(name: ModelRef, place: ModelRef) -> ModelSpec:
-    """What the library's author adds to a build pulled from `place` under `name`; nothing for other names."""
+def spec_for(name: ModelRef, places: Sequence[ModelRef]) -> ModelSpec:
+    """What the library's author adds to builds pulled from `places` under `name`; nothing for other names."""
     model = _in_library(name) if name.source is Source.BARE else None
-    if model is None or not _is_of(model.entry, place):
+    if model is None or not _are_of(model.entry, places):
         return ModelSpec()
     return _spec(model)
 
 
-def specs_of(place: ModelRef) -> list[ModelSpec]:
-    """What the library's author adds to what is at `place`, under whatever name it was pulled."""
-    return [_spec(model) for model in library() if not model.entry.ships and _is_of(model.entry, place)]
+def specs_of(places: Sequence[ModelRef]) -> list[ModelSpec]:
+    """What the library's author adds to what is at these places, under whatever name it was pulled."""
+    return [_spec(model) for model in library() if not model.entry.ships and _are_of(model.entry, places)]
 
 
 def _in_library(ref: ModelRef) -> LibraryModel | None:
     return find_model(ref.path, None if ref.tag in (None, DEFAULT_TAG) else ref.tag)
 
 
-def _is_of(entry: LibraryEntry, place: ModelRef) -> bool:
-    return any(is_same_place(str(build.reference), str(place)) for build in entry.builds)
+def _are_of(entry: LibraryEntry, places: Sequence[ModelRef]) -> bool:
+    """Whether these are repositories of the library's model; of them it need not name every quantization."""
+    return all(any(is_same_repository(build.reference, place) for build in entry.builds) for place in places)
 
 
-def _from_library(ref: ModelRef, model: LibraryModel) -> Where:
+def _from_before(ref: ModelRef, places: Sequence[ModelRef]) -> Where:
+    asked = tuple(Asked(ref=replace(place, digest=ref.digest or place.digest)) for place in places)
+    came = " and ".join(map(str, places))
+    return Where(name=ref.full_name, places=asked, before=asked, said=f"{ref.short_name} came from {came}.")
+
+
+def _from_library(ref: ModelRef, model: LibraryModel, before: Sequence[ModelRef]) -> Where:
     entry = model.entry
     places = tuple(
         Asked(ref=replace(build.reference, digest=ref.digest), format=build.format)
         for build in usual_first(entry.builds)
     )
     size = f" ({entry.name})" if ref.tag in (None, DEFAULT_TAG) else ""
-    said = f"{ref.short_name}{size} is {entry.title} of the library: {places[0].ref}."
-    return Where(name=ref.full_name, places=places, spec=_spec(model), said=said)
+    shown = " and ".join(map(str, before or [places[0].ref]))
+    said = f"{ref.short_name}{size} is {entry.title} of the library: {shown}."
+    again = tuple(Asked(ref=place) for place in before)
+    return Where(name=ref.full_name, places=places, before=again, spec=_spec(model), said=said)
 
 
 def _spec(model: LibraryModel) -> ModelSpec:

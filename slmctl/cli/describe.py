@@ -18,6 +18,7 @@ def describe(package: Package, variant: Variant) -> str:
         ("digest", str(package.digest)),
         ("size", human_bytes(package.size)),
         ("source", package.source or "another tool"),
+        *(("follows", place) for place in package.tracks),
     ]
     if facts is not None:
         model += [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from registry.errors import NotFound, SlmctlError
 from registry.names import ModelRef, Source
 from registry.store.reader import StoreReader
@@ -50,6 +52,7 @@ def located(
                 search=places.network.settings.search,
                 variants=(variant,) if variant else (),
             )
+            request = replace(request, pace=places.network.settings.pace)
             pull(context.store, places, request, now=context.now(), on_event=context.output.on_event)
         except SlmctlError as error:
             if missing is not None and missing.hint and missing.hint.startswith("Did you mean"):

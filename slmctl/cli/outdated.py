@@ -39,10 +39,14 @@ def list_outdated(context: Context, prefix: str, network: NetworkOptions) -> Non
 
 def _table(rows: list[Upstream]) -> str:
     shown = [
-        (row.name, _short(row.pinned), _short(row.now or "-"), _WORDS[row.state], str(row.place))
+        (row.name, _short(row.pinned), _short(row.now or "-"), _WORDS[row.state], _places(row))
         for row in rows
     ]
     return table(("NAME", "HERE", "THERE", "STATE", "PLACE"), shown) if rows else ""
+
+
+def _places(row: Upstream) -> str:
+    return " ".join(map(str, row.places))
 
 
 def _short(pin: str) -> str:
@@ -52,7 +56,7 @@ def _short(pin: str) -> str:
 def _fields(row: Upstream) -> dict[str, object]:
     return {
         "name": row.name,
-        "place": str(row.place),
+        "place": _places(row),
         "pinned": row.pinned,
         "now": row.now,
         "state": row.state,

@@ -2,6 +2,8 @@
 
 commands.py     the commands under test, and the world that each of them starts from: adding one is adding a row
 tracing.py      runs a command under strace, reads its calls, and makes one of them fatal or fail
+pulls.py        the commands that pull, from the registry of upstream.py
+table.py        all rows together
 oracle.py       what must hold in a store, written without any of the store's own code
 disk.py         a model disk: which trees can be there after a power failure, given what was flushed
 killing.py      T1: SIGKILL at every call that touches the store; then a second run

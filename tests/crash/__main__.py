@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from tests.crash import killing, losing, refusing
-from tests.crash.commands import Prepared, Row, prepare, row, rows
+from tests.crash.commands import Prepared, Row, prepare
 from tests.crash.defects import DEFECTS, is_found
 from tests.crash.killing import Tally
+from tests.crash.table import row, rows
 from tests.crash.tracing import FAMILIES, why_not
+from tests.crash.upstream import registry
 
 T = TypeVar("T")
 RERUNS = 25
@@ -39,9 +41,13 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     chosen = [row(name) for name in given.rows] or rows()
     failures: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="crash") as name, ProcessPoolExecutor(given.jobs) as pool:
+    with (
+        tempfile.TemporaryDirectory(prefix="crash") as name,
+        ProcessPoolExecutor(given.jobs) as pool,
+        registry(Path(name)) as host,
+    ):
         folder = Path(name)
-        prepared = list(pool.map(prepare, chosen, [folder] * len(chosen)))
+        prepared = list(pool.map(prepare, chosen, [folder] * len(chosen), [host] * len(chosen)))
         for part in (given.only,) if given.only else ("kill", "lose", "refuse", "doubles"):
             start = time.monotonic()
             failures += _PARTS[part](prepared, pool)

@@ -12,8 +12,9 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slmctl.cli.main import COMMANDS
@@ -29,11 +30,14 @@ FAILED, NOT_FOUND, BAD_CONTENT = 1, 3, 5
 class World:
     """A folder with a home, a user's files (`files`), another tool's store (`other`) and what is written (`out`).
 
-    `double` is the name of a defect that the program is given (doubles.py).
+    `double` is the name of a defect that the program is given (doubles.py). `registry` is HOST:PORT of one outside
+    of the world, `settings` are further variables.
     """
 
     root: Path
     double: str | None = None
+    registry: str | None = None
+    settings: tuple[tuple[str, str], ...] = ()
 
     @property
     def store(self) -> Path:
@@ -57,14 +61,17 @@ class World:
             "XDG_RUNTIME_DIR": str(self.root / "run"),
             "OLLAMA_MODELS": str(self.root / "other"),
             "PYTHONHASHSEED": "0",  # the same calls in each run
+            **dict(self.settings),
         }
 
     def command(self, *arguments: str) -> list[str]:
-        """The command line of slmctl; `{files}`, `{out}` and `{other}` are those folders."""
-        filled = [argument.format_map({path.name: path for path in self.watched}) for argument in arguments]
+        """The command line of slmctl; `{files}`, `{out}` and `{other}` are those folders,
+        `{registry}` is the registry."""
+        places = {path.name: str(path) for path in self.watched} | {"registry": self.registry or ""}
+        filled = [argument.format_map(places) for argument in arguments]
         if self.double is None:
-            return [sys.executable, "-P", "-m", "slmctl", *filled]
-        return [sys.executable, "-m", "tests.crash.doubles", self.double, *filled]
+            return [sys.executable, "-S", "-P", "-m", "slmctl", *filled]
+        return [sys.executable, "-S", "-m", "tests.crash.doubles", self.double, *filled]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run slmctl, without strace."""
@@ -91,16 +98,20 @@ class World:
     def copy(self, root: Path, double: str | None = None) -> World:
         """Another world like this one: modes, times and hard links too."""
         subprocess.run(["cp", "-a", "--reflink=auto", str(self.root), str(root)], check=True)
-        return World(root, double or self.double)
+        return replace(self, root=root, double=double or self.double)
 
     def remove(self) -> None:
         shutil.rmtree(self.root)
 
     @property
     def _environment_of_child(self) -> dict[str, str]:
-        if self.double is None:
-            return self.environment
-        return {**self.environment, "PYTHONPATH": str(Path(__file__).parents[2])}
+        """Without `site` (-S), whose files others add and remove meanwhile: those are calls too."""
+        places = (
+            str(Path(__file__).parents[2]),
+            sysconfig.get_path("purelib"),
+            sysconfig.get_path("platlib"),
+        )
+        return {**self.environment, "PYTHONPATH": ":".join(dict.fromkeys(places))}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +122,9 @@ class Row:
     `again` are the codes that a second run may end with when the first was complete, beside 0. `codes` are those
     that it may fail with beside 1. `sweeps` when nothing is left over after it. `needs_root` to be made.
     `may_go_without_lease` where nothing is put into the store: what is read from a dying disk is worth more.
+    `fetches` when manifests come before their blobs, because they say which those are, and what came is kept for
+    the next try: a lease lists it.
+    `settings` are variables for all of its commands.
     """
 
     name: str
@@ -124,6 +138,12 @@ class Row:
     sweeps: bool = False
     needs_root: bool = False
     may_go_without_lease: bool = False
+    fetches: bool = False
+    settings: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def needs_registry(self) -> bool:
+        return any("{registry}" in word for line in (self.run, *self.before) for word in line)
 
     @property
     def exists(self) -> bool:
@@ -152,9 +172,9 @@ class Prepared:
         return self.world.root.with_name(f"{self.row.name}-{double or 'slmctl'}-{name}")
 
 
-def prepare(row: Row, folder: Path) -> Prepared:
+def prepare(row: Row, folder: Path, registry: str | None = None) -> Prepared:
     """Make a row's world in `folder` and run the command in a copy of it."""
-    world = World(folder / f"{row.name}-world")
+    world = World(folder / f"{row.name}-world", registry=registry, settings=row.settings)
     for name in ("home", "files", "out", "other", "run"):
         (world.root / name).mkdir(parents=True)
     _make_files(world)
@@ -363,13 +383,4 @@ ROWS: tuple[Row, ...] = (
 )
 
 
-def rows() -> list[Row]:
-    """The rows whose commands exist."""
-    return [row for row in ROWS if row.exists]
-
-
-def row(name: str) -> Row:
-    return next(row for row in ROWS if row.name == name)
-
-
-__all__ = ["F32", "ROWS", "STRING", "Prepared", "Row", "World", "gguf", "prepare", "row", "rows"]
+__all__ = ["F32", "ROWS", "STRING", "Prepared", "Row", "World", "gguf", "prepare"]

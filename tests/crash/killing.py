@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
 from slmctl.cli.main import COMMANDS
 from tests.crash.commands import Prepared, World
 from tests.crash.disk import Disk, State
-from tests.crash.oracle import LEFT_OVER, inspect, is_new, judge
+from tests.crash.oracle import LEFT_OVER, inspect, is_leased, is_new, judge
 from tests.crash.tracing import Event, Injection, Run
 
 _OWNER = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])|(?<=\.)[0-9]+\Z")  # a lease's, or a process
@@ -46,9 +47,9 @@ class Tally:
 def plan(prepared: Prepared, double: str | None = None) -> list[Event]:
     """All points of a command, from a recorded run.
 
-    Of the threads beside the main one those that change something: strace counts calls per thread, but cannot be
-    told in which thread to strike, and there the main thread's start would be struck instead. What only reads
-    leaves the same store as the points around it.
+    Of the threads beside the main one those that change something: what only reads leaves the same store as the
+    points around it. strace counts calls per thread, but cannot be told in which thread to strike, and which thread
+    of a crew does what differs from run to run: these points are told by the path that they name (`Event.of_path`).
     """
     world = prepared.copy("warm", double)
     world.run(*prepared.row.run)  # so that all modules are compiled
@@ -57,9 +58,43 @@ def plan(prepared: Prepared, double: str | None = None) -> list[Event]:
     recorded = world.trace(*prepared.row.run)
     assert recorded.code == 0, recorded.err
     points = recorded.touching(world.watched, world.exactly)
-    points = [point for point in points if point.thread == 0 or point.changes]
     world.remove()
-    return points
+    return [point for point in by_path(points) if point.thread == 0 or point.of_path]
+
+
+def by_path(points: Sequence[Event]) -> Iterator[Event]:
+    """The same points, those of threads beside the main one with their number among the calls that name a path.
+
+    Left out are: opening a file of locks, which changes nothing once it is there; what no path tells, because it
+    is another in each run; and what a thread before would be struck at.
+    """
+    counts: Counter[tuple[int, str, str]] = Counter()
+    seen: set[tuple[str, str, int]] = set()
+    for point in points:
+        for path in {*point.paths}:
+            counts[point.thread, point.call, path] += 1
+        path = point.paths[0]
+        key = (point.call, path, counts[point.thread, point.call, path])
+        is_first = key not in seen
+        seen |= {(point.call, each, counts[point.thread, point.call, each]) for each in point.paths}
+        is_lock = path.endswith(".lock") and key[2] > 1
+        if point.thread and point.changes and is_first and not is_lock and not _OWNER.search(path):
+            yield replace(point, of_path=key[2])
+        else:
+            yield point
+
+
+def injection(point: Event, world: World, recorded: World, what: str) -> Injection:
+    """What happens to a recorded point in another world."""
+    if not point.of_path:
+        return Injection(point.call, point.ordinal, what)
+    return Injection(point.call, point.of_path, what, moved(point.paths[0], world, recorded))
+
+
+def moved(path: str, world: World, recorded: World) -> str:
+    """A recorded path as it is in another world."""
+    inside = path.removeprefix(f"{recorded.root.parent}/").partition("/")[2]
+    return f"{world.root}/{inside}".rstrip("/")
 
 
 def sample(points: Sequence[Event], count: int, seed: int = 0) -> list[Event]:
@@ -84,12 +119,15 @@ def kill_at(prepared: Prepared, points: Sequence[Event], double: str | None = No
     for point in points:
         world = prepared.copy(f"kill-{point.thread}-{point.call}-{point.ordinal}", double)
         disk = Disk(world.root)
-        died = world.trace(*prepared.row.run, injection=Injection(point.call, point.ordinal, "signal=KILL"))
+        struck = injection(point, world, prepared.world, "signal=KILL")
+        died = world.trace(*prepared.row.run, injection=struck)
         hit = _died_at(died, point, world, prepared.world)
         tally.add(point.family, hit=hit)
         where = f"{prepared.row.name}: killed at {shown(point)}"
         if not hit:
             tally.missed.append(f"{where}: {'died elsewhere' if died.killed else 'did not die'}")
+        if struck.path is not None:  # then nothing else was recorded
+            disk, died = Disk(world.root), replace(died, events=())
         problems = _judge(prepared, world) + _judge_second_run(prepared, world, disk, died)
         tally.failures += [f"{where}: {problem}" for problem in problems]
         world.remove()
@@ -106,7 +144,7 @@ def _died_at(died: Run, point: Event, world: World, recorded: World) -> bool:
     last = [event for event in died.events if event.result is None]
     return died.killed and any(
         event.call == point.call
-        and event.ordinal == point.ordinal
+        and event.ordinal == (point.of_path or point.ordinal)
         and _where(event, world) == _where(point, recorded)
         for event in last
     )
@@ -121,7 +159,11 @@ def _where(event: Event, world: World) -> tuple[str, ...]:
 def _judge(prepared: Prepared, world: World) -> list[str]:
     tree = world.tree()
     problems = judge(tree, prepared.before, prepared.after, world.root)
-    bereft = inspect(tree, world.root).bereft
+    bereft = [
+        digest
+        for digest in inspect(tree, world.root).bereft
+        if not (prepared.row.fetches and is_leased(tree, digest))
+    ]
     problems += [f"the manifest {digest[:12]} is there, and its blobs are gone" for digest in bereft]
     old = inspect(prepared.before, world.root)
     if "verify" in COMMANDS and not old.problems and old.table != "previous":

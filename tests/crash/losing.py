@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.crash.commands import Prepared, World
@@ -94,7 +94,9 @@ def _give_back(theirs: Path, copy: Path) -> None:
 
 def _run_again(prepared: Prepared, state: State, losses: Losses, double: str | None) -> None:
     """Run the command for real on what the power failure left."""
-    world = World(prepared.place("lose", double), double)  # notes have its paths
+    world = replace(
+        prepared.world, root=prepared.place("lose", double), double=double
+    )  # notes have its paths
     state.write(world.root)
     _give_back(prepared.world.root / "other", world.root / "other")
     for name in ("run", "out", "other", "files"):

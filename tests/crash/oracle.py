@@ -136,6 +136,19 @@ def is_new(tree: Tree, after: Tree, root: Path) -> bool:
     return made and inspect(tree, root).names == inspect(after, root).names
 
 
+def is_leased(tree: Tree, digest: str) -> bool:
+    """Whether a lease, of whoever, lists a blob: then it is somebody's work, who may go on with it."""
+    line = f"\nsha256:{digest}\n".encode()
+    return any(path.startswith(f"{STORE}/leases/") and line in (data or b"") for path, data in tree.items())
+
+
+def is_kept(tree: Tree, path: str) -> bool:
+    """Whether a path in the store is a lease, or what came of a blob that one lists: for the next try."""
+    folder, _, name = path.rpartition("/")
+    stem, _, kind = name.partition(".")
+    return folder == "leases" or (kind in {"partial", "journal"} and is_leased(tree, stem))
+
+
 def _judge_outside(tree: Tree, before: Tree, after: Tree, *, is_new: bool, finished: bool) -> list[str]:
     """A user's files: none lost before its model is named, none changed; what is made is whole or not there."""
     problems = []

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 
 from tests.crash.commands import Prepared, World
-from tests.crash.killing import Tally, judge_end, shown
-from tests.crash.oracle import inspect, is_new, judge
-from tests.crash.tracing import Event, Injection, Run
+from tests.crash.killing import Tally, injection, judge_end, moved, shown
+from tests.crash.oracle import inspect, is_kept, is_new, judge
+from tests.crash.tracing import Event, Run
 
 _FULL = ("ENOSPC", "EDQUOT")
 ERRORS: Mapping[str, tuple[str, ...]] = {
@@ -71,8 +71,9 @@ def refuse_at(prepared: Prepared, tried: Sequence[Refusal], double: str | None =
     for point, error in tried:
         world = prepared.copy(f"refuse-{point.thread}-{point.call}-{point.ordinal}-{error}", double)
         what = "retval=1" if error == "lie" else f"error={error}"
-        run = world.trace(*prepared.row.run, injection=Injection(point.call, point.ordinal, what))
-        hit = any(event.call == point.call and event.ordinal == point.ordinal for event in run.events)
+        struck = injection(point, world, prepared.world, what)
+        run = world.trace(*prepared.row.run, injection=struck)
+        hit = any(event.call == struck.call and event.ordinal == struck.ordinal for event in run.events)
         tally.add(f"{point.family} {error}", hit=hit)
         where = f"{prepared.row.name}: {error} from {shown(point)}"
         if not hit:
@@ -85,9 +86,11 @@ def refuse_at(prepared: Prepared, tried: Sequence[Refusal], double: str | None =
 
 def _judge(prepared: Prepared, world: World, run: Run, point: Event, error: str) -> list[str]:
     tree = world.tree()
-    finished = run.code == 0 and not _is_told(world, run, point)
+    finished = run.code == 0 and not _is_told(prepared, world, run, point)
     problems = judge(tree, prepared.before, prepared.after, world.root, finished=finished)
     left = {*inspect(tree, world.root).sweepable} - {*inspect(prepared.before, world.root).sweepable}
+    if prepared.row.fetches and run.code != 0:
+        left = {path for path in left if not is_kept(tree, path)}
     if left and point.family != "unlink":
         problems.append(f"it leaves {sorted(left)}")
     if "Traceback" in run.err or "inside slmctl failed" in run.err:
@@ -106,7 +109,7 @@ def _judge(prepared: Prepared, world: World, run: Run, point: Event, error: str)
     failed_flush = point.family == "fsync" and error != "EINTR"
     counts = [
         path
-        for path in _moved(point, world)
+        for path in _paths(prepared, point, world)
         if path.startswith(str(world.store))
         and not (prepared.row.may_go_without_lease and path.startswith(str(world.store / "leases")))
     ]
@@ -115,17 +118,16 @@ def _judge(prepared: Prepared, world: World, run: Run, point: Event, error: str)
     return problems
 
 
-def _is_told(world: World, run: Run, point: Event) -> bool:
+def _is_told(prepared: Prepared, world: World, run: Run, point: Event) -> bool:
     """Whether a command that ends with 0 says what it left undone: a moved file is still there, or one of
     another tool's models cannot be read."""
-    at_theirs = any(path.startswith(str(world.root / "other")) for path in _moved(point, world))
+    at_theirs = any(path.startswith(str(world.root / "other")) for path in _paths(prepared, point, world))
     return "the file could not be removed" in run.err or (at_theirs and "cannot be read" in run.err)
 
 
-def _moved(point: Event, world: World) -> list[str]:
+def _paths(prepared: Prepared, point: Event, world: World) -> list[str]:
     """The paths of a recorded event as they are in this world."""
-    place = str(world.root.parent)
-    return [f"{world.root}/{path[len(place) + 1 :].partition('/')[2]}" for path in point.paths]
+    return [moved(path, world, prepared.world) for path in point.paths]
 
 
 def _judge_second_run(prepared: Prepared, world: World) -> list[str]:

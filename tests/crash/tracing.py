@@ -59,7 +59,8 @@ class Event:
 
     `thread` counts the threads from 0, `ordinal` the thread's calls of this name from 1. `descriptors` are the
     numbers and paths of its descriptors, `strings` its strings, `rest` all arguments with both taken out, as
-    strace wrote them. `result` is None for a call that did not return; `error` is the errno's name.
+    strace wrote them. `result` is None for a call that did not return; `error` is the errno's name. `of_path` is its
+    number among the thread's calls of this name that name its first path, for who wants it told by that; else 0.
     """
 
     seconds: float
@@ -73,6 +74,7 @@ class Event:
     result_path: str | None = None
     error: str | None = None
     paths: tuple[str, ...] = field(default=())
+    of_path: int = 0
 
     @property
     def family(self) -> str:
@@ -122,11 +124,15 @@ def why_not() -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """What happens to the call `call` of ordinal `ordinal`: `what` is strace's `signal=KILL`, `error=EIO`..."""
+    """What happens to the call `call` of ordinal `ordinal`: `what` is strace's `signal=KILL`, `error=EIO`...
+
+    With a `path` only the calls that name it are counted, and nothing else is recorded.
+    """
 
     call: str
     ordinal: int
     what: str
+    path: str | None = None
 
     @property
     def option(self) -> str:
@@ -149,6 +155,7 @@ def run(
     tracer += ["-e", f"trace={','.join(calls)}", "-e", "signal=none"]
     if injection is not None:
         tracer += ["-e", injection.option]
+        tracer += ["-P", injection.path] if injection.path is not None else []
     try:
         done = subprocess.run(
             [*tracer, *command],

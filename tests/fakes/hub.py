@@ -26,6 +26,7 @@ Repositories = Mapping[str, Mapping[str, bytes]]
 Override = Callable[[Request], bytes | None]
 """An answer of a test's own, or None for the usual one."""
 
+_CACHE = "api/resolve-cache/models"
 LARGE = (".gguf", ".safetensors", ".onnx", ".onnx.data", ".bin", "tokenizer.json")
 """How the names of files end that the hub keeps with LFS."""
 
@@ -45,11 +46,12 @@ class FakeHub:
     """What the hub holds and how it behaves; may be changed while it serves.
 
     `tokens` are those that may see `private` repositories; `accepted` those that may also have files of `gated`
-    ones. `moved` maps old names to new ones. `blobs` is whether the revision says sizes and hashes.
+    ones. `moved` maps old names to new ones. `revisions` maps further branches to
+    commits, and `at` has what repositories hold at commits that are not the newest. `blobs` is whether the revision says sizes and hashes.
     `page_size` counts the entries of a page of the tree. `signature` is part of each signed address: when it
     changes, all that were given before have expired. `served` has other bytes for files than were listed;
     `listed` further siblings as they stand in the JSON. `etag`, `linked_etag` and `cdn_etag` replace what is
-    said of a path; None in them is no header.
+    said of a path; None in them is no header. With `caches`, small files lie with the hub at another path.
     """
 
     repositories: dict[str, dict[str, bytes]]
@@ -61,10 +63,13 @@ class FakeHub:
     private: set[str] = field(default_factory=set)
     gated: set[str] = field(default_factory=set)
     moved: dict[str, str] = field(default_factory=dict)
+    revisions: dict[str, str] = field(default_factory=dict)
+    at: dict[str, Repositories] = field(default_factory=dict)
     blobs: bool = True
     page_size: int = 1000
     signature: str = "1"
     ranges: bool = True
+    caches: bool = True
     served: dict[str, bytes] = field(default_factory=dict)
     large: tuple[str, ...] = LARGE
     listed: list[dict[str, object]] = field(default_factory=list)
@@ -110,18 +115,28 @@ class FakeHub:
                 return refused
             if kind == "refs":
                 return self._json(request, self._refs())
-            if kind == "revision" and revision not in {"main", "v1.0", "feature/x", self.commit}:
+            commit = self._commit_of(revision)
+            if commit is None:
                 return self._error(request, 404, "RevisionNotFound", f"Invalid rev id: {revision}")
             return (
-                self._tree(request, name)
+                self._tree(request, name, commit)
                 if kind == "tree"
-                else self._json(request, self._revision(request, name))
+                else self._json(request, self._revision(request, name, commit))
+            )
+        if found := re.fullmatch(rf"{_CACHE}/([^/]+/[^/]+)/([^/]+)/(.+)", path):
+            return self._refusal(request, found[1], files=True) or self._file(
+                request, found[1], found[3], found[2]
             )
         if found := re.fullmatch(r"([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             refused = self._refusal(request, found[1], files=True)
-            if refused is None and found[2] not in {"main", self.commit}:
+            commit = self._commit_of(found[2])
+            if refused is None and commit is None:
                 return self._error(request, 404, "RevisionNotFound", f"Invalid rev id: {found[2]}")
-            return refused or self._file(request, found[1], found[3])
+            small = found[3] in self.repositories.get(found[1], {}) and not self.is_large(found[3])
+            if refused is None and small and self.caches:
+                to = quote(f"/{_CACHE}/{found[1]}/{commit}/{found[3]}")
+                return self._bodied(request, 307, b"", {"Location": to, "X-Repo-Commit": commit or ""})
+            return refused or self._file(request, found[1], found[3], commit or "")
         return self._error(request, 404, "RepoNotFound", "Repository not found")
 
     def _refusal(self, request: Request, name: str, *, files: bool) -> bytes | None:
@@ -138,13 +153,22 @@ class FakeHub:
             return self._error(request, 403 if token else 401, "GatedRepo", message)
         return None
 
-    def _entries(self, name: str) -> list[tuple[str, bytes]]:
-        return sorted(self.repositories[name].items())
+    def _commit_of(self, revision: str) -> str | None:
+        if revision in {"main", "v1.0", "feature/x"}:
+            return self.commit
+        commit = self.revisions.get(revision, revision)
+        return commit if commit == self.commit or commit in self.at else None
 
-    def _revision(self, request: Request, name: str) -> dict[str, object]:
+    def _files(self, name: str, commit: str) -> Mapping[str, bytes]:
+        return self.repositories[name] if commit == self.commit else self.at[commit][name]
+
+    def _entries(self, name: str, commit: str) -> list[tuple[str, bytes]]:
+        return sorted(self._files(name, commit).items())
+
+    def _revision(self, request: Request, name: str, commit: str) -> dict[str, object]:
         blobs = self.blobs and "blobs=true" in request.target
         siblings: list[dict[str, object]] = []
-        for path, data in self._entries(name):
+        for path, data in self._entries(name, commit):
             entry: dict[str, object] = {"rfilename": path}
             if blobs:
                 stored = pointer(data) if self.is_large(path) else data
@@ -157,7 +181,7 @@ class FakeHub:
             "_id": "0" * 24,
             "id": name,
             "modelId": name,
-            "sha": self.commit,
+            "sha": commit,
             "private": name in self.private,
             "gated": "auto" if name in self.gated else False,
             "disabled": False,
@@ -175,10 +199,10 @@ class FakeHub:
             "converts": [],
         }
 
-    def _tree(self, request: Request, name: str) -> bytes:
+    def _tree(self, request: Request, name: str, commit: str) -> bytes:
         entries: list[dict[str, object]] = []
         folders: set[str] = set()
-        for path, data in self._entries(name):
+        for path, data in self._entries(name, commit):
             for at in [at for at, character in enumerate(path) if character == "/"]:
                 if path[:at] not in folders:
                     folders.add(path[:at])
@@ -202,13 +226,13 @@ class FakeHub:
             headers["Link"] = f'<{self.endpoint}{request.path}?{query}>; rel="next"'
         return self._json(request, page, headers)
 
-    def _file(self, request: Request, name: str, path: str) -> bytes:
-        data = self.repositories[name].get(path)
+    def _file(self, request: Request, name: str, path: str, commit: str) -> bytes:
+        data = self._files(name, commit).get(path)
         if data is None:
             return self._error(request, 404, "EntryNotFound", "Entry not found")
         large = self.is_large(path)
         stored = pointer(data) if large else data
-        headers = {"X-Repo-Commit": self.commit, "Accept-Ranges": "bytes"}
+        headers = {"X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         etag = self.etag.get(path, f'"{git_sha1(stored)}"')
         if etag is not None:
             headers["ETag"] = etag
@@ -218,7 +242,8 @@ class FakeHub:
         if linked is not None:
             headers["X-Linked-ETag"] = linked
         headers["X-Linked-Size"] = str(len(data))
-        headers["Location"] = f"{self.cdn.url}/{quote(name)}/{quote(path)}?Signature={self.signature}"
+        query = f"Commit={commit}&Signature={self.signature}"
+        headers["Location"] = f"{self.cdn.url}/{quote(name)}/{quote(path)}?{query}"
         return self._bodied(request, 302, b"Found. Redirecting", headers)
 
     def _error(self, request: Request, status: int, code: str | None, message: str) -> bytes:
@@ -237,10 +262,11 @@ class FakeHub:
         wire.send(own if own is not None else self._deliver(request))
 
     def _deliver(self, request: Request) -> bytes:
-        if f"Signature={self.signature}" not in request.target.partition("?")[2].split("&"):
+        query = parse_qs(request.target.partition("?")[2])
+        if query["Signature"] != [self.signature]:
             return self._bodied(request, 403, b"<Error><Code>AccessDenied</Code></Error>", {})
         organisation, name, path = unquote(request.path).removeprefix("/").split("/", 2)
-        data = self.repositories[f"{organisation}/{name}"][path]
+        data = self._files(f"{organisation}/{name}", query["Commit"][0])[path]
         headers = {"Accept-Ranges": "bytes"}
         etag = self.cdn_etag.get(path, f'"{hashlib.md5(data).hexdigest()}"')
         if etag is not None:

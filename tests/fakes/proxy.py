@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import socket
@@ -32,42 +33,37 @@ def tinyproxy(folder: Path, *, password: tuple[str, str] | None = None) -> Itera
     program = shutil.which("tinyproxy")
     if program is None:
         pytest.skip("tinyproxy is not installed (Debian's tinyproxy)")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "tinyproxy.log"
     log.touch()
     log.chmod(0o666)  # as root it becomes nobody
-    lines = [
-        f"Port {port}",
-        "Listen 127.0.0.1",
-        "Timeout 20",
-        f'LogFile "{log}"',
-        "LogLevel Info",
-        "MaxClients 20",
-    ]
-    if password is not None:
-        lines.append(f"BasicAuth {password[0]} {password[1]}")
     configuration = folder / "tinyproxy.conf"
-    configuration.write_text("\n".join(lines) + "\n")
-    process = subprocess.Popen(
-        [program, "-d", "-c", str(configuration)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={"PATH": os.environ["PATH"]},
-    )
+    for _ in range(5):  # somebody else may take the port before it does
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        lines = [f"Port {port}", "Listen 127.0.0.1", "Timeout 60", f'LogFile "{log}"', "LogLevel Info"]
+        lines += [f"BasicAuth {password[0]} {password[1]}"] if password is not None else []
+        configuration.write_text("\n".join(lines) + "\n")
+        log.write_text("")
+        process = subprocess.Popen(
+            [program, "-d", "-c", str(configuration)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={"PATH": os.environ["PATH"]},
+        )
+        proxy = Proxy(f"127.0.0.1:{port}", log)
+        until(functools.partial(_has_started, proxy, process))
+        if process.poll() is None:
+            break
+    else:
+        pytest.fail(log.read_text())
     try:
-        until(lambda: _listens(port) or process.poll())
-        assert process.poll() is None, log.read_text()
-        yield Proxy(f"127.0.0.1:{port}", log)
+        yield proxy
     finally:
         process.terminate()
         process.wait()
 
 
-def _listens(port: int) -> bool | None:
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except ConnectionRefusedError:
-        return None
-    return True
+def _has_started(proxy: Proxy, process: subprocess.Popen[bytes]) -> bool | None:
+    """Whether it accepts connections or has ended; None while neither."""
+    return True if proxy.said("Accepting connections") or process.poll() is not None else None

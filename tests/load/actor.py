@@ -15,8 +15,9 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,20 @@ from registry.store.keeper import Keeper
 from registry.store.verify import verify
 from slmctl.app import clock
 from slmctl.app.create import CreateRequest, create
+from slmctl.app.events import ignore
 from slmctl.app.exporting import ExportRequest, export
 from slmctl.app.finding import find_package
 from slmctl.app.importing import ImportRequest, import_bundle
 from slmctl.app.made_here import MADE_HERE
 from slmctl.app.models import copy_model, remove_models
+from slmctl.app.network import Network
+from slmctl.app.places import Places
+from slmctl.app.pull import pull
+from slmctl.app.pulls import by_name
 from slmctl.app.variants import is_modelpack
-from tests.load.world import ADOPTED, FIXED, SEEDS, SHARED, TYPES, World
+from slmctl.config import Settings
+from tests.load.published import CHANGING, STAYING
+from tests.load.world import ADOPTED, FIXED, PULLED, SEEDS, SHARED, TYPES, World
 
 MOST_NAMES = 10
 PROGRAM_SHARE = 0.08
@@ -50,10 +58,12 @@ class Actor:
         self._mine = mine
         self._out = world.root / "out" / mine
         self._out.mkdir()
+        self._settings = Settings.load(self._program.environment).network
         self._chance = random.Random(mine)
         self._number = 0
         self._fixed = {name: digest for name, digest in world.digests().items() if name in FIXED}
         self.kept: dict[str, str] = {}
+        self.staying: dict[str, str] = {}
         self.counts: Counter[str] = Counter()
         self._steps: dict[Callable[[], None], int] = {
             self.create_from_files: 10,
@@ -71,6 +81,9 @@ class Actor:
             self.carry: 3,
             self.adopt: 2,
             self.run: 2,
+            self.pull_staying: 3,
+            self.pull: 4,
+            self.pull_shared: 4,
         }
 
     def act(self, seconds: float) -> None:
@@ -126,7 +139,7 @@ class Actor:
     def copy_shared(self) -> None:
         """In and out: a shared name may go while it is copied, and what was copied stays."""
         out = self._chance.random() < 0.5
-        source = self._chance.choice((*SHARED, *ADOPTED)) if out else self._any_of_mine()
+        source = self._chance.choice((*SHARED, *PULLED, *ADOPTED)) if out else self._any_of_mine()
         target = self._new_name() if out else self._chance.choice(SHARED)
         with suppress(NotFound, NameTaken):
             entry = copy_model(self._store, parse(source), parse(target), force=not out, now=clock.now())
@@ -134,7 +147,7 @@ class Actor:
                 self.kept[target] = str(entry.descriptor.digest)
 
     def remove_shared(self) -> None:
-        remove_models(self._store, [self._chance.choice((*SHARED, *ADOPTED))])
+        remove_models(self._store, [self._chance.choice((*SHARED, *PULLED, *ADOPTED))])
 
     def collect(self) -> None:
         if self._by_program():
@@ -190,6 +203,42 @@ class Actor:
         done = self._program("run", self._any_of_mine(), "--raw", "--max-tokens", "2", "--ctx", "64", "x")
         assert done.code == 0, done.err
 
+    def pull_staying(self) -> None:
+        """What all others pull under the same name, and nobody removes."""
+        where, digest = self._published(STAYING)
+        name = f"pulled/{where.rpartition('/')[2]}:latest"
+        self._pull(where, name, digest)
+        self.staying[name] = digest
+
+    def pull(self) -> None:
+        """Under a name of its own: what overlaps with what others pull and remove, or what stays anyway."""
+        staying = [name for name in STAYING if f"pulled/{name}:latest" in self.staying]
+        where, digest = self._published([*CHANGING, *staying])
+        name = self._new_name()
+        self._pull(where, name, digest)
+        self.kept[name] = digest
+
+    def pull_shared(self) -> None:
+        where, digest = self._published(CHANGING)
+        with suppress(NameTaken):
+            self._pull(where, self._chance.choice(PULLED), digest, force=self._chance.random() < 0.5)
+
+    def _published(self, models: Iterable[str]) -> tuple[str, str]:
+        chosen = self._chance.choice(sorted(models))
+        return next(pair for pair in self._world.published.items() if pair[0].endswith(f"/{chosen}"))
+
+    def _pull(self, where: str, name: str, digest: str, *, force: bool = False) -> None:
+        if not force and not name.startswith("shared/") and self._by_program():
+            (row,) = self._ok("pull", where, "--as", name, "--all-variants")["models"]
+            assert row["digest"] == digest
+            return
+        ref, search = parse(where), self._settings.search
+        request = by_name(self._store, ref, search=search, name=parse_new_name(name), force=force)
+        with Network(self._settings) as network:
+            request = replace(request, all_variants=True)
+            pulled = pull(self._store, Places(network, ignore), request, now=clock.now())
+        assert str(pulled.digest) == digest
+
     def _create(self, name: str, *, force: bool = False) -> None:
         self.kept[name] = self._made(name, self._bases(), force=force)
 
@@ -228,7 +277,7 @@ class Actor:
         assert {
             name: digest for name, digest in seen.items() if name.startswith(f"{self._mine}/")
         } == self.kept
-        assert self._fixed.items() <= seen.items()
+        assert {**self._fixed, **self.staying}.items() <= seen.items()
         name = self._any_of_mine()
         assert all(variant.local for variant in find_package(self._store, parse(name)).variants), name
 
@@ -236,7 +285,7 @@ class Actor:
 def main(root: Path, mine: str, seconds: float) -> None:
     actor = Actor(World(root), mine)
     actor.act(seconds)
-    sys.stdout.write(json.dumps({"kept": actor.kept, "counts": actor.counts}))
+    sys.stdout.write(json.dumps({"kept": actor.kept, "staying": actor.staying, "counts": actor.counts}))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,9 @@ def put_load(world: World, *, processes: int, seconds: float) -> Outcome:
         else:
             reports.append(json.loads(out))
     assert not failures, "\n".join(failures)
-    kept = {name: digest for report in reports for name, digest in report["kept"].items()}
+    kept = {
+        name: digest for report in reports for name, digest in {**report["kept"], **report["staying"]}.items()
+    }
     _check_names(world, {**fixed, **kept})
     assert world.other_tools_files() == untouched
     _check_nothing_is_left(world)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.registry import fake_registry
 from tests.load.load import put_load
 from tests.load.world import World
 
@@ -18,8 +19,11 @@ SECONDS = 10
 def world() -> Iterator[World]:
     with tempfile.TemporaryDirectory(prefix="slm") as folder:  # short, for socket paths
         made = World(Path(folder) / "w")
-        made.make()
-        yield made
+        with fake_registry() as registry:
+            made.make(registry)
+            registry.requests.clear()
+            yield made
+            made.served_once(registry)
 
 
 @pytest.mark.slow
@@ -27,3 +31,4 @@ def test_nothing_is_lost_and_nothing_is_left(world: World) -> None:
     outcome = put_load(world, processes=6, seconds=SECONDS)
     assert outcome.counts["create_from_files"] > 0
     assert outcome.counts["remove"] > 0
+    assert outcome.counts["pull_staying"] > 0

@@ -126,8 +126,11 @@ def htpasswd(folder: Path) -> Mapping[str, object]:
 
 
 @contextmanager
-def behind_nginx(folder: Path, registry: Registry) -> Iterator[Registry]:
-    """The same registry over TLS, with a certificate of a private authority for `localhost` and 127.0.0.1."""
+def behind_nginx(folder: Path, registry: Registry, *, largest: str = "0") -> Iterator[Registry]:
+    """The same registry over TLS, with a certificate of a private authority for `localhost` and 127.0.0.1.
+
+    `largest` is what nginx takes at once: `8m`, or 0 for anything.
+    """
     need("nginx")
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost", "127.0.0.1")
@@ -136,7 +139,9 @@ def behind_nginx(folder: Path, registry: Registry) -> Iterator[Registry]:
     port = free_port()
     configuration = folder / "nginx.conf"
     configuration.write_text(
-        _NGINX.format(folder=folder, port=port, upstream=registry.host, temporary=folder / "nginx")
+        _NGINX.format(
+            folder=folder, port=port, upstream=registry.host, temporary=folder / "nginx", largest=largest
+        )
     )
     (folder / "nginx").mkdir()
     log = folder / "nginx.log"
@@ -167,7 +172,7 @@ http {{
     listen 127.0.0.1:{port} ssl;
     ssl_certificate {folder}/server.pem;
     ssl_certificate_key {folder}/server.pem;
-    client_max_body_size 0;
+    client_max_body_size {largest};
     location / {{
       proxy_pass http://{upstream};
       proxy_set_header Host $http_host;

@@ -160,7 +160,7 @@ def test_a_bad_value_hurts_only_those_who_use_the_network(slmctl: Program) -> No
 
 def test_config_list_shows_no_secret(slmctl: Program) -> None:
     secrets = {
-        "HF_TOKEN": "hf_canary", "HTTPS_PROXY": "http://me:canary@proxy:1", "http_proxy": "proxy:2", "ALL_PROXY": "http://canary@proxy:3",
+        "HF_TOKEN": "hf_canary", "HTTPS_PROXY": "http://me:canary@proxy:1", "http_proxy": "proxy:2", "ALL_PROXY": "http://canary@proxy:3", "SLMCTL_OFFLINE": "",
     }  # fmt: skip
     for arguments in (["--show-origin"], ["--json"], []):
         outcome = slmctl("config", "list", *arguments, environment=secrets)

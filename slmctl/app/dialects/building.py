@@ -89,7 +89,8 @@ def _folder(
 ) -> Build:
     """A folder of safetensors or ONNX weights."""
     blobs = {file.path: file.descriptor for file in files}
-    facts = folder_facts(store, blobs, sorted(file.path for file in weights), said.quantization)
+    paths = sorted(file.path for file in weights)
+    facts = folder_facts(store, blobs, paths, said.format, said.quantization)
     facts = facts or ModelFacts(  # nothing says more, and nothing can run it
         format=format_by_names(file.path for file in weights) or said.format or "unknown",
         architecture="unknown",

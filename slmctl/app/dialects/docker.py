@@ -80,8 +80,10 @@ def format_of(blobs: BlobReader, manifest: Manifest) -> tuple[str, str | None]:
     claimed = label(config, "config", "format")
     by_type = {"gguf.v3": "gguf", "safetensors": "safetensors", "dduf": "dduf"}
     kinds = (layer.media_type.removeprefix(mediatypes.DOCKER_MODEL) for layer in manifest.layers)
-    typed = next((by_type[kind] for kind in kinds if kind in by_type), "unknown")
-    return claimed.lower() if claimed else typed, label(config, "config", "quantization")
+    typed = next((by_type[kind] for kind in kinds if kind in by_type), None)
+    if typed is None:
+        typed = claimed.lower() if claimed else "unknown"
+    return typed, label(config, "config", "quantization")
 
 
 def _part(kind: str, layer: Descriptor, number: int, count: int) -> Part | None:

@@ -18,10 +18,15 @@ CONFIG = "config.json"
 
 
 def folder_facts(
-    store: StoreReader, files: Mapping[str, Descriptor], weights: Sequence[str], quantization: str | None
+    store: StoreReader,
+    files: Mapping[str, Descriptor],
+    weights: Sequence[str],
+    claimed: str | None,
+    quantization: str | None,
 ) -> ModelFacts | None:
     """The facts of the folder whose files are `files`, by path, `weights` among them; None where nothing says
-    what it is. `quantization` is what the publisher says, which counts where no header does.
+    what it is. The format `claimed` and `quantization` are what the publisher says; both count only where no
+    header does.
 
     Raises MalformedFile, NotFound and other BadContent.
     """
@@ -32,7 +37,7 @@ def folder_facts(
     config = _document(store, files[CONFIG], CONFIG)
     with ExitStack() as stack:
         headers = [read_header(stack.enter_context(store.open_blob(files[path]))) for path in weights]
-    return facts_from_folder(config, headers)
+    return facts_from_folder(config, headers, mlx=claimed == "mlx")
 
 
 def derived_folder_facts(
@@ -40,13 +45,14 @@ def derived_folder_facts(
     manifest: Digest,
     files: Mapping[str, Descriptor],
     weights: Sequence[str],
+    claimed: str | None,
     quantization: str | None,
 ) -> ModelFacts | None:
     """`folder_facts`, remembered from one time to the next as those of GGUF files are."""
     noted = noted_facts(store, manifest)
     if noted is not None:
         return noted
-    facts = folder_facts(store, files, weights, quantization)
+    facts = folder_facts(store, files, weights, claimed, quantization)
     if facts is not None:
         remember_facts(store, manifest, facts)
     return facts

@@ -25,7 +25,7 @@ from slmctl.app.dialects.described import (
     texts,
     with_adapters,
 )
-from slmctl.app.file_names import checked_path, file_path
+from slmctl.app.file_names import checked_path
 
 SPEC_PATH = "slmctl/spec.json"
 
@@ -125,21 +125,21 @@ def _part(known: _Layer, number: int) -> Part:
 
 
 def _unnamed(known: _Layer, number: int) -> str:
-    """A name for a layer that has none: the one of the weights is what it would be called here."""
+    """A name for a layer that has none; weights are called what they would be here."""
     if known.packing:
         return f"layer-{number}.tar"
-    if not known.kind:
-        return f"layer-{number}.{known.format}" if known.format != "gguf" else file_path("weights", 0, 1)
-    return f"{known.kind}/{number}"
+    if known.kind:
+        return f"{known.kind}/{number}"
+    return f"model{f'-{number}' if number else ''}.{known.format or 'gguf'}"
 
 
 def _format(config: dict[str, object], layers: list[_Layer]) -> str | None:
-    claimed = label(config, "config", "format")
-    if claimed is not None:
-        return claimed.lower()
+    """What the layers' types or names say, else the config, which alone tells MLX from others."""
+    claimed = (label(config, "config", "format") or "").lower() or None
     typed = next((each.format for each in layers if each.format), None)
     names = [path for each in layers if not each.kind and (path := _annotated_path(each.layer))]
-    return typed or format_by_names(names)
+    told = typed or format_by_names(names)
+    return claimed if told is None or (told == "safetensors" and claimed == "mlx") else told
 
 
 def _quantization(config: dict[str, object]) -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 
 from modelfiles.builtin import known_renderer
 from registry import mediatypes
@@ -70,9 +71,10 @@ def _layers(out: Collector, content: Content, named: str) -> Sequence[Descriptor
         *(_stored(out, file, _WEIGHTS[named]) for file in content.of_role("weights")),
         *(_stored(out, file, mediatypes.DOCKER_PROJECTOR) for file in content.of_role("projector")),
     ]
+    taken = {file.path for file in content.files}
+    free = (name for number in count() if (name := f"LICENSE.{number}" if number else "LICENSE") not in taken)
     made = [
-        _made(out, f"LICENSE{f'.{number}' if number else ''}", text.encode(), mediatypes.DOCKER_LICENSE)
-        for number, text in enumerate(content.spec.licenses)
+        _made(out, next(free), text.encode(), mediatypes.DOCKER_LICENSE) for text in content.spec.licenses
     ]
     others = []
     for file in content.of_role("config", "doc"):

@@ -39,7 +39,7 @@ _KNOWN_LABELS = frozenset(each.label for number in range(64) if (each := file_ty
 class HubBuild:
     """A build, and what of it is still to be downloaded: each blob once, in the order of the files.
 
-    `fetched_bytes` is what came of the large files already, for their headers.
+    They are had from `HubRepository.source`, which has their headers already: `fetched_bytes` of them.
     """
 
     variant: HubVariant
@@ -58,7 +58,7 @@ def build(
     """
     _check_small(repository, variant)
     repository.read_ahead(_small_files(repository, variant))
-    looked = facts_of(repository, variant)
+    looked = facts_of(repository, variant, keep=True)
     _tell(variant, looked, repository, on_event)
     files: list[PackageFile] = []
     wanted: dict[Digest, Blob] = {}
@@ -141,10 +141,7 @@ def _tell(variant: HubVariant, looked: HubFacts, repository: HubRepository, on_e
         on_event(Note(text=f"{variant.name} is called {label}, and its header says {found}."))
     config = next((part.file for part in variant.parts if part.path == CONFIG), None)
     if config is not None and b'"auto_map"' in repository.read(config):
+        path = quoted(config.path, 200)
         on_event(
-            Note(text=f"The config.json of {_place(config)} asks for code of its own, which is left out.")
+            Note(text=f"The file {path} asks for code of the repository's own, which is never downloaded.")
         )
-
-
-def _place(file: HubFile) -> str:
-    return quoted(file.path, 200)

@@ -40,15 +40,18 @@ class Choice:
     said: str | None = None
 
 
-def choose(variants: Sequence[HubVariant], selector: str | None, repository: str) -> Choice:
+def choose(
+    variants: Sequence[HubVariant], selector: str | None, repository: str, *, parts: bool = False
+) -> Choice:
     """The variant that `selector` means: a quantization, an id, a file, a folder or a format, in any case.
 
-    None and `latest` mean the usual one. A selector that names a LoRA adapter means the usual one with it.
+    None and `latest` mean the usual one. With `parts` an unambiguous part of an id will do. A selector that
+    names a LoRA adapter means the usual one with it.
     Raises NotFound, UsageError where several fit, DoesNotFit for one that is not whole.
     """
     if selector is None or selector.lower() == "latest":
         return _usual(variants, repository)
-    for fits in (_by_file, _by_label, _by_format):
+    for fits in (_by_file, _by_label, _by_format, *([_by_part] if parts else [])):
         found = [each for each in variants if fits(each, selector)]
         if len(found) > 1:
             found = _highest(found)
@@ -149,6 +152,10 @@ def _first_of_set(path: PurePosixPath) -> str | None:
 def _by_label(variant: HubVariant, selector: str) -> bool:
     wanted = selector.casefold()
     return wanted in {(variant.label or "").casefold(), variant.id}
+
+
+def _by_part(variant: HubVariant, selector: str) -> bool:
+    return selector.casefold() in variant.id
 
 
 def _by_format(variant: HubVariant, selector: str) -> bool:

@@ -43,13 +43,13 @@ class HubFacts:
     requests: int
 
 
-def facts_of(repository: HubRepository, variant: HubVariant) -> HubFacts:
-    """Read the headers of a variant's files.
+def facts_of(repository: HubRepository, variant: HubVariant, *, keep: bool = False) -> HubFacts:
+    """Read the headers of a variant's files; with `keep`, `repository.source` knows them from then on.
 
     Raises MalformedFile that names the file, DoesNotFit for a file that is not what its name says, and what
     the remote raises.
     """
-    look = _Look(repository)
+    look = _Look(repository, keep)
     if variant.format == "gguf":
         facts, license_ = look.at_gguf(variant)
     elif variant.format == "onnx":
@@ -60,8 +60,9 @@ def facts_of(repository: HubRepository, variant: HubVariant) -> HubFacts:
 
 
 class _Look:
-    def __init__(self, repository: HubRepository) -> None:
+    def __init__(self, repository: HubRepository, keep: bool) -> None:
         self._repository = repository
+        self._keep = keep
         self._lock = threading.Lock()
         self._with_vocabulary: set[HubFile] = set()
         self.fetched_bytes = 0
@@ -92,7 +93,7 @@ class _Look:
             if file.path.lower().endswith(".onnx"):
                 stream = self._open(file, SNIFF_BYTES)
                 looks = describe(stream.read(SNIFF_BYTES))
-                self._count(stream)
+                self._count(file, stream)
                 if looks is not None:
                     raise MalformedFile(
                         f"{quoted(file.path, 200)}: this is not an ONNX file: it looks like {looks}."
@@ -105,7 +106,7 @@ class _Look:
             header = safetensors.read_header(stream, size=file.size)
         except MalformedFile as error:
             raise _named(file, error) from None
-        self._count(stream)
+        self._count(file, stream)
         return header
 
     def _gguf_header(self, file: HubFile) -> gguf.GgufHeader:
@@ -114,7 +115,7 @@ class _Look:
             header = gguf.read_header(stream, size=file.size)
         except MalformedFile as error:
             raise _named(file, error) from None
-        self._count(stream)
+        self._count(file, stream)
         return header
 
     def _check_role(self, file: HubFile, header: gguf.GgufHeader, expected: str) -> None:
@@ -160,8 +161,10 @@ class _Look:
             return io.BytesIO(self._repository.read(file))
         return cast("BinaryIO", Peek(self._repository.remote, blob_of(file), first_bytes=first_bytes))
 
-    def _count(self, stream: BinaryIO) -> None:
+    def _count(self, file: HubFile, stream: BinaryIO) -> None:
         if isinstance(stream, Peek):
+            if self._keep:
+                self._repository.source.keep(blob_of(file), stream.head, stream.validator)
             with self._lock:
                 self.fetched_bytes += stream.fetched_bytes
                 self.requests += stream.requests

@@ -6,7 +6,7 @@ files -> sets (the parts of a sharded file together) -> what each is by its name
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -14,11 +14,12 @@ from registry.errors import MalformedFile
 from registry.formats.shards import ShardName
 from registry.remotes.base import HubFile
 from slmctl.app.file_names import file_path
-from slmctl.app.gguf_names import is_beside, label_in, projector_order
+from slmctl.app.gguf_names import label_in, projector_order
 from slmctl.app.hub.variant import HubPart, HubVariant
 from slmctl.app.package import variant_id
 
 _ENDING = ".gguf"
+_MAX_ADAPTERS = 100
 _PROJECTOR = re.compile(r"(?:^|[-._])mmproj(?:$|[-._])", re.IGNORECASE)
 _ADAPTER = re.compile(r"(?:^|[-._])(?:lora|adapter)(?:$|[-._])", re.IGNORECASE)
 _NO_MODEL = re.compile(r"(?:^|[-._])(?:imatrix|vocab)(?:$|[-._])", re.IGNORECASE)
@@ -74,9 +75,15 @@ def _set(stem: PurePosixPath, count: int, parts: dict[int, HubFile]) -> GgufSet:
 
 def gguf_variants(files: Sequence[HubFile]) -> list[HubVariant]:
     """The GGUF builds among `files`, each with its projector; ids may occur twice."""
-    sets = [each for each in gguf_sets(files) if each.role is not None]
-    projectors = [each for each in sets if each.role == "projector" and each.problem is None]
-    adapters = [each for each in sets if each.role == "adapter"]
+    sets = gguf_sets(files)
+    projectors: dict[PurePosixPath, GgufSet] = {}  # the best of each folder
+    adapters: dict[PurePosixPath, list[HubFile]] = {}
+    for each in sets:
+        folder = each.stem.parent
+        if each.role == "adapter":
+            adapters.setdefault(folder, []).append(each.files[0])
+        elif each.role == "projector" and each.problem is None:
+            projectors[folder] = min(projectors.get(folder, each), each, key=_projector_order)
     return [_variant(each, projectors, adapters) for each in sets if each.role == "weights"]
 
 
@@ -86,9 +93,19 @@ def with_adapter(variant: HubVariant, adapter: HubFile) -> HubVariant:
     return replace(variant, parts=(*variant.parts, part))
 
 
-def _variant(each: GgufSet, projectors: Sequence[GgufSet], adapters: Sequence[GgufSet]) -> HubVariant:
-    beside = [other for other in projectors if is_beside(other.stem, each.stem)]
-    projector = min(beside, key=lambda other: projector_order(other.stem), default=None)
+def _projector_order(each: GgufSet) -> tuple[int, str]:
+    return projector_order(each.stem)
+
+
+def _variant(
+    each: GgufSet,
+    projectors: Mapping[PurePosixPath, GgufSet],
+    adapters: Mapping[PurePosixPath, Sequence[HubFile]],
+) -> HubVariant:
+    """A build with what lies in its folder, or above."""
+    folders = each.stem.parents
+    beside = [projectors[folder] for folder in folders if folder in projectors]
+    projector = min(beside, key=_projector_order, default=None)
     parts = [*_parts("weights", each), *(_parts("projector", projector) if projector else ())]
     return HubVariant(
         id=variant_id("gguf", each.label),
@@ -96,7 +113,7 @@ def _variant(each: GgufSet, projectors: Sequence[GgufSet], adapters: Sequence[Gg
         label=each.label,
         name=str(each.stem),
         parts=tuple(parts),
-        adapters=tuple(other.files[0] for other in adapters if is_beside(other.stem, each.stem)),
+        adapters=tuple(file for folder in folders for file in adapters.get(folder, ())[:_MAX_ADAPTERS]),
         problem=each.problem,
     )
 

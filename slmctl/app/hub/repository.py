@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from registry.remotes.base import FileRemote, HubFile, Listing
+from registry.remotes.heads import Heads
 from slmctl.app.hub.at_once import at_once
 from slmctl.app.hub.choosing import Choice, choose
 from slmctl.app.hub.variant import HubVariant
@@ -23,6 +24,8 @@ class HubRepository:
 
     def __init__(self, remote: FileRemote, listing: Listing) -> None:
         self.remote = remote
+        self.source = Heads(remote)
+        """Where large files are downloaded: the remote, but for the headers that `build` has had already."""
         self.listing = listing
         self._by_path = {file.path: file for file in listing.files}
         self._read: dict[str, bytes] = {}
@@ -70,5 +73,8 @@ class HubRepository:
         return self._variants
 
     def choose(self, selector: str | None = None) -> Choice:
-        """The variant that `selector` means, else the one of the reference; see `choosing.choose`."""
-        return choose(self.variants(), selector or self.listing.selector, self.name)
+        """The variant that `selector` means, an id or a part of it, else the one of the reference; see
+        `choosing.choose`."""
+        return choose(
+            self.variants(), selector or self.listing.selector, self.name, parts=selector is not None
+        )

@@ -20,6 +20,10 @@ _DOCUMENT = re.compile(
 )
 _TEXT_ENDINGS = frozenset({"", ".md", ".txt", ".rst"})
 _MAX_DOCUMENT_BYTES = 4 << 20
+_MAX_DOCUMENTS = 32
+MAX_VARIANTS = 500
+"""How many builds of a repository are looked at; the store takes no more of one model."""
+
 _ID = re.compile(r"[^a-z0-9._-]+", re.ASCII)
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
@@ -43,8 +47,10 @@ def variants_of(listing: Listing, read: Mapping[str, bytes] = NOTHING_READ) -> l
         *gguf_variants(listing.files),
         *folder_variants(listing.files, read, card.library == "mlx"),
     ]
-    documented = [replace(each, parts=(*each.parts, *_documents(each, listing.files))) for each in found]
-    return _told_apart(documented)
+    documents = _documents(listing.files)
+    return _told_apart(
+        [replace(each, parts=(*each.parts, *_of(each, documents))) for each in found[:MAX_VARIANTS]]
+    )
 
 
 def why_none(repository: str, listing: Listing) -> SlmctlError:
@@ -74,39 +80,47 @@ def why_none(repository: str, listing: Listing) -> SlmctlError:
     return DoesNotFit(f"The repository hf.co/{repository} holds {what}.", hint=f"{other}.")
 
 
-def _documents(variant: HubVariant, files: Sequence[HubFile]) -> list[HubPart]:
-    """The licence, the notices and the card: those of the repository, and over them those of the folder."""
+def _documents(files: Sequence[HubFile]) -> dict[PurePosixPath, list[HubFile]]:
+    """The licences, the notices and the cards, by their folders."""
+    found: dict[PurePosixPath, list[HubFile]] = {}
+    for file in files:
+        path = PurePosixPath(file.path)
+        fits = _DOCUMENT.fullmatch(path.name) and path.suffix.lower() in _TEXT_ENDINGS
+        if fits and file.size <= _MAX_DOCUMENT_BYTES:
+            found.setdefault(path.parent, []).append(file)
+    return found
+
+
+def _of(variant: HubVariant, documents: Mapping[PurePosixPath, Sequence[HubFile]]) -> list[HubPart]:
+    """The documents of the repository, and over them those of the variant's folder."""
     folder = PurePosixPath(variant.name) if variant.format != "gguf" else PurePosixPath(variant.name).parent
     found: dict[str, HubPart] = {}
     for place in dict.fromkeys((PurePosixPath(), folder)):
-        for file in files:
-            path = PurePosixPath(file.path)
-            fits = _DOCUMENT.fullmatch(path.name) and path.suffix.lower() in _TEXT_ENDINGS
-            if path.parent == place and fits and file.size <= _MAX_DOCUMENT_BYTES:
-                found[path.name] = HubPart(path=path.name, role="doc", file=file)
+        for file in documents.get(place, ())[:_MAX_DOCUMENTS]:
+            name = PurePosixPath(file.path).name
+            found[name] = HubPart(path=name, role="doc", file=file)
     taken = {part.path for part in variant.parts}
     return [found[name] for name in sorted(found) if name not in taken]
 
 
 def _told_apart(variants: Sequence[HubVariant]) -> list[HubVariant]:
-    """The variants with ids of their own: where several have one, those that lie deeper, or all, have one
-    made from their names."""
-    counts = Counter(each.id for each in variants)
-    used = {each.id for each in variants if counts[each.id] == 1}
-    result = []
+    """The variants with ids of their own: where several have one, it stays with the one that alone lies
+    nearest to the top of the repository, and the others have one made from their names."""
+    depths: dict[str, Counter[int]] = {}
     for each in variants:
-        identity = each.id
-        if counts[each.id] > 1 and not _is_highest(each, variants):
-            identity = _own_id(each, used)
+        depths.setdefault(each.id, Counter())[_depth(each)] += 1
+    keeps = [depths[each.id][_depth(each)] == 1 and _depth(each) == min(depths[each.id]) for each in variants]
+    used = {each.id for each, kept in zip(variants, keeps, strict=True) if kept}
+    result = []
+    for each, kept in zip(variants, keeps, strict=True):
+        identity = each.id if kept else _own_id(each, used)
         used.add(identity)
         result.append(replace(each, id=identity))
     return result
 
 
-def _is_highest(variant: HubVariant, variants: Sequence[HubVariant]) -> bool:
-    """Whether it alone lies nearest to the top of the repository among those of its id."""
-    depths = [len(PurePosixPath(each.name).parts) for each in variants if each.id == variant.id]
-    return depths.count(min(depths)) == 1 and len(PurePosixPath(variant.name).parts) == min(depths)
+def _depth(variant: HubVariant) -> int:
+    return variant.name.count("/") + bool(variant.name)
 
 
 def _own_id(variant: HubVariant, used: set[str]) -> str:

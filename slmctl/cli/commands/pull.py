@@ -71,6 +71,8 @@ def command(
     network: NetworkOptions,
 ) -> None:
     context.output.quiet = quiet
+    if variants and all_variants:
+        raise UsageError("--variant and --all-variants exclude each other.", hint="Give one of the two.")
     _check_usage(names, all_names=all_names, lock_file=lock_file, new_name=new_name)
     with network.places(context) as places:
         requests = _requests(context, places, names, lock_file, new_name, force=force)
@@ -82,7 +84,7 @@ def command(
                 all_variants=all_variants,
                 force=force,
                 dry_run=dry_run,
-                pace=replace(each.pace, limit_rate=limit_rate),
+                pace=replace(places.network.settings.pace, limit_rate=limit_rate),
             )
             try:
                 outcomes.append(_pull_one(context, places, request))
@@ -150,7 +152,7 @@ def _requests(
     force: bool,
 ) -> list[PullRequest]:
     if lock_file is not None:
-        return of_lock(read_lock(lock_file), [parse_name(name) for name in names])
+        return of_lock(context.store, read_lock(lock_file), [parse_name(name) for name in names])
     if not names:
         return everything(context.store)
     rename = parse_new_name(new_name) if new_name is not None else None
@@ -166,7 +168,8 @@ def _line(pulled: Pulled, *, dry_run: bool) -> str:
     name, variants = short_name(pulled.name), ", ".join(pulled.variants)
     what = f"'{name}' ({variants}, {human_bytes(pulled.size)})"
     if dry_run:
-        return f"would fetch {human_bytes(pulled.missing)} for {what}; {human_bytes(pulled.free)} are free"
+        free = f"{'only ' if pulled.missing > pulled.free else ''}{human_bytes(pulled.free)} are free"
+        return f"would fetch {human_bytes(pulled.missing)} for {what}; {free}"
     if not pulled.changed:
         return f"{what} is up to date"
     return f"pulled {what} from {pulled.source}"

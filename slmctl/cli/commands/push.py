@@ -7,7 +7,6 @@ from dataclasses import replace
 import click
 
 from registry.names import parse, parse_name, short_name
-from registry.transfer.pace import Pace
 from slmctl.app.dialects.writing import FORMATS
 from slmctl.app.finding import find_package
 from slmctl.app.push import Pushed, PushRequest, destination_of, push
@@ -72,14 +71,13 @@ def command(
         format=format_,
         variants=variants,
         variant_tags=not no_variant_tags,
-        pace=replace(Pace(), limit_rate=limit_rate),
     )
     with network.places(context) as places:
         pushed = push(
             context.store,
             context.reader,
             places,
-            request,
+            replace(request, pace=replace(places.network.settings.pace, limit_rate=limit_rate)),
             now=context.now(),
             on_event=context.output.on_event,
         )

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from registry.names import ModelRef, Source, parse
 from registry.remotes.base import PushRemote, Remote
 from registry.remotes.connection import Connection
+from registry.remotes.local import open_local
 from registry.remotes.ollama import OllamaRemote, ollama_repository
-from tests.conformance.remotes.samples import Sample, index_of_two, ollama_model
+from tests.conformance.remotes.samples import Sample, index_of_two, layout_of, ollama_model
 from tests.fakes.registry import FakeRegistry, fake_registry
+from tests.fakes.wire import Request, reply
 from tests.registries.author import has_manifest, put_blob, put_manifest
 from tests.registries.fixtures import LOGIN, Tokens, client_of, name_in, registries_of
 from tests.registries.programs import Registry
@@ -90,10 +96,26 @@ def _tokens(request: pytest.FixtureRequest) -> Place:
     return _oci(request, tokens.registry, tokens=tokens)
 
 
-def _fake(request: pytest.FixtureRequest) -> Place:
-    context = fake_registry()
-    fake = context.__enter__()
-    request.addfinalizer(lambda: context.__exit__(None, None, None))
+def _started(request: pytest.FixtureRequest, *, elsewhere: bool = False) -> FakeRegistry:
+    """A fake registry; `elsewhere` says that it sends us to another origin for its blobs."""
+    stack = ExitStack()
+    request.addfinalizer(stack.close)
+    fake = stack.enter_context(fake_registry())
+    if elsewhere:
+        store = stack.enter_context(fake_registry())
+        store.blobs = fake.blobs
+        fake.tricks.append(lambda asked: _onward(asked, store))
+    return fake
+
+
+def _onward(asked: Request, store: FakeRegistry) -> bytes | None:
+    if asked.method != "GET" or "/blobs/sha256:" not in asked.path:
+        return None
+    return reply(307, b"", {"Location": f"{store.server.url}{asked.path}"})
+
+
+def _fake(request: pytest.FixtureRequest, *, elsewhere: bool = False) -> Place:
+    fake = _started(request, elsewhere=elsewhere)
     sample = index_of_two()
     fill_fake(fake, "team/sample", sample, "v1")
     http = client_of()
@@ -130,12 +152,28 @@ def _ollama(request: pytest.FixtureRequest) -> Place:
     return _ollama_at(request, plain.url)
 
 
-def _fake_ollama(request: pytest.FixtureRequest) -> Place:
-    context = fake_registry()
-    fake = context.__enter__()
-    request.addfinalizer(lambda: context.__exit__(None, None, None))
+def _fake_ollama(request: pytest.FixtureRequest, *, elsewhere: bool = False) -> Place:
+    fake = _started(request, elsewhere=elsewhere)
     fill_fake(fake, "library/sample", ollama_model(), "1b")
     return _ollama_at(request, fake.server.url)
+
+
+def _bundle(request: pytest.FixtureRequest, *, packed: bool = False) -> Place:
+    """A folder that another tool may have made, as it lies or in a tar."""
+    folder: Path = request.getfixturevalue("tmp_path")
+    sample = index_of_two()
+    path = layout_of(folder / "layout", sample, "team/sample:v1")
+    if packed:
+        path = folder / "bundle.tar"
+        with tarfile.open(path, "w") as tar:
+            tar.add(folder / "layout", arcname=".")
+    return Place(
+        remote=open_local(path),
+        ref=parse("team/sample:v1"),
+        missing=parse("team/sample:none"),
+        sample=sample,
+        tags=["team/sample:v1"],
+    )
 
 
 PLACES: Mapping[str, Callable[[pytest.FixtureRequest], Place]] = {
@@ -144,7 +182,11 @@ PLACES: Mapping[str, Callable[[pytest.FixtureRequest], Place]] = {
     "docker-registry behind nginx with TLS": _tls,
     "docker-registry with a token server": _tokens,
     "fake registry": _fake,
+    "fake registry whose blobs lie elsewhere": partial(_fake, elsewhere=True),
     "Ollama's manifests in docker-registry": _ollama,
     "Ollama's manifests in the fake registry": _fake_ollama,
+    "Ollama's manifests, and blobs elsewhere": partial(_fake_ollama, elsewhere=True),
+    "folder": _bundle,
+    "bundle": partial(_bundle, packed=True),
 }
 """Each fills a place and gives its remote; what it started ends with the test (`request.addfinalizer`)."""

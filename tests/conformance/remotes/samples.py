@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -69,6 +70,27 @@ def ollama_model() -> Sample:
         documents={digest_of(raw): (raw, DOCKER_MANIFEST)},
         blobs=_by_digest(config, model, template),
     )
+
+
+def layout_of(folder: Path, sample: Sample, tag: str) -> Path:
+    """The sample as an OCI image layout, by hand."""
+    blobs = folder / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    for digest, data in {
+        **sample.blobs,
+        **{each: raw for each, (raw, _) in sample.documents.items()},
+    }.items():
+        (blobs / digest.removeprefix("sha256:")).write_bytes(data)
+    raw, media_type = sample.documents[sample.root]
+    entry = {
+        "mediaType": media_type,
+        "digest": sample.root,
+        "size": len(raw),
+        "annotations": {"org.opencontainers.image.ref.name": tag},
+    }
+    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+    return folder
 
 
 def _manifest(config: bytes, layers: Sequence[bytes]) -> bytes:

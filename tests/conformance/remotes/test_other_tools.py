@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import subprocess
 import uuid
@@ -23,9 +22,9 @@ from registry.remotes.credentials_file import log_in
 from registry.remotes.http import HttpClient
 from registry.remotes.oci import OciRemote
 from registry.remotes.tree import documents_of
-from tests.conformance.remotes.samples import Sample, index_of_two, some_bytes
+from tests.conformance.remotes.samples import index_of_two, layout_of, some_bytes
 from tests.registries.fixtures import LOGIN, client_of, name_in, registries_of
-from tests.registries.programs import PASSWORD, USER, Registry, need
+from tests.registries.programs import PASSWORD, USER, Registry, behind_nginx, need
 from tests.registries.wire_cutter import WireCutter, wire_cutter
 
 SAMPLE = index_of_two()
@@ -56,27 +55,6 @@ def skopeo(*arguments: str, stdin: str | None = None, code: int = 0, **environme
     )
     assert done.returncode == code, done.stderr
     return done.stdout
-
-
-def layout_of(folder: Path, sample: Sample, tag: str) -> Path:
-    """The sample as an OCI image layout, by hand."""
-    blobs = folder / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
-    for digest, data in {
-        **sample.blobs,
-        **{each: raw for each, (raw, _) in sample.documents.items()},
-    }.items():
-        (blobs / digest.removeprefix("sha256:")).write_bytes(data)
-    raw, media_type = sample.documents[sample.root]
-    entry = {
-        "mediaType": media_type,
-        "digest": sample.root,
-        "size": len(raw),
-        "annotations": {"org.opencontainers.image.ref.name": tag},
-    }
-    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
-    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
-    return folder
 
 
 def contents(layout: Path) -> dict[str, bytes]:
@@ -210,6 +188,20 @@ def test_an_upload_goes_on_after_cuts(tls_registry: Registry, path: str, cuts: l
     """nginx hands on whole requests only, so that the registry has whole chunks: at most one is sent again."""
     with wire_cutter(tls_registry.host) as wire:
         assert upload_through(wire, tls_registry, path, cuts) <= len(cuts) * CHUNK_BYTES + MARGIN_BYTES
+
+
+def test_a_proxy_that_takes_little_at_once_gets_little_at_once(
+    password_registry: Registry, path: str, tmp_path: Path
+) -> None:
+    data = some_bytes(40 << 20, 4)
+    blob = Blob(digest=Digest.of(data), size=len(data))
+    with behind_nginx(tmp_path, password_registry, largest="9m") as registry, client_of(registry) as http:
+        remote = registries_of(http).oci(name_in(registry, path), credential=LOGIN)
+        remote.upload(blob, opener(data), lambda _: None)
+        assert remote.has(blob)
+        small = Blob(digest=Digest.of(data[: 20 << 20]), size=20 << 20)  # one that would go in one request
+        remote.upload(small, opener(data[: 20 << 20]), lambda _: None)
+        assert remote.has(small)
 
 
 @pytest.mark.parametrize("cuts", CUTS)

@@ -1,10 +1,13 @@
 """Where addresses lie, and what is an address of the web: tables."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import urlsplit
 
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
+from urllib3.util import parse_url
 
 from registry.remotes.addresses import Scope, carried, literal_address, scope_of, scope_of_host
 from registry.remotes.urls import BadUrl, Url, join, parse
@@ -154,6 +157,28 @@ BAD_URLS = [
 def test_what_not_everybody_reads_alike_is_refused(text: str) -> None:
     with pytest.raises(BadUrl):
         parse(text)
+
+
+@given(
+    st.sampled_from(["http://", "https://", "HTTP://", ""]),
+    st.text(alphabet="ab1x0.@\\#?/:[]%-_\t ü&=;,~", max_size=24),
+)
+def test_what_is_taken_means_the_same_host_to_everybody(scheme: str, rest: str) -> None:
+    """To Python's own parser, to urllib3's and to requests', as it was written and as we write it."""
+    try:
+        url = parse(scheme + rest)
+    except BadUrl:
+        return
+    for text in (scheme + rest, str(url)):
+        split, other = urlsplit(text), parse_url(text)
+        prepared = requests.Request("GET", text).prepare().url
+        assert prepared is not None
+        for host, port in [
+            (split.hostname, split.port),
+            ((other.host or "").strip("[]"), other.port),
+            (urlsplit(prepared).hostname, urlsplit(prepared).port),
+        ]:
+            assert (host, port or {"http": 80, "https": 443}[url.scheme]) == (url.host, url.port)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-import registry.remotes.uploads as uploads_module
+import registry.remotes.upload as upload_module
 from registry.digest import Digest
 from registry.errors import DigestMismatch, OperationFailed, SlmctlError, Unauthorized, Unreachable
 from registry.remotes.base import Limits, TryAgain
@@ -31,9 +31,9 @@ SECRET = str(LOGIN.basic).removeprefix("Basic ")
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of 64 KiB, so that few bytes make several."""
-    monkeypatch.setattr(uploads_module, "chunk_bytes_of", lambda _: CHUNK)
-    monkeypatch.setattr(uploads_module, "MIN_CHUNK_BYTES", CHUNK // 8)
-    monkeypatch.setattr(uploads_module, "PIECE_BYTES", CHUNK // 4)
+    monkeypatch.setattr(upload_module, "chunk_bytes_of", lambda _: CHUNK)
+    monkeypatch.setattr(upload_module, "MIN_CHUNK_BYTES", CHUNK // 8)
+    monkeypatch.setattr(upload_module, "PIECE_BYTES", CHUNK // 4)
 
 
 @pytest.fixture
@@ -336,6 +336,45 @@ def test_a_public_registry_sends_no_upload_to_this_machine() -> None:
         ):
             upload(remote_at(fake, http), b"small")
         assert inside.requests == []
+
+
+def test_a_registry_that_takes_no_less_at_once_gets_as_much(http: HttpClient) -> None:
+    with fake_registry() as fake:
+        begun = reply(
+            202,
+            b"",
+            {"Location": f"/v2/{PATH}/blobs/uploads/upload-7", "OCI-Chunk-Min-Length": str(3 * CHUNK)},
+        )
+        fake.uploads["upload-7"] = bytearray()
+        fake.tricks.append(nth("POST", 1, begun))
+        upload(remote_at(fake, http))
+        assert has(fake)
+        assert spans(fake) == ["0-196607", "196608-262143"]
+
+
+def test_a_registry_that_wants_to_be_left_alone_for_a_year_is(http: HttpClient) -> None:
+    busy = reply(429, b"", {"Retry-After": str(365 * 86400)})
+    with fake_registry(nth("PATCH", 1, busy, times=9)) as fake:
+        with pytest.raises(Unreachable, match="left alone for 365 days"):
+            upload(remote_at(fake, http))
+        assert len(spans(fake)) == 1
+        assert fake.requests[-1].method == "DELETE"
+
+
+def test_what_is_refused_in_the_middle_is_cancelled(http: HttpClient) -> None:
+    with fake_registry(nth("PATCH", 2, error(403, "DENIED"), times=9)) as fake:
+        with pytest.raises(Unauthorized):
+            upload(remote_at(fake, http))
+        assert fake.requests[-1].method == "DELETE"
+        assert fake.uploads == {}
+
+
+@pytest.mark.parametrize("status", [405, 501])
+def test_a_registry_that_knows_no_chunks_gets_the_whole(http: HttpClient, status: int) -> None:
+    with fake_registry(nth("PATCH", 1, error(status, "UNSUPPORTED"), times=9)) as fake:
+        upload(remote_at(fake, http))
+        assert has(fake)
+        assert [each.method for each in fake.requests] == ["POST", "PATCH", "PUT"]
 
 
 def test_a_forgotten_session_is_begun_again(http: HttpClient) -> None:

@@ -7,10 +7,11 @@ import socket
 import tracemalloc
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from registry.errors import BadContent, SizeMismatch, SlmctlError, Unreachable
+from registry.errors import BadContent, SizeMismatch, SlmctlError, Unreachable, UsageError
 from registry.remotes.base import TryAgain
 from registry.remotes.http import HttpClient, HttpSettings
 from registry.remotes.mishaps import NotReached
@@ -133,6 +134,29 @@ def test_a_connection_that_the_server_left_is_made_anew_without_a_word(client: H
             with client.send("GET", server.url) as answer:
                 assert answer.read(10) == b"x"
     assert len(server.requests) == 3
+
+
+def test_many_threads_use_one_client() -> None:
+    """Each gets the answer to its own request, with its own credentials; connections are shared."""
+
+    def script(request: Request, wire: Wire) -> None:
+        if request.path.startswith("/moved"):
+            wire.send(reply(307, b"", {"Location": request.path.removeprefix("/moved")}))
+        else:
+            wire.send(reply(200, f"{request.path} {request.headers['authorization']}".encode()))
+
+    def ask(number: int) -> list[str]:
+        said = []
+        for count in range(20):
+            path, secret = f"/{number}/{count}", f"Bearer {number}"
+            with client.send("GET", f"{server.url}/moved{path}", authorization=secret) as answer:
+                said.append(answer.read(100).decode())
+        return said
+
+    with serve(script) as server, HttpClient(HttpSettings()) as client, ThreadPoolExecutor(8) as pool:
+        for number, said in enumerate(pool.map(ask, range(8))):
+            assert said == [f"/{number}/{count} Bearer {number}" for count in range(20)]
+    assert server.connections <= 8
 
 
 # --- statuses and heads
@@ -540,6 +564,19 @@ def test_no_error_has_the_credentials_in_it(caplog: pytest.LogCaptureFixture) ->
             assert "Y2FuYXJ5" not in repr(vars(seen))
             seen = seen.__cause__ or seen.__context__
     assert "Y2FuYXJ5" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["Bearer canary\n", "Bearer canary\r\nX: y", "Bearer c\0anary", "Bearer canary€", "Bearer \x85canary"],
+)
+def test_a_token_that_cannot_be_sent(client: HttpClient, value: str) -> None:
+    with serve(always(reply(200))) as server:
+        for given in ({"authorization": value}, {"headers": {"X-Token": value}}):
+            with pytest.raises(UsageError, match="no header can have") as caught:
+                client.send("GET", server.url, **given)
+            assert "anary" not in f"{caught.value!r}{caught.value.hint}"
+    assert server.requests == []
 
 
 def test_http_client_is_not_debugged() -> None:

@@ -265,12 +265,13 @@ def test_offline_asks_nobody(fake: FakeHub, http: HttpClient) -> None:
 
 
 def test_a_busy_hub_is_asked_again_after_the_time_it_names(fake: FakeHub, http: HttpClient) -> None:
-    answers = [reply(429, b"", {"Retry-After": "7"}), reply(503)]
+    limit = {"RateLimit": '"api";r=0;t=9', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'}
+    answers = [reply(429, b"", {"Retry-After": "7"}), reply(429, b"", limit), reply(503)]
     fake.override = lambda request: answers.pop(0) if answers else None
     waited: list[float] = []
-    patience = Patience(attempts=3, clock=lambda: 0.0, sleep=waited.append, chance=lambda: 0.0)
+    patience = Patience(attempts=4, clock=lambda: 0.0, sleep=waited.append, chance=lambda: 0.0)
     assert resolved(remote_of(http, fake, patience=patience)).commit == COMMIT
-    assert waited == [7.0, 0.0]
+    assert waited == [7.0, 9.0, 0.0]
 
 
 def test_a_captive_portal_is_no_hub(fake: FakeHub, http: HttpClient) -> None:

@@ -225,6 +225,13 @@ def test_a_proxy_that_is_asked_with_encryption(authority: Authority) -> None:
         assert request.target == "http://registry.example/x?y"
         assert request.headers["host"] == "registry.example"
         assert request.headers["proxy-authorization"] == "Basic bWU6Y2FuYXJ5"
+        with (
+            HttpClient(replace(settings, ca=())) as client,
+            pytest.raises(
+                Unreachable, match=rf"^The certificate of the proxy https://{proxy.place} for registry"
+            ),
+        ):
+            client.send("GET", "http://registry.example/")
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,17 @@
 A resolver of the test gives names addresses of this machine, and says of some that they lie elsewhere.
 """
 
+import json
+import os
+import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -472,8 +478,20 @@ def test_a_realm_without_encryption_elsewhere_is_not_asked() -> None:
             "http://a@b/",
             "",
         ):
-            with pytest.raises(Unreachable):
+            with pytest.raises(Unreachable, match=r"^public\.example:\d+ sent us to .*not followed"):
                 client.send("GET", realm, came_from=told, authorization=CANARY)
+
+
+def test_a_long_conversation_is_no_chain_of_redirects() -> None:
+    """An upload is told where each of its chunks goes, and any of them may be redirected."""
+    with world({"public.example": numbered(3)}) as made, made.client() as client:
+        answer = client.send("GET", made.url("public.example", "/0"))
+        for _ in range(10):
+            answer = client.send("GET", made.url("public.example", "/0"), came_from=answer)
+            assert answer.read(10) == b"here"
+        with pytest.raises(Unreachable, match="not followed") as caught:
+            client.send("GET", "https://127.0.0.1/", came_from=answer)
+        assert caught.value.message.count("public.example") == 1
 
 
 def test_the_whole_way_is_told() -> None:
@@ -489,6 +507,29 @@ def test_the_whole_way_is_told() -> None:
     assert caught.value.message == (
         f"other.example:{gone.port} (where {place} sent us) could not be reached: it refused the connection."
     )
+
+
+@pytest.mark.root
+def test_a_public_server_without_anything_pretended(tmp_path: Path) -> None:
+    """In a network of its own this machine has a public address, and its resolver knows a name for loopback."""
+    if os.geteuid() != 0 or not all(map(shutil.which, ["unshare", "ip", "mount"])):
+        pytest.skip("needs root, unshare, ip and mount")
+    (tmp_path / "hosts").write_text("127.0.0.1 localhost inner.example\n")
+    public = "93.184.216.34"
+    script = (
+        f"ip link set lo up && ip addr add {public}/32 dev lo && mount --bind {tmp_path}/hosts /etc/hosts && "
+        f'exec "$0" -m tests.registry.remotes.public_server {public}'
+    )
+    done = subprocess.run(
+        ["unshare", "--net", "--mount", "sh", "-c", script, sys.executable],
+        capture_output=True, text=True, check=False, timeout=60, cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    if done.returncode and "Operation not permitted" in done.stderr:
+        pytest.skip("cannot make a network namespace here")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(lines) == 9, done.stderr
+    assert lines[-1] == [public, True, False]
+    assert [line for line in lines[:-1] if line[1:] != [False, False]] == []
 
 
 def test_the_addresses_of_this_test_are_as_the_classifier_has_them() -> None:

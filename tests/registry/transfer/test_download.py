@@ -28,6 +28,7 @@ from registry.store.store import Store
 from registry.transfer.download import Wanted, download
 from registry.transfer.events import Finished, Moved, Present, Resumed, Retrying, TransferEvent
 from registry.transfer.pace import Pace, Patience
+from tests.processes import until
 from tests.registry.transfer.sources import Answer, Request, Source, blob_of, cut
 
 MIB = 1 << 20
@@ -349,6 +350,50 @@ def test_a_source_that_ignores_ranges_gives_one_stream(store: Store, pull: Pull)
     assert pull.counted == len(data)
 
 
+def test_what_ignored_ranges_once_is_asked_for_whole_blobs(store: Store, pull: Pull) -> None:
+    """Several blobs at once, and one of which a part is here."""
+    contents = [content(3 * MIB + seed, seed) for seed in range(5)]
+    _leave_partial(store, contents[4], MIB)
+    source = Source().has(*contents)
+
+    def whole(request: Request, answer: Answer) -> None:
+        data = source.contents[request.blob.digest]
+        answer.start = 0
+        answer.data = data[: request.stop if request.start == 0 else None]
+
+    source.script = whole
+    pull(*((blob_of(data), source) for data in contents))
+    assert all(has(store, data) for data in contents)
+    streams = [
+        request for request in source.requests if (request.start, request.stop) == (0, request.blob.size)
+    ]
+    assert len(streams) == len(contents)
+    assert len(source.requests) <= len(contents) + 2 * PACE.connections
+    assert pull.counted == sum(map(len, contents))
+
+
+def test_all_is_told_in_the_thread_that_asked(store: Store) -> None:
+    data = content(3 * MIB)
+    threads = []
+    with store.session("pull m") as session:
+        wanted = [Wanted(blob=blob_of(data), sources=(Source().has(data),))]
+        download(session, wanted, PACE, lambda _: threads.append(threading.current_thread()))
+    assert set(threads) == {threading.current_thread()}
+
+
+def test_patience_ends_with_time_too(pull: Pull) -> None:
+    data = content(100)
+
+    def refuse(request: Request, answer: Answer) -> None:
+        raise TryAgain("example.com answered 503.")
+
+    source = Source(script=refuse).has(data)
+    patience = Patience(attempts=10_000, total_seconds=0.1, first_seconds=0.02, most_seconds=0.02)
+    with pytest.raises(Unreachable, match="503"):
+        pull((blob_of(data), source), pace=Pace(connections=1, patience=patience))
+    assert 1 < len(source.requests) < 10_000
+
+
 def test_a_stream_that_is_cut_begins_anew_and_is_given_up_in_the_end(store: Store, pull: Pull) -> None:
     data = content(4 * MIB)
     whole = _ignores_ranges(data)
@@ -399,6 +444,7 @@ def test_a_failed_pull_keeps_what_it_has_for_the_next(store: Store, pull: Pull) 
 
     def dies(request: Request, answer: Answer) -> None:
         if request.start == 4 * MIB:
+            until(lambda: has(store, small) or None)
             cut(answer, MIB // 2)
             answer.error = Unauthorized("Your token has expired.")
 

@@ -20,6 +20,11 @@ __all__ = ["password_registry", "plain_registry", "tls_registry", "token_registr
 KEY = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
 
+@pytest.fixture(autouse=True)
+def online(slmctl: Program) -> None:
+    slmctl.go_online()
+
+
 def login(
     program: Program, host: str, *arguments: str, password: str = PASSWORD, **variables: str
 ) -> Outcome:

@@ -22,10 +22,10 @@ def program() -> None:
 @command("fetch", about="Fetch URL.")
 @network_options
 @click.argument("url")
-def fetch(context: Context, url: str, options: NetworkOptions) -> None:
-    with options.network(context) as network:
-        network.named(parse(url).place)
-        with network.http.send("GET", url) as answer:
+def fetch(context: Context, url: str, network: NetworkOptions) -> None:
+    with network.network(context) as made:
+        made.named(parse(url).place)
+        with made.http.send("GET", url) as answer:
             click.echo(answer.read(1000))
 
 

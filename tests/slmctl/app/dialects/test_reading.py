@@ -138,6 +138,23 @@ def test_an_mlx_folder_is_called_one_whatever_its_publisher_says(store: Store) -
         assert list_models(store)[0].variants == ("mlx-q4-g64",)
 
 
+def test_the_layers_say_what_the_format_is_before_the_config_does(store: Store) -> None:
+    config = {"format": "safetensors", "quantization": "BF16"}
+    assert opened(store, modctl.model_pack({"m.gguf": WEIGHTS}, config=config)).id == "gguf-f32"
+    unquantized = json.dumps({"model_type": "llama"}).encode()
+    files = {"model.safetensors": SAFETENSORS, "config.json": unquantized}
+    assert opened(store, modctl.model_pack(files, config={"format": "mlx"})).id == "mlx-bf16"
+
+
+def test_layers_without_names_get_some(store: Store) -> None:
+    artifact = modctl.model_pack({"m.gguf": WEIGHTS, "config.json": b"{}"}, config={})
+    for layer in artifact.layers:
+        del layer["annotations"]
+    variant = opened(store, artifact)
+    assert files_of(variant) == {"model.gguf": "weights", "config/1": "config"}
+    assert variant.id == "gguf-f32"
+
+
 def test_an_onnx_folder_is_called_one(store: Store) -> None:
     config = {"model": {"type": "phi3", "context_length": 4096, "decoder": {"head_size": 96}}}
     files = {"model.onnx": b"onnx", "genai_config.json": json.dumps(config).encode()}

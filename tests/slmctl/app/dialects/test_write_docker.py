@@ -102,6 +102,12 @@ def test_shards_go_to_docker_in_their_order(store: Store, other: Store, tiny_sha
         write(store, entry, "ollama")
 
 
+def test_no_two_files_have_one_name(store: Store) -> None:
+    (manifest,) = documents(write(store, make(store, {**GGUF, "LICENSE": ("doc", b"Theirs")}), "docker"))
+    paths = [layer["annotations"]["org.cncf.model.filepath"] for layer in manifest["layers"]]
+    assert sorted(paths) == ["LICENSE", "LICENSE.1", "LICENSE.2", "model.gguf", "slmctl/spec.json"]
+
+
 def test_docker_is_told_what_it_has_no_place_for(store: Store) -> None:
     (note,) = write(store, make(store, GGUF), "docker").notes
     for word in ("TEMPLATE", "SYSTEM", "MESSAGE", "REQUIRES", "PARSER", "PARAMETER temperature"):

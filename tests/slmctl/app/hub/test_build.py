@@ -282,7 +282,9 @@ def test_a_safetensors_folder(http: HttpClient) -> None:
     ]
     assert [blob.location for blob in made.hub.wanted] == ["model.safetensors", "tokenizer.json"]
     assert made.hub.build.spec.parameters["temperature"] == 0.6
-    assert made.notes == ["The config.json of 'config.json' asks for code of its own, which is left out."]
+    assert made.notes == [
+        "The file 'config.json' asks for code of the repository's own, which is never downloaded."
+    ]
     asked = {request.path.rpartition("/")[2] for request in [*fake.requests, *fake.cdn.requests]}
     assert not asked & {"modeling_evil.py", "pytorch_model.bin"}
 

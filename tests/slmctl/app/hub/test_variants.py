@@ -8,7 +8,7 @@ import pytest
 
 from registry.errors import DoesNotFit
 from slmctl.app.hub.variant import HubVariant
-from slmctl.app.hub.variants import files_to_read, variants_of, why_none
+from slmctl.app.hub.variants import MAX_VARIANTS, files_to_read, variants_of, why_none
 from tests.slmctl.app.hub.listings import listing
 
 MLX = json.dumps({"model_type": "llama", "quantization": {"group_size": 64, "bits": 4}}).encode()
@@ -250,3 +250,8 @@ def test_configs_that_lie_do_not_stop_the_others() -> None:
     }
     repository = listing("model.safetensors", "a/model.safetensors", "m-Q8_0.gguf", files=read)
     assert ids(variants_of(repository, read)) == ["gguf-q8_0", "safetensors-unknown", "safetensors-a"]
+
+
+def test_a_repository_of_very_many_files_has_an_end() -> None:
+    found = variants_of(listing(*(f"d{number}/m-Q4_K_M.gguf" for number in range(2000))))
+    assert len(found) == len({each.id for each in found}) == MAX_VARIANTS
