@@ -301,7 +301,8 @@ def _check_replaceable(old: Entry, new: Entry, request: PullRequest) -> None:
     if request.where.is_bundle:
         check_replaceable(old, new, Replace.SAME_SOURCE if new.source == IMPORTED_HERE else Replace.NOTHING)
         return
-    before = tracked(old)
+    claim = place_of(old.source) if old.claimed else None  # the user has named that place now
+    before = tracked(old) if claim is None else (claim,)
     if before and (are_same_places(before, tracked(new)) or _is_of(request.where, before)):
         return
     whose = " and ".join(map(str, before)) or old.source or "another tool"
