@@ -9,13 +9,15 @@ from typing import BinaryIO
 
 from registry.digest import Digest
 from registry.errors import MalformedFile
-from registry.manifest import MAX_INDEX_DEPTH, MAX_MANIFEST_BYTES, Descriptor, Index, Manifest
+from registry.manifest import MAX_MANIFEST_BYTES, Descriptor, Index, Manifest
 from registry.remotes.base import Artifact, Blob, Remote
 from registry.remotes.peeking import Peek
+from registry.remotes.tree import documents_of
 from registry.store.reader import StoreReader
 from registry.store.store import Session, Store
 
-_MAX_DOCUMENTS = 500
+_MAX_READ_BYTES = 256 << 20
+"""What is asked for to find out what an artifact is: before it is looked whether the rest has room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,30 +38,15 @@ class Tree:
 def tree_of(remote: Remote, artifact: Artifact) -> Tree:
     """Ask for everything that is named below an artifact's root, each once.
 
-    Raises MalformedFile for an index that is nested too deeply, names too many or none; and as
+    Raises MalformedFile for an index that is nested too deeply, names too much or nothing; and as
     `Remote.manifest` does.
     """
     tree = Tree(root=artifact.root, indexes={}, manifests={})
-    known: dict[Digest, Manifest | Index] = {artifact.root.digest: artifact.document}
-    level = [artifact.root]
-    seen: set[Digest] = set()
-    for _ in range(MAX_INDEX_DEPTH):
-        below: list[Descriptor] = []
-        for each in level:
-            if each.digest in seen:
-                continue
-            seen.add(each.digest)
-            if len(seen) > _MAX_DOCUMENTS:
-                raise MalformedFile(f"The index {artifact.root.digest} names more than {_MAX_DOCUMENTS}.")
-            document = known.get(each.digest) or remote.manifest(each)
-            if isinstance(document, Manifest):
-                tree.manifests[each.digest] = document
-            else:
-                tree.indexes[each.digest] = document
-                below += document.manifests
-        level = below
-    if level:
-        raise MalformedFile(f"The index {artifact.root.digest} is nested too deeply.")
+    for each in documents_of(remote, artifact):
+        if isinstance(each.value, Manifest):
+            tree.manifests[each.descriptor.digest] = each.value
+        else:
+            tree.indexes[each.descriptor.digest] = each.value
     if not tree.manifests:
         raise MalformedFile(f"The index {artifact.root.digest} names no model.")
     return tree
@@ -77,9 +64,16 @@ class ReadsThrough(StoreReader):
         self._session = session
         self._remote = remote
         self._peeks = peeks
+        self._left = _MAX_READ_BYTES
 
     def read_blob(self, descriptor: Descriptor, limit: int = MAX_MANIFEST_BYTES) -> bytes:
         if not self.has(descriptor.digest):
+            self._left -= descriptor.size
+            if self._left < 0:
+                raise MalformedFile(
+                    f"More than {_MAX_READ_BYTES >> 20} MiB of {self._remote.shown} would have to be read to"
+                    " know what it is."
+                )
             self._session.put(self._remote.read_blob(descriptor, limit))
         return super().read_blob(descriptor, limit)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
+from modelfiles.spec import ModelSpec
 from registry.digest import Digest
 from registry.errors import DigestMismatch, NameTaken, NoSpace, NotFound, SlmctlError
 from registry.manifest import Descriptor
@@ -38,7 +39,14 @@ from slmctl.app.package import Package
 from slmctl.app.places import Places
 from slmctl.app.pull_artifact import coming_artifact
 from slmctl.app.pull_hub import coming_hub
-from slmctl.app.upstream import are_same_places, is_same_repository, tracked, tracks_to_keep
+from slmctl.app.upstream import (
+    are_same_places,
+    is_same_repository,
+    is_taken_over,
+    place_of,
+    tracked,
+    tracks_to_keep,
+)
 from slmctl.app.where import Asked, Where
 
 _MARGIN_BYTES = 16 << 20
@@ -49,8 +57,8 @@ _MARGIN_BYTES = 16 << 20
 class PullRequest:
     """`where` is what is asked, and what the result is called; `variants` are ids or unambiguous parts of
     them, none for the usual one. `expected` is the digest that a lock file pins the name to, of a model with
-    the variants `locked`. With `dry_run` nothing is fetched but what tells how large the model is, and the
-    store stays as it is.
+    the variants `locked`; it may have been made with one of `other_specs`. With `dry_run` nothing is fetched
+    but what tells how large the model is, and the store stays as it is.
     """
 
     where: Where
@@ -59,6 +67,7 @@ class PullRequest:
     force: bool = False
     expected: Digest | None = None
     locked: frozenset[str] = frozenset()
+    other_specs: tuple[ModelSpec, ...] = ()
     dry_run: bool = False
     pace: Pace = field(default_factory=Pace)
 
@@ -103,12 +112,16 @@ def pull(
             with scratch.session("pull --dry-run") as session:
                 work = Work(store=scratch, session=session)
                 coming = _coming(work, places, request, asked, kept, on_event)
-                _check_name(store, request, coming.asked)
+                _check_name(store, request, coming.asked, coming.source)
                 return _outcome(store, coming, request)
     with store.session(f"pull {request.where.name}", resumable=True) as session:
         work = Work(store=store, session=session)
-        coming = _coming(work, places, request, asked, kept, on_event)
-        _check_name(store, request, coming.asked)
+        for spec in (request.where.spec, *request.other_specs):
+            where = replace(request.where, spec=spec)
+            coming = _coming(work, places, replace(request, where=where), asked, kept, on_event)
+            if request.expected is None or coming.root is None or coming.root.digest == request.expected:
+                break
+        _check_name(store, request, coming.asked, coming.source)
         outcome = _outcome(store, coming, request)
         descriptor = _unpacked_before(store, session, coming, request)
         if descriptor is not None:
@@ -265,10 +278,19 @@ def _tracks(request: PullRequest, asked: Sequence[ModelRef]) -> Sequence[ModelRe
     return request.where.tracks or asked
 
 
-def _check_name(store: Store, request: PullRequest, asked: Sequence[ModelRef]) -> None:
-    """Say that the name is taken before gigabytes are fetched; the linking decides."""
+def _check_name(
+    store: Store, request: PullRequest, asked: Sequence[ModelRef], source: str | None = None
+) -> None:
+    """Say that the name is taken before gigabytes are fetched; the linking decides. `source` is what was
+    found there, None as long as nobody was asked."""
     old = store.names().find(request.where.name)
     if old is not None and not request.where.is_bundle:
+        if not request.force and is_taken_over(old.source, source, asked):
+            raise NameTaken(
+                f"The repository of {short_name(old.name)} was renamed to {place_of(old.source)}, and another"
+                " has its old name now.",
+                hint="Pull it by its new name; add --force if you trust the one that took the old name.",
+            )
         tracks = tuple(str(ref) for ref in _tracks(request, asked))
         _check_replaceable(old, replace(old, source=tracks[0], tracks=tracks, claimed=False), request)
 
@@ -279,7 +301,8 @@ def _check_replaceable(old: Entry, new: Entry, request: PullRequest) -> None:
     if request.where.is_bundle:
         check_replaceable(old, new, Replace.SAME_SOURCE if new.source == IMPORTED_HERE else Replace.NOTHING)
         return
-    before = tracked(old)
+    claim = place_of(old.source) if old.claimed else None  # the user has named that place now
+    before = tracked(old) if claim is None else (claim,)
     if before and (are_same_places(before, tracked(new)) or _is_of(request.where, before)):
         return
     whose = " and ".join(map(str, before)) or old.source or "another tool"

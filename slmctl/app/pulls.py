@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from registry.errors import BadContent, NotFound, UsageError
+from modelfiles.spec import ModelSpec, merge
+from registry.errors import BadContent, NotFound, SlmctlError, UsageError
 from registry.names import ModelRef, Source, parse, parse_name
 from registry.remotes.local import open_local
 from registry.store.index import Entry
@@ -13,9 +15,10 @@ from registry.store.reader import StoreReader
 from slmctl.app.bundles import split_path
 from slmctl.app.lockfile import Lock, LockedModel
 from slmctl.app.outdated import pulled_names
+from slmctl.app.package import Package
 from slmctl.app.pull import PullRequest
 from slmctl.app.upstream import is_same_repository, place_of, tracked
-from slmctl.app.where import Asked, Where, spec_for, where_is
+from slmctl.app.where import Asked, Where, spec_for, specs_of, where_is
 
 _NO_BUNDLE = (
     "What 'slmctl export' wrote is pulled; of a model's file make one: slmctl create NAME --from FILE"
@@ -63,9 +66,21 @@ def _in_bundle(ref: ModelRef, name: ModelRef | None) -> Where:
 def everything(store: StoreReader) -> list[PullRequest]:
     """The pull of each name that was pulled before, as its place has it now."""
     return [
-        PullRequest(where=_at(entry.name, places))
+        PullRequest(where=_again(store, entry, places))
         for entry, places in pulled_names(store.names().entries.values())
     ]
+
+
+def _again(store: StoreReader, entry: Entry, places: Sequence[ModelRef]) -> Where:
+    """What a name means now. Under another name than the library's, what its author adds is added again."""
+    where = _at(entry.name, places)
+    if where.spec != ModelSpec():
+        return where
+    with suppress(SlmctlError):
+        spec = Package.of(store, entry).variants[0].spec
+        added = next((each for each in specs_of(places) if merge(spec, each) == spec), ModelSpec())
+        return replace(where, spec=added)
+    return where
 
 
 def of_lock(store: StoreReader, lock: Lock, names: Iterable[ModelRef]) -> list[PullRequest]:
@@ -89,13 +104,14 @@ def _pinned(model: LockedModel, entry: Entry | None) -> PullRequest:
             f"The lock file says of no place that has {model.name}.",
             hint="Carry it there in a bundle: slmctl export, slmctl import.",
         )
-    source = parse(model.source)
+    source = replace(parse(model.source), plain_http=False)  # a file permits nothing: the user does
     place = place_of(model.source) or source
     before = tracked(entry) if entry is not None else ()
     tracks = before if any(is_same_repository(place, each) for each in before) else (place,)
     where = replace(_at(model.name, [source]), tracks=tracks)
     locked = frozenset(variant.id for variant in model.variants)
-    return PullRequest(where=where, expected=model.digest, locked=locked)
+    others = (ModelSpec(), *specs_of([place]))
+    return PullRequest(where=where, expected=model.digest, locked=locked, other_specs=others)
 
 
 def _at(name: str, places: Sequence[ModelRef]) -> Where:

@@ -64,9 +64,7 @@ class FromRemotes:
                 self._claims_told.add(entry.name)
                 place = place_of(entry.source)
                 text = f"{entry.name} is out of a bundle that says it came from {place}, which was not asked."
-                self._on_event(
-                    Note(text=f"{text} If you trust it: slmctl pull {place} --as {entry.name} --force")
-                )
+                self._on_event(Note(text=f"{text} If you trust it: slmctl pull {place} --as {entry.name}"))
 
     def _resolve(self, name: str, source: str) -> tuple[Remote, Artifact | Listing] | None:
         if source not in self._resolved:

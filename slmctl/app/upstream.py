@@ -72,6 +72,16 @@ def is_same_repository(one: ModelRef, other: ModelRef) -> bool:
     return one.source is other.source and _key(one)[:2] == _key(other)[:2]
 
 
+def is_taken_over(before: str | None, now: str | None, asked: Iterable[ModelRef]) -> bool:
+    """Whether a repository of the hub that had another name by then has been made anew under its old one: by
+    whoever came first, who need not be its owner."""
+    was, is_ = place_of(before), place_of(now)
+    if was is None or is_ is None or not was.source is is_.source is Source.HUGGINGFACE:
+        return False
+    paths = {ref.path.lower() for ref in asked if ref.source is Source.HUGGINGFACE}
+    return is_.path.lower() in paths and was.path.lower() not in paths
+
+
 def pin_of(source: str | None) -> Digest | str | None:
     """What the place had: a digest, or the commit of a Hugging Face repository; None without a pin."""
     ref = _parsed(source)

@@ -16,7 +16,7 @@ from modelfiles.spec import ModelSpec
 from registry.errors import NameTaken, NotFound, UsageError
 from registry.names import DEFAULT_TAG, OLLAMA_NAMESPACE, ModelRef, Source, parse
 from registry.store.index import NameTable
-from slmctl.app.library import LibraryModel, find_model, modelfile_text
+from slmctl.app.library import LibraryModel, find_model, library, modelfile_text
 from slmctl.app.made_here import SHIPPED_HERE
 from slmctl.app.upstream import is_same_repository, place_of, tracked
 
@@ -124,6 +124,11 @@ def spec_for(name: ModelRef, places: Sequence[ModelRef]) -> ModelSpec:
     if model is None or not _are_of(model.entry, places):
         return ModelSpec()
     return _spec(model)
+
+
+def specs_of(places: Sequence[ModelRef]) -> list[ModelSpec]:
+    """What the library's author adds to what is at these places, under whatever name it was pulled."""
+    return [_spec(model) for model in library() if not model.entry.ships and _are_of(model.entry, places)]
 
 
 def _in_library(ref: ModelRef) -> LibraryModel | None:

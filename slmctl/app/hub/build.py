@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from modelfiles.spec import ModelSpec, merge
 from registry.digest import Digest
-from registry.errors import MalformedFile
+from registry.errors import DoesNotFit, MalformedFile
 from registry.formats.ggml_types import file_type
 from registry.formats.quote import quoted
 from registry.remotes.base import Blob, HubFile
@@ -27,6 +27,10 @@ from slmctl.app.packaging import BlobWriter, Build
 
 _SMALL_BYTES = 256 << 10
 """Up to this size a file is read at once and not downloaded with the others."""
+
+_MAX_FILES = 5000
+_MAX_READ_BYTES = 256 << 20
+"""What is read before it is looked whether the rest has room: files of which the hub has no sha256."""
 
 _KNOWN_LABELS = frozenset(each.label for number in range(64) if (each := file_type(number)) is not None)
 
@@ -52,6 +56,7 @@ def build(
     Raises DoesNotFit for a variant that is not whole, MalformedFile, DigestMismatch, and what the remote
     raises.
     """
+    _check_small(repository, variant)
     repository.read_ahead(_small_files(repository, variant))
     looked = facts_of(repository, variant, keep=True)
     _tell(variant, looked, repository, on_event)
@@ -77,6 +82,17 @@ def build(
     return HubBuild(
         variant=variant, build=made, wanted=tuple(wanted.values()), fetched_bytes=looked.fetched_bytes
     )
+
+
+def _check_small(repository: HubRepository, variant: HubVariant) -> None:
+    """Refuse what no model is: a hundred thousand small files would fill memory and disk."""
+    read = sum(part.file.size for part in variant.parts if _is_read(part))
+    if len(variant.parts) > _MAX_FILES or read > _MAX_READ_BYTES:
+        raise DoesNotFit(
+            f"The build {variant.id} in hf.co/{repository.name} has {len(variant.parts)} files, and {read}"
+            f" bytes in small ones; {_MAX_FILES} and {_MAX_READ_BYTES} are read.",
+            hint="It is no model as others are; look at it in a browser.",
+        )
 
 
 def _is_read(part: HubPart) -> bool:

@@ -15,6 +15,8 @@ MAX_SMALL_BYTES = 64 << 20
 """A file that is read whole: one that the hub has no sha256 of (git takes 10 MB at most)."""
 
 _KEPT_BYTES = 1 << 20
+_MAX_KEPT_BYTES = 64 << 20
+"""What is remembered of all files together; what has no room is read again."""
 
 
 class HubRepository:
@@ -27,6 +29,7 @@ class HubRepository:
         self.listing = listing
         self._by_path = {file.path: file for file in listing.files}
         self._read: dict[str, bytes] = {}
+        self._kept_bytes = 0
         self._variants: list[HubVariant] | None = None
 
     @property
@@ -43,7 +46,8 @@ class HubRepository:
         data = self._read.get(file.path)
         if data is None:
             data = self.remote.read_file(file, MAX_SMALL_BYTES)
-            if len(data) <= _KEPT_BYTES:
+            if len(data) <= min(_KEPT_BYTES, _MAX_KEPT_BYTES - self._kept_bytes):
+                self._kept_bytes += len(data)
                 self._read[file.path] = data
         return data
 

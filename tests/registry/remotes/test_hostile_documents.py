@@ -16,6 +16,7 @@ from registry.errors import (
     SizeMismatch,
 )
 from registry.manifest import MAX_MANIFEST_BYTES, Descriptor, Index
+from registry.remotes import tree
 from registry.remotes.base import Artifact
 from registry.remotes.http import HttpClient
 from registry.remotes.tree import MAX_DOCUMENTS, documents_of
@@ -271,3 +272,21 @@ def test_an_index_of_a_thousand_builds_is_refused(http: HttpClient) -> None:
         remote = remote_at(fake, http)
         with pytest.raises(MalformedFile, match=f"more than {MAX_DOCUMENTS}"):
             documents_of(remote, remote.resolve(name_at(fake)))
+
+
+def test_an_index_of_large_manifests_is_refused_before_they_are_asked_for(
+    http: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is as large as it may be, and all together would fill the memory."""
+    builds = [manifest(annotations={"n": str(number)}) for number in range(10)]
+    monkeypatch.setattr(tree, "MAX_BYTES", 6 * len(builds[0]))
+    with fake_registry() as fake:
+        for build in builds:
+            fake.put(PATH, build, MANIFEST)
+        fake.put(PATH, index(*builds), INDEX, "v1")
+        remote = remote_at(fake, http)
+        artifact = remote.resolve(name_at(fake))
+        seen = len(fake.requests)
+        with pytest.raises(MalformedFile, match="its manifests have more than"):
+            documents_of(remote, artifact)
+        assert len(fake.requests) - seen < 6

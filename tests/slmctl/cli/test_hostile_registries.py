@@ -162,6 +162,14 @@ def titled(title: str) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def said_in_facts(document: dict[str, Any]) -> None:
+    """The name of a build comes from the facts where no annotation says it."""
+    annotations = document["annotations"]
+    del annotations["dev.slmctl.variant"]
+    facts = json.loads(annotations["dev.slmctl.facts"])
+    annotations["dev.slmctl.facts"] = json.dumps({**facts, "quantization": "\x1b]0;owned\x07"})
+
+
 def deep_indexes(model: Published) -> Trick:
     """Each index names another: nobody knows where it ends."""
     raw, kind = model.manifest, MANIFEST
@@ -226,7 +234,7 @@ CASES: dict[str, tuple[Callable[[Published], Trick], set[int], str]] = {
     "12 another digest in the header": (
         of_manifest(lambda m: reply(200, m.manifest, {"Docker-Content-Digest": digest_of(b"x")})), {BAD}, "digest"
     ),
-    "13 indexes without end": (deep_indexes, {BAD}, "nested too deeply"),
+    "13 indexes without end": (deep_indexes, {BAD}, "more than 4 deep"),
     "19 a page of a hotel": (
         lambda model: lambda request: reply(200, b"<!doctype html><p>Log in", {"Content-Type": "text/html"}),
         {BAD, NOBODY},
@@ -238,6 +246,7 @@ CASES: dict[str, tuple[Callable[[Published], Trick], set[int], str]] = {
     "5C a title with a drive": (as_manifest(titled("C:\\x")), {BAD}, ""),
     "5C a title of 4 kB": (as_manifest(titled("x" * 4096)), {BAD}, ""),
     "5C a title for the terminal": (as_manifest(titled("\x1b]0;owned\x07\x1b[2J.gguf")), {BAD}, ""),
+    "5C facts for the terminal": (as_manifest(said_in_facts), {BAD}, ""),
     "5C no layers": (as_manifest(lambda d: d.update(layers=[])), {4}, "no weights"),
     "5C no config": (as_manifest(lambda d: d.update(config=None)), {BAD}, ""),
     "5C layers that are text": (as_manifest(lambda d: d.update(layers="x")), {BAD}, ""),

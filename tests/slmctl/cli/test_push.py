@@ -13,6 +13,8 @@ import oras.client
 import pytest
 import requests
 
+from tests.fakes.registry import fake_registry
+from tests.fakes.wire import Request
 from tests.registries.programs import Registry, need
 from tests.slmctl.cli.program import Program
 from tests.slmctl.cli.publishing import Author
@@ -180,3 +182,25 @@ def test_wrong_usage_has_a_sentence_and_a_hint(author: Author, arguments: list[s
     author.slmctl.go_online()
     done = author.slmctl("push", *arguments)
     assert (done.code, len(done.err.splitlines())) == (code, 2), done.err
+
+
+def test_a_model_that_is_removed_while_it_is_pushed_arrives_whole(slmctl: Program, tiny_model: Path) -> None:
+    """And is gone here: the push holds what it sends, no longer than that."""
+    slmctl.go_online()
+    assert slmctl("create", "m", "--from", str(tiny_model)).code == 0
+    digest = slmctl("show", "m", "--json").json["digest"]
+    before = {path.name: path.read_bytes() for path in slmctl.store.glob("blobs/sha256/*")}
+    done: list[int] = []
+
+    def remove(request: Request) -> None:
+        if request.method == "POST" and not done:
+            done.append(0)
+            done[:] = [slmctl(*command).code for command in (["rm", "m"], ["gc"])]
+
+    with fake_registry(remove) as fake:
+        pushed = slmctl("push", "m", f"http://{fake.server.place}/a/m:v1")
+        assert (pushed.code, done) == (0, [0, 0]), pushed.err
+        sent = {name.removeprefix("sha256:"): data for (_, name), data in fake.blobs.items()}
+        assert {**sent, digest.removeprefix("sha256:"): fake.manifests["a/m", digest][0]} == before
+    assert slmctl("gc").code == 0
+    assert not list(slmctl.store.glob("blobs/sha256/*"))

@@ -445,3 +445,16 @@ def test_variants_are_described_without_weights(http: HttpClient, model: bytes) 
         assert sizes == {"gguf-q8_0": len(big), "gguf-f16": len(big)}
         looked = [facts_of(repository, variant) for variant in repository.variants()]
         assert [(each.requests, each.fetched_bytes) for each in looked] == [(1, 1 << 20)] * 2
+
+
+def test_a_repository_of_endless_small_files_is_refused_before_they_are_read(http: HttpClient) -> None:
+    files = {"config.json": json.dumps(PLAIN).encode(), "model.safetensors": save(tensors())}
+    listed = [
+        {"rfilename": f"x{number}.json", "size": 60 << 20, "blobId": f"{number:040x}"} for number in range(5)
+    ]
+    with serve_hub({"org/model": files}) as fake:
+        fake.listed = listed
+        repository = repository_of(http, fake)
+        with pytest.raises(DoesNotFit, match="small ones"):
+            build(Blobs(), repository, repository.choose().variant)
+        assert not [path for path in fake.paths() if "/x" in path]
