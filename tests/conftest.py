@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,11 @@ from tests.slmctl.cli.program import Program
 from tools.random_model import write_random_model, write_random_shards
 
 pytest_plugins = ["tests.recording.plugin"]
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # started with & by a shell, which children would inherit
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 STORIES = Path(__file__).parents[2] / "shared" / "models" / "stories260K"
 
