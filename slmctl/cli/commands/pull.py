@@ -49,7 +49,9 @@ _ABOUT = (
     help="What a lock file pins (or NAME... of it), with those digests or not at all.",
 )
 @click.option("--as", "new_name", metavar="NAME", help="What to call the model here.")
-@click.option("--force", is_flag=True, help="Replace a model of that name that is from somewhere else.")
+@click.option(
+    "--force", is_flag=True, help="Replace what has that name: a model from somewhere else, other variants."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched, and fetch nothing.")
 @click.option(
     "--limit-rate", metavar="RATE", callback=to_rate, help="Bytes a second at most, all together: 5MB, 800kB."
