@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from registry.errors import UsageError
+from registry.errors import Unauthorized, UsageError
 from registry.names import OLLAMA_HOST, ModelRef, Source
 from registry.remotes.credentials import Credential, is_docker_hub, matching_keys, read_auth_file
 from registry.remotes.credentials_file import log_in as keep
@@ -77,7 +77,16 @@ def log_in(
     repository = replace(made.repository(ref), path="", shown=host)
     credential = Credential(username=username, password=password)
     authorizer = made.authorizer(repository, credential=credential)
-    tried = try_login(network.http, repository, authorizer)
+    try:
+        tried = try_login(network.http, repository, authorizer)
+    except Unauthorized as error:
+        if (
+            error.hint is not None
+            and error.hint.startswith("Log in with: slmctl login")
+            and "--" not in error.hint
+        ):
+            error.hint = "Check the name and the password; many registries take an access token in its place."
+        raise
     kept = keep(keyring(settings), login_file(settings), host, username=username, password=password)
     if token_server is not None:
         save_token_servers(settings.token_servers_file, saved)

@@ -48,7 +48,7 @@ def coming_artifact(
     package = Package.of(reader, Entry(name=name, descriptor=tree.root, source=None, linked=None))
     chosen = _choose(package, wanted, kept, all_variants=all_variants)
     for variant in chosen:
-        if not variant.weights:
+        if not variant.weights and variant.packed is None:
             raise DoesNotFit(
                 f"The variant {variant.id} of {name} has no weights.",
                 hint="Tell its publisher; 'slmctl tags' lists what else there is.",
@@ -74,7 +74,11 @@ def coming_artifact(
             for blob in blobs.values()
         ),
         size=sum({file.digest: file.size for variant in chosen for file in variant.files}.values()),
-        labels={file.digest: file.path for variant in chosen for file in variant.files},
+        labels={
+            file.digest: f"{variant.id}/{file.path}" if len(chosen) > 1 else file.path
+            for variant in chosen
+            for file in variant.files
+        },
         root=None if packed else _root(tree),
         passing=(*blobs, *(each.digest for each in tree.documents)) if packed else (),
         finish=lambda session: (

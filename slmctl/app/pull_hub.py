@@ -70,7 +70,7 @@ def coming_hub(
         others=tuple(others),
         wanted=tuple(blobs.values()),
         size=sum({file.digest: file.size for each in builds for file in each.files}.values()),
-        labels={file.digest: file.path for each in builds for file in each.files},
+        labels={digest: each.blob.location for digest, each in blobs.items()},
         root=write_model(_Nowhere(), builds),
         finish=lambda session: write_model(session, builds),
     )

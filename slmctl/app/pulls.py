@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from modelfiles.spec import ModelSpec, merge
-from registry.errors import NotFound, SlmctlError, UsageError
+from registry.errors import BadContent, NotFound, SlmctlError, UsageError
 from registry.names import ModelRef, Source, parse, parse_name
 from registry.remotes.local import open_local
 from registry.store.index import Entry
@@ -19,6 +19,10 @@ from slmctl.app.package import Package
 from slmctl.app.pull import PullRequest
 from slmctl.app.upstream import is_same_repository, place_of, tracked
 from slmctl.app.where import Asked, Where, spec_for, specs_of, where_is
+
+_NO_BUNDLE = (
+    "What 'slmctl export' wrote is pulled; of a model's file make one: slmctl create NAME --from FILE"
+)
 
 
 def by_name(
@@ -43,7 +47,11 @@ def _in_bundle(ref: ModelRef, name: ModelRef | None) -> Where:
     """The model of a bundle, or the one that is named behind its path."""
     path, inside = split_path(ref.path)
     if inside is None:
-        names = open_local(path).tags()
+        try:
+            names = open_local(path).tags()
+        except BadContent as error:
+            error.hint = error.hint or _NO_BUNDLE
+            raise
         if len(names) != 1:
             raise UsageError(
                 f"There are {len(names)} models in {str(path)!r:.120}.",

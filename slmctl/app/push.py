@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from registry.digest import Digest
 from registry.errors import NotFound, StoreUnusable, UsageError
-from registry.names import DEFAULT_TAG, ModelRef, Source, parse
+from registry.names import DEFAULT_TAG, ModelRef, Source, parse, short_name
 from registry.remotes.base import Blob
 from registry.store.index import Entry
 from registry.store.reader import StoreReader
@@ -67,7 +67,7 @@ def destination_of(entry_name: str, destination: ModelRef | None) -> ModelRef:
     if ref.source is not Source.OCI:
         raise UsageError(
             f"{str(ref)!r:.120} names no registry to push to.",
-            hint=f"Say where it goes: slmctl push {entry_name} HOST/PATH:TAG",
+            hint=f"Say where it goes: slmctl push {short_name(entry_name)} HOST/PATH:TAG",
         )
     if ref.digest is not None:
         raise UsageError("A push goes to a tag, not to a digest.", hint="Leave out the @sha256:... part.")
@@ -110,7 +110,8 @@ def push(
     def open_blob(blob: Blob, offset: int) -> BinaryIO:
         return openers[blob.digest](offset)
 
-    counts = Counts("push", blobs, {}, on_event)
+    files = [file for variant in Package.of(reader, entry).variants for file in variant.files]
+    counts = Counts("push", blobs, {file.digest: file.path for file in files}, on_event)
     with _kept(store, entry.name, [blob.digest for blob in blobs]):
         upload(open_blob, remote, blobs, request.pace, counts, mounts=_mounts(entry, ref, blobs))
         for each in plan:

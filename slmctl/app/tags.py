@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from registry.errors import BadContent, DoesNotFit
 from registry.formats.facts import ModelFacts
 from registry.names import ModelRef, Source
 from registry.remotes.base import Artifact, FileRemote, Listing, Remote
@@ -15,6 +16,7 @@ from registry.store.store import Store
 from slmctl.app.artifacts import ReadsThrough, tree_of
 from slmctl.app.hub.facts import facts_of
 from slmctl.app.hub.repository import HubRepository
+from slmctl.app.hub.variant import HubVariant
 from slmctl.app.library import library
 from slmctl.app.package import Package
 from slmctl.app.places import Places
@@ -128,14 +130,22 @@ def _of_listing(remote: FileRemote, listing: Listing, *, with_facts: bool) -> li
     variants = repository.variants()
     if listing.selector is not None:
         variants = [repository.choose().variant]
-    return [
-        RemoteVariant(
-            id=variant.id,
-            format=variant.format,
-            quantization=variant.label,
-            size=variant.size,
-            facts=facts_of(repository, variant).facts if with_facts and variant.problem is None else None,
-            problem=variant.problem,
-        )
-        for variant in variants
-    ]
+    return [_of_hub(repository, variant, with_facts=with_facts) for variant in variants]
+
+
+def _of_hub(repository: HubRepository, variant: HubVariant, *, with_facts: bool) -> RemoteVariant:
+    """A build of a repository; one whose files are not what they are called is a row like others."""
+    facts, problem = None, variant.problem
+    if with_facts and problem is None:
+        try:
+            facts = facts_of(repository, variant).facts
+        except (BadContent, DoesNotFit) as error:
+            problem = error.message
+    return RemoteVariant(
+        id=variant.id,
+        format=variant.format,
+        quantization=variant.label,
+        size=variant.size,
+        facts=facts,
+        problem=problem,
+    )

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from modelfiles.authoring import from_text
 from modelfiles.library.entry import Build, LibraryEntry
 from modelfiles.spec import ModelSpec
-from registry.errors import NameTaken, NotFound
+from registry.errors import NameTaken, NotFound, UsageError
 from registry.names import DEFAULT_TAG, OLLAMA_NAMESPACE, ModelRef, Source, parse
 from registry.store.index import NameTable
 from slmctl.app.library import LibraryModel, find_model, library, modelfile_text
+from slmctl.app.made_here import SHIPPED_HERE
 from slmctl.app.upstream import is_same_repository, place_of, tracked
 
 SEARCH = (f"ollama://{OLLAMA_NAMESPACE}",)
@@ -69,13 +70,19 @@ def where_is(
 ) -> Where:
     """Where `ref` is had. `names` are the store's, `force` looks past the model that has the name now.
 
-    Raises NameTaken for a bare name whose model was made here, and NotFound where nothing is to be asked.
+    Raises NameTaken for a bare name whose model was made here, UsageError for one that comes with slmctl, and
+    NotFound where nothing is to be asked.
     """
     if ref.source is not Source.BARE:
         return Where(name=ref.full_name, places=(Asked(ref=ref),))
     entry = names.find(ref.full_name)
     places = tracked(entry) if entry is not None else ()
     model = _in_library(ref)
+    if model is not None and model.entry.ships and (entry is None or entry.source == SHIPPED_HERE):
+        raise UsageError(
+            f"The model {ref.short_name} comes with slmctl: there is nothing to pull.",
+            hint=f"'slmctl run {ref.short_name}' asks it; another of that name has a place: ollama://{ref.path}.",
+        )
     if entry is not None and not places and not force:
         claim = place_of(entry.source)
         if claim is None:

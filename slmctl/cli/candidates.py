@@ -32,6 +32,29 @@ def models(context: click.Context, parameter: click.Parameter, incomplete: str) 
     return _beginning(incomplete, (name for name in shown if name not in taken))
 
 
+def pullable(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem[str]]:
+    """Models of the library, and those of the store."""
+    from slmctl.app.library import library
+
+    given = context.params.get(parameter.name or "")
+    taken = given if isinstance(given, tuple | list) else ()
+    known = (model.entry.name for model in library() if not model.entry.ships)
+    here = [each.value for each in models(context, parameter, incomplete)]
+    return _beginning(incomplete, sorted({*here, *(name for name in known if name not in taken)}))
+
+
+def in_library(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Models of the library and their families."""
+    from slmctl.app.library import library
+
+    entries = [model.entry for model in library() if not model.entry.ships]
+    return _beginning(
+        incomplete, sorted({entry.name for entry in entries} | {entry.family for entry in entries})
+    )
+
+
 def models_and_files(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem[str]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from modelfiles.spec import ParameterValue
 from runtimes.engines.catalog import engine_name
 from slmctl.app.package import Package, Variant
+from slmctl.app.upstream import pin_of
 from slmctl.cli.render import human_bytes, human_count, sections
 
 
@@ -18,7 +19,7 @@ def describe(package: Package, variant: Variant) -> str:
         ("digest", str(package.digest)),
         ("size", human_bytes(package.size)),
         ("source", package.source or "another tool"),
-        *(("follows", place) for place in package.tracks),
+        *(("pinned to" if pin_of(place) else "follows", place) for place in package.tracks),
     ]
     if facts is not None:
         model += [

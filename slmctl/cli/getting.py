@@ -53,6 +53,7 @@ def located(
                 variants=(variant,) if variant else (),
             )
             request = replace(request, pace=places.network.settings.pace)
+            context.output.status(f"looking for {ref.short_name}")
             pull(context.store, places, request, now=context.now(), on_event=context.output.on_event)
         except SlmctlError as error:
             if missing is not None and missing.hint and missing.hint.startswith("Did you mean"):

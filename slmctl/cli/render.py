@@ -93,7 +93,7 @@ class Output:
 
     def status(self, text: str) -> None:
         """A line that whatever comes next takes away."""
-        if self.progress == "auto" and sys.stderr.isatty():
+        if self.progress == "auto" and not self.quiet and sys.stderr.isatty():
             _write(sys.stderr, f"\r{clean(text)}\x1b[K")
             self._line_open = True
 

@@ -12,14 +12,16 @@ from slmctl.app.events import Transfer
 from slmctl.cli.render import clean, human_bytes
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, Group
 
 _SPEED_SECONDS = 5.0
 """The speed is that of so long."""
+_FIRST_LOG_SECONDS = 2.0
 _LOG_SECONDS = 10.0
-"""So often a log gets a line."""
+"""So often a log gets a line; the first one comes early, unless it is over by then."""
 _REFRESH_SECONDS = 0.1
 _MOST_BARS = 6
+_LABEL_CHARACTERS = 32
 
 VERBS = {"pull": "pulling", "push": "pushing"}
 
@@ -39,8 +41,13 @@ class TransferView(Protocol):
 
 
 def new_view() -> TransferView:
-    """What fits stderr."""
-    return Bars() if sys.stderr.isatty() else LogLines()
+    """What fits stderr: bars on a terminal that can redraw them."""
+    if not sys.stderr.isatty():
+        return LogLines()
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    return LogLines() if console.is_dumb_terminal else Bars(console)
 
 
 class Speed:
@@ -90,15 +97,21 @@ def human_left(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def shortened(label: str) -> str:
+    """What a blob is called, without its beginning where it is long: shards differ at their ends."""
+    label = clean(label).replace("\n", " ").replace("\t", " ")
+    return label if len(label) <= _LABEL_CHARACTERS else f"…{label[1 - _LABEL_CHARACTERS :]}"
+
+
 class LogLines:
-    """A line at the beginning and every few seconds, for who reads stderr later."""
+    """A line soon and then every few seconds, for who reads stderr later."""
 
     is_open = False
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._speed = Speed(clock)
-        self._next = clock() + _LOG_SECONDS
+        self._next = clock() + _FIRST_LOG_SECONDS
 
     def show(self, event: Transfer) -> None:
         self._speed.take(event)
@@ -119,11 +132,10 @@ class Bars:
 
     is_open = True
 
-    def __init__(self) -> None:
-        from rich.console import Console
+    def __init__(self, console: Console) -> None:
         from rich.live import Live
 
-        self._live = Live(console=Console(stderr=True, highlight=False), transient=True, auto_refresh=False)
+        self._live = Live(console=console, transient=True, auto_refresh=False)
         self._speed = Speed()
         self._moving: dict[str, Transfer] = {}
         self._drawn = 0.0
@@ -161,7 +173,10 @@ class Bars:
         for each in list(self._moving.values())[:_MOST_BARS]:
             bar = ProgressBar(total=max(1, each.total), completed=each.done, width=24)
             share = each.done / each.total if each.total else 1.0
-            label = Text(clean(each.item)[:32], no_wrap=True)
-            grid.add_row(label, bar, Text(f"{share:4.0%} of {human_bytes(each.total)}", no_wrap=True))
+            grid.add_row(
+                Text(shortened(each.item), no_wrap=True),
+                bar,
+                Text(f"{share:4.0%} of {human_bytes(each.total)}", no_wrap=True),
+            )
         verb = VERBS.get(event.stage, event.stage)
         return Group(grid, Text(f"{verb} {summary(event, self._speed)}", no_wrap=True))

@@ -28,6 +28,8 @@ DEFECTS = (
     Defect("blobs-removed-before-the-name", "rm", "kill"),
     Defect("blobs-removed-before-their-manifest", "rm", "kill"),
     Defect("failed-flush-tried-again", "create-replacing", "refuse"),
+    Defect("blob-not-flushed", "pull-replacing", "lose"),
+    Defect("digest-not-checked", "pull-on-lying-journal", "kill"),
 )
 
 

@@ -18,6 +18,8 @@ from typing import Any
 from registry.digest import Digest
 from registry.store import durable, gc, ingest, store
 from registry.store.index import Entry, NameTable
+from registry.transfer import finishing
+from registry.transfer.events import Finished
 from slmctl.entry import main
 
 
@@ -145,6 +147,17 @@ def failed_flush_tried_again() -> None:
         module.flush_file = flush  # type: ignore[attr-defined]
 
 
+def digest_not_checked() -> None:
+    """What came is made the blob because the journal says that all of it is there."""
+
+    def close(self: Any, job: Any) -> None:
+        self._session.finish(job.partial)
+        job.partial.release()
+        self._board.done(job, Finished(blob=job.blob))
+
+    finishing.Finisher._close = close  # type: ignore[method-assign]
+
+
 def short_writes() -> None:
     """No defect: the system writes at most 100 bytes a call."""
     write = os.write
@@ -164,6 +177,7 @@ DOUBLES: dict[str, Callable[[], None]] = {
         blobs_removed_before_the_name,
         blobs_removed_before_their_manifest,
         failed_flush_tried_again,
+        digest_not_checked,
         short_writes,
     )
 }

@@ -128,7 +128,8 @@ def kill_at(prepared: Prepared, points: Sequence[Event], double: str | None = No
             tally.missed.append(f"{where}: {'died elsewhere' if died.killed else 'did not die'}")
         if struck.path is not None:  # then nothing else was recorded
             disk, died = Disk(world.root), replace(died, events=())
-        problems = _judge(prepared, world) + _judge_second_run(prepared, world, disk, died)
+        problems = _judge(prepared, world)  # verify puts aside what it finds damaged
+        problems = problems or _judge_second_run(prepared, world, disk, died)
         tally.failures += [f"{where}: {problem}" for problem in problems]
         world.remove()
     return tally

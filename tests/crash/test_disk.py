@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.crash.disk import Disk
-from tests.crash.tracing import Event, parse
+from tests.crash.tracing import Event, _read, parse
 
 
 def hexed(text: str | bytes) -> str:
@@ -109,3 +111,14 @@ def test_folders_and_links_are_calls_like_others(tmp_path: Path) -> None:
     made.line("symlink", f'"{hexed("b")}", {made.path("c")}')
     made.line("ftruncate", f"{made.fd(3, 'b')}, 3")
     assert made.disk.tree() == {"x": None, "b": b"1\0\0", "c": b"-> b"}
+
+
+def test_whoever_is_asked_beyond_this_machine_fails_the_reading(tmp_path: Path) -> None:
+    def line(address: str) -> str:
+        return f'1.5 connect(3, {{sa_family=AF_INET, sin_port=htons(1), sin_addr=inet_addr("{hexed(address)}")}}, 16) = 0\n'
+
+    (tmp_path / "t.1").write_text(line("127.0.0.1"))
+    assert list(_read(tmp_path, tmp_path)) == []
+    (tmp_path / "t.1").write_text(line("8.8.8.8"))
+    with pytest.raises(AssertionError, match=r"8\.8\.8\.8 was asked"):
+        list(_read(tmp_path, tmp_path))

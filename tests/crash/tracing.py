@@ -22,6 +22,8 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
+from tests.recording.judging import is_here
+
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "openat": ("open", "openat", "openat2", "creat"),
     "write": ("write", "writev"),
@@ -40,6 +42,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 FAMILY_OF = {call: family for family, calls in FAMILIES.items() for call in calls}
 
 _OFFSETS = ("lseek",)
+_CONNECTIONS = ("connect",)
 _CLONES = ("FICLONE", "FICLONERANGE", "FIDEDUPERANGE")
 _MACHINE = {
     "x86_64": (),
@@ -50,6 +53,7 @@ DEADLINE_SECONDS = 60.0
 _LINE = re.compile(r"(?P<time>\d+\.\d+) (?P<call>[a-z_0-9]+)\((?P<arguments>.*)\)\s+= (?P<result>.*)$")
 _CUT = re.compile(r"(?P<time>\d+\.\d+) (?P<call>[a-z_0-9]+)\((?P<arguments>.*)$")
 _FD = re.compile(r"(?<![\w<])(-?\d+|AT_FDCWD)<([^>]*)>")
+_INTERNET = re.compile(r'connect\(.*sa_family=AF_INET6?,.*"((?:\\x[0-9a-f]{2})*)"')
 _STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?')
 
 
@@ -150,7 +154,11 @@ def run(
     `scratch` is a folder that is not there and is removed again.
     """
     scratch.mkdir()
-    calls = [call for call in (*FAMILY_OF, *_OFFSETS) if call not in _MACHINE.get(os.uname().machine, ())]
+    calls = [
+        call
+        for call in (*FAMILY_OF, *_OFFSETS, *_CONNECTIONS)
+        if call not in _MACHINE.get(os.uname().machine, ())
+    ]
     tracer = ["strace", "-ff", "-y", "-xx", "-s", str(1 << 28), "-ttt", "-o", str(scratch / "t")]
     tracer += ["-e", f"trace={','.join(calls)}", "-e", "signal=none"]
     if injection is not None:
@@ -179,13 +187,19 @@ def run(
 
 
 def _read(folder: Path, world: Path) -> Iterator[Event]:
-    """The calls that name a path in `world`; the others, nine of ten, are only counted."""
+    """The calls that name a path in `world`; the others, nine of ten, are only counted.
+
+    Without `site` a program is not in the suite's recording (tests/recording), so whom it asks is looked at here.
+    """
     found: list[Event] = []
     needle = "".join(f"\\x{byte:02x}" for byte in os.fsencode(world))
     files = sorted(folder.glob("t.*"), key=lambda path: int(path.suffix[1:]))
     for thread, path in enumerate(files):
         counts: Counter[str] = Counter()
         for line in path.read_text().splitlines():
+            if asked := _INTERNET.search(line):
+                host = _text(asked[1])
+                assert is_here(host), f"{host} was asked: {line}"
             if needle not in line:
                 if match := _CUT.match(line):
                     counts[match["call"]] += 1

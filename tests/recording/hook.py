@@ -29,18 +29,26 @@ def install(folder: str) -> None:
         if asked is None or (event, asked) in seen:
             return
         seen.add((event, asked))
-        said = " ".join(getattr(sys, "argv", ()))[:_SHOWN].replace("\n", " ").replace("\t", " ")
-        line = f"{event}\t{asked}\t{said}\t{os.environ.get('PYTEST_CURRENT_TEST', '')}\n"
-        with suppress(OSError):
-            fd = os.open(
-                f"{folder}/{os.getpid()}", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666
-            )
-            try:
-                os.write(fd, line.encode("utf-8", "backslashreplace"))
-            finally:
-                os.close(fd)
+        _write(folder, f"{event}\t{asked}")
 
     sys.addaudithook(hook)
+
+
+def note(what: str) -> None:
+    """Add a line to each recording that is made."""
+    for folder in sys.__dict__.get("_slmctl_recordings", ()):
+        _write(folder, what)
+
+
+def _write(folder: str, what: str) -> None:
+    said = " ".join(getattr(sys, "argv", ()))[:_SHOWN].replace("\n", " ").replace("\t", " ")
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]  # without "(call)"
+    with suppress(OSError):
+        fd = os.open(f"{folder}/{os.getpid()}", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            os.write(fd, f"{what}\t{said}\t{test}\n".encode("utf-8", "backslashreplace"))
+        finally:
+            os.close(fd)
 
 
 def whom(event: str, arguments: tuple[Any, ...]) -> str | None:

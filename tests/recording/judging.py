@@ -16,6 +16,10 @@ _NOBODYS_NETWORKS = tuple(
 """Reserved for documentation (RFC 5737, RFC 3849)."""
 
 
+NAMED = "named"
+"""The event of a test that names a host on purpose."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """Somebody asked for a host, and by what: a connection, or a name looked up."""
@@ -59,8 +63,15 @@ def is_nobodys(host: str) -> bool:
 
 
 def strangers(folder: Path, *, strict: bool = False) -> list[Asked]:
-    """Whoever was asked that no test may ask for. With `strict` nobody but this machine may be asked."""
-    found = [each for each in recorded(folder) if not is_here(each.host)]
+    """Whoever was asked that no test may ask for. With `strict` nobody but this machine may be asked.
+
+    A test may ask for whom it names (`plugin.py`), and so may programs of which nobody knows the test.
+    """
+    all_of_it = list(recorded(folder))
+    named = {(each.host, each.test) for each in all_of_it if each.event == NAMED}
+    named |= {(host, "") for host, _ in named}
+    asked = [each for each in all_of_it if each.event != NAMED]
+    found = [each for each in asked if not is_here(each.host) and (each.host, each.test) not in named]
     return [each for each in found if strict or not is_nobodys(each.host)]
 
 

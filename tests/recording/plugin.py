@@ -8,6 +8,7 @@ the end; what a killed run has left is removed by the next one.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import sysconfig
@@ -18,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.recording import hook
-from tests.recording.judging import Asked, recorded, strangers
+from tests.recording.judging import NAMED, Asked, recorded, strangers
 
 _PREFIX = "slmctl-recording-"
 _FOLDER = pytest.StashKey[Path]()
@@ -34,9 +35,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "asks(*hosts): hosts that the test asks for where no network is")
     if _is_worker(config):
         return  # its interpreter has read the file
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
     folder.chmod(0o777)  # tests run slmctl as another user too
     config.stash[_FOLDER] = folder
     packages = Path(sysconfig.get_path("purelib"))
@@ -60,8 +62,20 @@ def _line(folder: Path) -> str:
 
 def _remove_stale(packages: Path) -> None:
     for path in packages.glob(f"{_PREFIX}*.pth"):
-        if not (Path(tempfile.gettempdir()) / path.stem).is_dir():
+        try:
+            os.kill(int(path.stem.removeprefix(_PREFIX).partition("-")[0]), 0)
+        except (ValueError, ProcessLookupError):
             path.unlink(missing_ok=True)
+        except PermissionError:
+            continue
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """Note the hosts that a test names on purpose: where it has seen to it that nobody is there."""
+    for marker in item.iter_markers("asks"):
+        for host in marker.args:
+            hook.note(f"{NAMED}\t{host}\t")
 
 
 @pytest.hookimpl(trylast=True)

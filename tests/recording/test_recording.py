@@ -70,6 +70,21 @@ def test_names_that_are_looked_up_are_seen(tmp_path: Path) -> None:
     assert [each.host for each in strangers(tmp_path)] == ["huggingface.co"]
 
 
+def test_a_test_may_ask_for_whom_it_names(tmp_path: Path) -> None:
+    lines = [
+        "named\thuggingface.co\t\tpytest\tone",
+        "socket.connect\thuggingface.co\t443\tx\tone",
+        "socket.connect\thuggingface.co\t443\tx\t",
+        "socket.connect\thuggingface.co\t443\tx\tanother",
+        "socket.connect\thf.co\t443\tx\tone",
+    ]
+    (tmp_path / "1").write_text("\n".join(lines) + "\n")
+    assert [(each.host, each.test) for each in strangers(tmp_path)] == [
+        ("huggingface.co", "another"),
+        ("hf.co", "one"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("host", "here", "nobodys"),
     [

@@ -7,6 +7,7 @@ import click
 from registry.errors import NotFound, OperationFailed
 from slmctl.app.library import Search, search
 from slmctl.app.library_check import DIFFERS, GONE, GOOD, UNKNOWN, CheckedBuild, check_library
+from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 from slmctl.cli.exits import Exit, exit_code
@@ -33,7 +34,7 @@ def command(context: click.Context) -> None:
     about="Ask for every build that the library names (or those of NAME...): is it there, with the facts that"
     " the library claims? Reads headers, no weights.",
 )
-@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=candidates.in_library)
 @network_options
 def check_(context: Context, names: tuple[str, ...], network: NetworkOptions) -> None:
     models = search(Search())
@@ -59,6 +60,8 @@ def check_(context: Context, names: tuple[str, ...], network: NetworkOptions) ->
     error = next((row.error for row in rows if row.error is not None), None)
     if error is not None:
         click.get_current_context().exit(exit_code(error))
+    if not rows:
+        context.output.note("What comes with slmctl is nowhere else to look for.")
     bad = [row for row in rows if row.state != GOOD]
     if bad and context.output.as_json:
         click.get_current_context().exit(Exit.FAILED)

@@ -31,7 +31,7 @@ _ABOUT = (
 
 
 @make_command("pull", about=_ABOUT)
-@click.argument("names", nargs=-1, metavar="NAME...", shell_complete=candidates.models)
+@click.argument("names", nargs=-1, metavar="NAME...", shell_complete=candidates.pullable)
 @click.option(
     "--variant",
     "variants",
@@ -161,6 +161,7 @@ def _requests(
 
 
 def _pull_one(context: Context, places: Places, request: PullRequest) -> Pulled:
+    context.output.status(f"looking for {short_name(request.where.name)}")
     return pull(context.store, places, request, now=context.now(), on_event=context.output.on_event)
 
 

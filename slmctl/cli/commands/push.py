@@ -63,11 +63,12 @@ def command(
 ) -> None:
     context.output.quiet = quiet
     ref = parse_name(name)
+    goes_to = destination_of(ref.full_name, parse(destination) if destination is not None else None)
     find_package(context.reader, ref, context.output.on_event)  # one that comes with slmctl is packaged first
     entry = context.reader.resolve(ref)
     request = PushRequest(
         entry=entry,
-        destination=destination_of(entry.name, parse(destination) if destination is not None else None),
+        destination=goes_to,
         format=format_,
         variants=variants,
         variant_tags=not no_variant_tags,

@@ -12,6 +12,7 @@ from registry.errors import NotFound
 from registry.names import ModelRef, Source, parse
 from slmctl.app.tags import LibraryTag, Listed, RemoteVariant, library_tags, tags_of
 from slmctl.app.where import where_is
+from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 from slmctl.cli.network_options import NetworkOptions, network_options
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     about="List what a place has under NAME: the tags of a repository, the builds behind a tag or in a"
     " repository of the Hugging Face Hub, or the sizes of a model of the library. No weights are fetched.",
 )
-@click.argument("name")
+@click.argument("name", shell_complete=candidates.pullable)
 @click.option("--facts", is_flag=True, help="Read the headers of the files for what no manifest says.")
 @network_options
 def command(context: Context, name: str, facts: bool, network: NetworkOptions) -> None:

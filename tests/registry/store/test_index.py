@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,24 @@ def test_other_models_manifests_are_read_before_the_lock_is_taken(
             store.link("m7:latest", other, source="create", linked=NOW, replace_rule=Replace.ANYTHING)
     assert while_locked.count(False) >= 20
     assert while_locked.count(True) <= 4, "only what is new, and what is deleted"
+
+
+@given(
+    st.lists(st.sampled_from(["hf://org/repo@dev:Q4_K_M", "hf://other/repo", "oci://h.x/m:v1"]), max_size=3),
+    st.booleans(),
+)
+def test_what_a_name_tracks_stands_in_its_row_and_not_in_the_descriptor(
+    tracks: list[str], claimed: bool
+) -> None:
+    one = replace(entry("m:latest", b"x"), tracks=tuple(tracks), claimed=claimed)
+    raw = NameTable.empty().with_entry(one).to_bytes()
+    assert NameTable.parse(raw).find("m:latest") == one
+    (row,) = json.loads(raw)["manifests"]
+    assert row["annotations"].get(mediatypes.SLMCTL_TRACKS, "").split() == tracks
+
+
+def test_a_row_whose_tracks_are_no_text_names_nothing() -> None:
+    annotations = {mediatypes.REF_NAME: "m:latest", mediatypes.SLMCTL_TRACKS: 1}
+    row = {**DESCRIPTOR, "annotations": annotations}
+    table = NameTable.parse(json.dumps({"schemaVersion": 2, "manifests": [row]}).encode())
+    assert table.find("m:latest") is None

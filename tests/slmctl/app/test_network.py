@@ -158,6 +158,7 @@ with Network(Settings.load({"HOME": "/nonexistent"}).network) as network:
 
 
 @pytest.mark.root
+@pytest.mark.asks("registry.ollama.ai", "8.8.8.8", "2606:4700::1111")
 def test_without_a_network_there_is_a_sentence_at_once() -> None:
     """In a network namespace that has no device; the two seconds are the issue's."""
     if os.geteuid() != 0 or shutil.which("unshare") is None:

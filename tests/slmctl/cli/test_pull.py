@@ -50,6 +50,20 @@ def test_a_name_moves_with_its_tag_and_the_old_version_goes(
     assert slmctl("verify").code == 0
 
 
+def test_what_was_pinned_by_its_digest_stays_until_it_is_pulled_without(
+    slmctl: Program, author: Author, place: str
+) -> None:
+    author.create("m", 1)
+    first = author.publish("m", _tag(place, "v1"))
+    assert slmctl("pull", f"{place}:v1@{first}").code == 0
+    author.create("m", 2)
+    second = author.publish("m", _tag(place, "v1"))
+    assert slmctl("list", "--outdated", "--json").json["models"][0]["state"] == "current"
+    for arguments, digest in ((["--all"], first), ([f"{place}:v1"], second), (["--all"], second)):
+        assert slmctl("pull", *arguments, "--json").json["models"][0]["digest"] == digest
+    assert "pinned to" not in slmctl("show", f"{place}:v1").out
+
+
 def test_a_name_of_another_place_is_not_taken_unless_forced(
     slmctl: Program, author: Author, place: str, tiny_model: Path
 ) -> None:
@@ -177,6 +191,13 @@ def test_nothing_is_said_with_quiet_and_events_are_lines_of_json(
         (["bad name"], 2),
         (["x", "--variant", "a", "--all-variants"], 2),
         (["x", "--limit-rate", "5"], 2),
+        (["hello"], 2),
+        (["hello", "--as", "mine"], 2),
+        (["oci://"], 2),
+        (["hf.co/org"], 2),
+        (["azureml://registries/azureml/models/x/versions/1"], 2),
+        (["--lock", "/dev/null"], 5),
+        (["."], 5),
     ],
 )
 def test_wrong_usage_has_a_sentence_and_a_hint(slmctl: Program, arguments: list[str], code: int) -> None:

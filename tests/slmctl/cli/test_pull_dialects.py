@@ -64,13 +64,17 @@ def test_a_packed_artifact_is_unpacked_and_runs(
     outcome = slmctl("pull", name)
     assert outcome.code == 0, outcome.err
     assert "train.py" in outcome.err
+    assert outcome.out.startswith(f"pulled '{name}' (gguf-f16, ")  # as its own header says it
     assert "GGUF is the model format" in answer(slmctl, name)
     stored = {f"sha256:{path.name}" for path in (slmctl.store / "blobs" / "sha256").iterdir()}
     assert str(Digest.of(HELLO)) in stored
     assert not stored & artifact.blobs.keys()  # nothing of the packaging stays
     (row,) = slmctl("list", "--json").json["models"]
     assert str(artifact.manifest.digest) in row["source"]  # and yet it is known where it came from
-    assert slmctl("pull", name).code == 0
+    for again in (name, "--all"):
+        (told,) = slmctl("pull", again, "--json").json["models"]
+        assert (told["changed"], told["missing"]) == (False, 0)  # the tars did not come again
+    assert slmctl("gc").out == "nothing to free\n"
     assert slmctl("list", "--outdated").code == 0
 
 

@@ -365,5 +365,10 @@ def test_tags_lists_builds_without_fetching_weights(slmctl: Program, hub: FakeHu
     assert {each["facts"] for each in listed["variants"]} == {None}
     listed = slmctl("tags", "hf.co/org/m-GGUF:Q8_0", "--facts", "--json").json
     assert [each["facts"]["trained_context"] for each in listed["variants"]] == [2048]
+    hub.repositories["org/m-GGUF"] |= {"style.gguf": hub.repositories["org/lora-GGUF"]["style-lora.gguf"]}
+    listed = slmctl("tags", "hf.co/org/m-GGUF", "--facts", "--json").json  # one build spoils not the others
+    problems = {each["id"]: each["problem"] for each in listed["variants"]}
+    assert "is of the kind adapter" in problems.pop("gguf-unknown")
+    assert set(problems.values()) == {None}
     assert slmctl("tags", "qwen3", "--json").json["library"][0]["tag"] == "0.6b"
     assert not slmctl.store.exists()
