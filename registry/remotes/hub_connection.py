@@ -75,7 +75,7 @@ class HubConnection:
                 if answer.status != 200:
                     raise refusal(answer, repository=repository, what=what, access=self.access)
                 link = next_page(", ".join(answer.values("link")))
-                return answer.read(MAX_DOCUMENT_BYTES), None if link is None else self._own(answer, link)
+                return answer.document(MAX_DOCUMENT_BYTES), None if link is None else self._own(answer, link)
 
         return patient(ask, self.patience, self.on_wait)
 

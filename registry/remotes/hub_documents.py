@@ -159,12 +159,7 @@ def _json(raw: bytes) -> object:
     except RecursionError:
         raise MalformedFile("The hub's answer is nested too deeply.") from None
     except ValueError:
-        looks = (
-            "an HTML page, perhaps of a network that wants you to log in"
-            if b"<html" in raw[:4096].lower()
-            else "no JSON"
-        )
-        raise MalformedFile(f"The hub's answer is {looks}.") from None
+        raise MalformedFile("The hub's answer is no JSON.") from None
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -181,7 +181,7 @@ class OciRemote:
                 special = self._explain(answer, reference) if self._explain else None
                 raise special or self._no_tag(answer, reference) or refusal(answer, what, self.shown)
             return read_document(
-                answer.read(MAX_MANIFEST_BYTES),
+                answer.document(MAX_MANIFEST_BYTES),
                 content_type=answer.headers.get("Content-Type", ""),
                 said_digest=answer.headers.get("Docker-Content-Digest"),
                 wanted=wanted,

@@ -99,7 +99,7 @@ def pull(
 
     Raises NotFound, Unauthorized, Unreachable, BadContent, NameTaken, NoSpace, StoreUnusable, UsageError.
     """
-    kept = frozenset() if request.force else _kept(store, request)
+    kept = frozenset() if request.force and request.variants else _kept(store, request)
     asked = places_asked(
         request.where, request.variants, request.locked or kept, all_variants=request.all_variants
     )

@@ -70,7 +70,7 @@ HOSTILE_MANIFESTS: dict[str, bytes] = {
     "depth 100,000": b'{"schemaVersion": 2, "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "a key twice": manifest().replace(b'"layers"', b'"config": {}, "layers"'),
     "trailing data": manifest() + b"{}",
-    "not JSON": b"<html>Please log in to the hotel's network</html>",
+    "not JSON": b"Please log in to the hotel's network",
     "empty": b"",
     "schema 1": b'{"schemaVersion": 1, "name": "x", "fsLayers": []}',
     "a list": b"[]",

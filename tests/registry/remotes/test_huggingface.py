@@ -278,7 +278,7 @@ def test_a_captive_portal_is_no_hub(fake: FakeHub, http: HttpClient) -> None:
     fake.override = lambda request: reply(
         200, b"<!doctype html><HTML>log in</html>", {"Content-Type": "text/html"}
     )
-    with pytest.raises(MalformedFile, match="an HTML page"):
+    with pytest.raises(Unreachable, match="a web page instead of a document"):
         resolved(remote_of(http, fake))
 
 

@@ -237,8 +237,8 @@ CASES: dict[str, tuple[Callable[[Published], Trick], set[int], str]] = {
     "13 indexes without end": (deep_indexes, {BAD}, "more than 4 deep"),
     "19 a page of a hotel": (
         lambda model: lambda request: reply(200, b"<!doctype html><p>Log in", {"Content-Type": "text/html"}),
-        {BAD, NOBODY},
-        "",
+        {NOBODY},
+        "a web page instead of a document",
     ),
     # 5C
     "5C a title that leads out": (as_manifest(titled("../../x")), {BAD}, ""),

@@ -53,7 +53,8 @@ def test_several_builds_are_one_digest_in_any_order_and_a_lock_brings_them_all(
     digest, _ = pulled("--variant", "F16", "--variant", "F32")
     assert pulled("--variant", "F32", "--variant", "F16") == (digest, False)
     assert pulled() == (digest, False)
-    assert slmctl("pull", "--all", "--json").json["models"][0]["digest"] == digest
+    for options in ([], ["--force"]):
+        assert slmctl("pull", "--all", *options, "--json").json["models"][0]["digest"] == digest
     row = slmctl("pull", LARGE, "--dry-run", "--json").json["models"][0]
     assert (sorted(row["variants"]), row["missing"]) == (["gguf-f16", "gguf-f32"], 0)
     lock = tmp_path / "models.lock"
