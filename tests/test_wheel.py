@@ -47,6 +47,7 @@ def tracked_data() -> set[str]:
     }
 
 
+@pytest.mark.asks("pypi.org", "files.pythonhosted.org")  # pip, for what builds the wheel
 def test_the_wheel_holds_the_four_packages_and_their_data_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
@@ -64,6 +65,7 @@ def test_the_wheel_holds_the_four_packages_and_their_data_and_nothing_else(wheel
 
 
 @pytest.mark.slow
+@pytest.mark.asks("pypi.org", "files.pythonhosted.org")
 def test_the_installed_wheel_runs_beside_folders_of_the_same_names(
     wheel: Path, tmp_path: Path, tiny_model: Path
 ) -> None:
