@@ -17,17 +17,18 @@ from typing import cast
 
 from modelfiles.spec import ModelSpec
 from registry.digest import Digest
-from registry.errors import DigestMismatch, NameTaken, NoSpace, NotFound, SlmctlError
+from registry.errors import DigestMismatch, NoSpace, NotFound, SlmctlError
 from registry.manifest import Descriptor
 from registry.names import ModelRef, Source, parse_name, short_name
 from registry.remotes.base import Artifact, FileRemote, Listing, Remote
 from registry.remotes.mirrors import sources_of
 from registry.store.index import Entry
 from registry.store.room import free_bytes
-from registry.store.store import Replace, Session, Store, check_replaceable
+from registry.store.store import Session, Store
 from registry.transfer.pace import Pace
 from registry.transfer.space import check_space, needed
 from slmctl.app.asked import places_asked
+from slmctl.app.belonging import check_may_move, check_name, is_of, tracks_of
 from slmctl.app.bringing import blobs_of
 from slmctl.app.bundles import split_path
 from slmctl.app.coming import Coming, Work
@@ -40,10 +41,6 @@ from slmctl.app.places import Places
 from slmctl.app.pull_artifact import coming_artifact
 from slmctl.app.pull_hub import coming_hub
 from slmctl.app.upstream import (
-    are_same_places,
-    is_same_repository,
-    is_taken_over,
-    place_of,
     tracked,
     tracks_to_keep,
 )
@@ -105,14 +102,14 @@ def pull(
     )
     if request.where.said:
         on_event(Note(text=request.where.said))
-    _check_name(store, request, [each.ref for each in asked])
+    check_name(store, request.where, [each.ref for each in asked], force=request.force)
     if request.dry_run:
         with tempfile.TemporaryDirectory(prefix="slmctl-") as folder:
             scratch = Store(Path(folder))
             with scratch.session("pull --dry-run") as session:
                 work = Work(store=scratch, session=session)
                 coming = _coming(work, places, request, asked, kept, on_event)
-                _check_name(store, request, coming.asked, coming.source)
+                check_name(store, request.where, coming.asked, coming.source, force=request.force)
                 return _outcome(store, coming, request)
     with store.session(f"pull {request.where.name}", resumable=True) as session:
         work = Work(store=store, session=session)
@@ -121,7 +118,7 @@ def pull(
             coming = _coming(work, places, replace(request, where=where), asked, kept, on_event)
             if request.expected is None or coming.root is None or coming.root.digest == request.expected:
                 break
-        _check_name(store, request, coming.asked, coming.source)
+        check_name(store, request.where, coming.asked, coming.source, force=request.force)
         outcome = _outcome(store, coming, request)
         descriptor = _unpacked_before(store, session, coming, request)
         if descriptor is not None:
@@ -141,12 +138,12 @@ def pull(
             linked=now,
             tracks=()
             if request.where.is_bundle
-            else tracks_to_keep(coming.source, _tracks(request, coming.asked)),
+            else tracks_to_keep(coming.source, tracks_of(request.where, coming.asked)),
             claimed=request.where.is_bundle and coming.source != IMPORTED_HERE,
         )
         linked = store.link_all(
             [entry],
-            lambda old, new: _check_replaceable(old, new, request),
+            lambda old, new: check_may_move(old, new, request.where, force=request.force),
             keep_equal=request.where.is_bundle,
         )[0]
     if coming.passing:
@@ -258,58 +255,9 @@ def _kept(store: Store, request: PullRequest) -> frozenset[str]:
     """The variants of an earlier version that are here: what is pulled again by itself."""
     with suppress(SlmctlError):
         entry = store.names().find(request.where.name)
-        if entry is not None and _is_of(request.where, tracked(entry)):
+        if entry is not None and is_of(request.where, tracked(entry)):
             return frozenset(each.id for each in Package.of(store, entry).variants if each.local)
     return frozenset()
-
-
-def _is_of(where: Where, tracks: Sequence[ModelRef]) -> bool:
-    """Whether a name that belongs to `tracks` is of the model that is asked for."""
-    places = where.tracks or [place.ref for place in where.places]
-    if where.is_of_library:  # each of its builds, of which it need not name every quantization
-        return bool(tracks) and all(
-            any(is_same_repository(place, track) for place in places) for track in tracks
-        )
-    return are_same_places(tracks, places)
-
-
-def _tracks(request: PullRequest, asked: Sequence[ModelRef]) -> Sequence[ModelRef]:
-    """The places that the name will belong to."""
-    return request.where.tracks or asked
-
-
-def _check_name(
-    store: Store, request: PullRequest, asked: Sequence[ModelRef], source: str | None = None
-) -> None:
-    """Say that the name is taken before gigabytes are fetched; the linking decides. `source` is what was
-    found there, None as long as nobody was asked."""
-    old = store.names().find(request.where.name)
-    if old is not None and not request.where.is_bundle:
-        if not request.force and is_taken_over(old.source, source, asked):
-            raise NameTaken(
-                f"The repository of {short_name(old.name)} was renamed to {place_of(old.source)}, and another"
-                " has its old name now.",
-                hint="Pull it by its new name; add --force if you trust the one that took the old name.",
-            )
-        tracks = tuple(str(ref) for ref in _tracks(request, asked))
-        _check_replaceable(old, replace(old, source=tracks[0], tracks=tracks, claimed=False), request)
-
-
-def _check_replaceable(old: Entry, new: Entry, request: PullRequest) -> None:
-    if request.force:
-        return
-    if request.where.is_bundle:
-        check_replaceable(old, new, Replace.SAME_SOURCE if new.source == IMPORTED_HERE else Replace.NOTHING)
-        return
-    claim = place_of(old.source) if old.claimed else None  # the user has named that place now
-    before = tracked(old) if claim is None else (claim,)
-    if before and (are_same_places(before, tracked(new)) or _is_of(request.where, before)):
-        return
-    whose = " and ".join(map(str, before)) or old.source or "another tool"
-    raise NameTaken(
-        f"The name {short_name(old.name)} belongs to a model from {whose!r:.120}.",
-        hint="Add --force to replace it, or choose another name with --as NAME.",
-    )
 
 
 def _check_digest(request: PullRequest, digest: Digest) -> None:

@@ -102,3 +102,20 @@ def command(
         return run
 
     return decorate
+
+
+def group(name: str, *, about: str) -> click.Group:
+    """A command that only has others below it, and shows them when it is called by itself."""
+
+    @click.group(
+        name,
+        help=about,
+        invoke_without_command=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    @click.pass_context
+    def run(context: click.Context) -> None:
+        if context.invoked_subcommand is None:
+            click.echo(context.get_help())
+
+    return run

@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import click
 
-from slmctl.cli.command import Context
+from slmctl.cli.command import Context, group
 from slmctl.cli.command import command as make_command
 from slmctl.cli.render import table
 
-
-@click.group(
-    "config",
-    help="Show the settings.",
-    invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-@click.pass_context
-def command(context: click.Context) -> None:
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help())
+command = group("config", about="Show the settings.")
 
 
 @make_command("list", about="List all settings with their values.")

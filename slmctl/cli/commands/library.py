@@ -8,7 +8,7 @@ from registry.errors import NotFound, OperationFailed
 from slmctl.app.library import Search, search
 from slmctl.app.library_check import DIFFERS, GONE, GOOD, UNKNOWN, CheckedBuild, check_library
 from slmctl.cli import candidates
-from slmctl.cli.command import Context
+from slmctl.cli.command import Context, group
 from slmctl.cli.command import command as make_command
 from slmctl.cli.exits import Exit, exit_code
 from slmctl.cli.network_options import NetworkOptions, network_options
@@ -17,16 +17,7 @@ from slmctl.cli.render import human_bytes, table
 _WORDS = {GOOD: "good", GONE: "gone", DIFFERS: "differs", UNKNOWN: "not known"}
 
 
-@click.group(
-    "library",
-    help="The library of models that slmctl knows by short names.",
-    invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-@click.pass_context
-def command(context: click.Context) -> None:
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help())
+command = group("library", about="The library of models that slmctl knows by short names.")
 
 
 @make_command(

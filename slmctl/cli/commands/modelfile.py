@@ -17,7 +17,7 @@ from modelfiles.syntax import MAX_PROBLEMS, MAX_WARNINGS, Instruction, Modelfile
 from modelfiles.words import printable
 from registry.errors import OperationFailed, UsageError
 from slmctl.cli import candidates
-from slmctl.cli.command import Context
+from slmctl.cli.command import Context, group
 from slmctl.cli.command import command as make_command
 from slmctl.cli.exits import Exit
 from slmctl.cli.modelfile_text import read_modelfile
@@ -26,16 +26,7 @@ _LISTED = 200  # characters of a value; --json has all of them
 _MISSING = "Name a file, or - for standard input."
 
 
-@click.group(
-    "modelfile",
-    help="Read, check and format Modelfiles.",
-    invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-@click.pass_context
-def command(context: click.Context) -> None:
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help())
+command = group("modelfile", about="Read, check and format Modelfiles.")
 
 
 @make_command("parse", about="Print the instructions in FILE (- is stdin); syntax only.")
