@@ -20,6 +20,9 @@ from registry.remotes.base import TryAgain
 
 T = TypeVar("T")
 
+LONGEST_ASKED_SECONDS = 120.0
+"""A server that wants to be left alone for longer is given up."""
+
 
 def retry_after(value: str | None, *, now: float) -> float | None:
     """The seconds that a Retry-After header asks for; None for nothing, garbage and a negative number.
@@ -40,6 +43,22 @@ def retry_after(value: str | None, *, now: float) -> float | None:
     return max(date.timestamp() - now, 0.0)
 
 
+def pause_after(
+    failures: int,
+    asked: float | None,
+    *,
+    first: float,
+    most: float,
+    chance: Callable[[], float] = random.random,
+) -> float:
+    """Seconds to wait after so many failures in a row: drawn from 0 to `first`, which doubles up to `most`.
+
+    A server that asks for a time gets it, and a little more by chance, which is a number from 0 up to 1.
+    """
+    jittered = chance() * min(first * 2.0 ** min(failures - 1, 60), most)
+    return jittered if asked is None else asked + min(jittered, 1.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
     """How often and how long to try.
@@ -52,21 +71,15 @@ class Patience:
     attempts: int = 6
     first_step: float = 1.0
     longest_step: float = 30.0
-    longest_asked: float = 120.0
+    longest_asked: float = LONGEST_ASKED_SECONDS
     total: float = 300.0
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     chance: Callable[[], float] = field(default=random.random, repr=False)
 
     def wait_before(self, attempt: int, asked: float | None) -> float:
-        """Seconds to wait before attempt number `attempt` (the second is 1).
-
-        A server that asks for a time gets it, and a little more by chance.
-        """
-        jittered = self.chance() * min(self.first_step * 2.0 ** min(attempt - 1, 60), self.longest_step)
-        if asked is None:
-            return jittered
-        return asked + min(jittered, 1.0)
+        """Seconds to wait before attempt number `attempt` (the second is 1); see `pause_after`."""
+        return pause_after(attempt, asked, first=self.first_step, most=self.longest_step, chance=self.chance)
 
 
 OnWait = Callable[[float, TryAgain], None]

@@ -10,9 +10,10 @@ from queue import SimpleQueue
 
 from registry.errors import DigestMismatch, SlmctlError, Unreachable
 from registry.remotes.base import Changed, TryAgain
+from registry.remotes.retry import LONGEST_ASKED_SECONDS
 from registry.transfer.events import Finished, Moved, Present, Retrying, TransferEvent
 from registry.transfer.job import Attempt, Job, State, Task
-from registry.transfer.pace import MAX_RETRY_AFTER_SECONDS, Patience
+from registry.transfer.pace import Patience
 
 _MAX_OPEN = 32
 """Blobs whose files are open at once."""
@@ -196,7 +197,7 @@ class Board:
 def _given_up(error: TryAgain, attempt: Attempt) -> Unreachable:
     """What is said when a source was asked often enough."""
     said = error.message.removesuffix(".")
-    if error.after is not None and error.after > MAX_RETRY_AFTER_SECONDS:
+    if error.after is not None and error.after > LONGEST_ASKED_SECONDS:
         return Unreachable(
             f"{said}; it wants to be asked again in {error.after:.0f} seconds.", hint=error.hint
         )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from dataclasses import dataclass, field
 
-MAX_RETRY_AFTER_SECONDS = 120.0
-"""A server that wants to be left alone for longer is given up."""
+from registry.remotes.retry import LONGEST_ASKED_SECONDS, pause_after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,9 +14,8 @@ class Patience:
     """How long a source is asked again that fails in a way which may pass.
 
     `attempts` failures in a row, or `total_seconds` without success, are too many; a failure after
-    `worth_bytes` is the first one again. In between it is waited for a random part of a time that begins with
-    `first_seconds` and doubles up to `most_seconds` ("full jitter", AWS Architecture Blog, 2015), or for what
-    the server asks for.
+    `worth_bytes` is the first one again. In between it is waited as `registry.remotes.retry.pause_after`
+    says, `first_seconds` at first and `most_seconds` at most.
     """
 
     attempts: int = 8
@@ -32,11 +29,10 @@ class Patience:
 
         `after` is what the server asked for.
         """
-        if failures >= self.attempts or (after is not None and after > MAX_RETRY_AFTER_SECONDS):
+        if failures >= self.attempts or (after is not None and after > LONGEST_ASKED_SECONDS):
             return None
-        longest = min(self.most_seconds, self.first_seconds * 2 ** min(failures - 1, 30))
-        chosen = random.uniform(0, longest)  # noqa: S311 - spread, not secrecy
-        return chosen if after is None else max(0.0, after) + min(chosen, 1.0)
+        asked = None if after is None else max(0.0, after)
+        return pause_after(failures, asked, first=self.first_seconds, most=self.most_seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
