@@ -17,8 +17,8 @@ class Cpu:
 
     `features` are instruction sets in Linux's spelling without underscores (`sse42 avx avx2 fma f16c bmi2
     avxvnni avx512f avx512vnni avx512bf16 amxint8`; `neon dotprod i8mm sve sve2 sme bf16`), sorted. `physical`
-    counts cores, `performance` those of the fast kind where there are two kinds. `affinity` is how many logical
-    CPUs this process may run on; `quota` is how many it may keep busy (a cgroup's), in CPUs.
+    counts cores, `performance` those of the fast kind where there are two kinds. `affinity` is how many
+    logical CPUs this process may run on; `quota` is how many it may keep busy (a cgroup's), in CPUs.
     """
 
     model: str | None
@@ -68,9 +68,9 @@ class Memory:
 class Device:
     """A GPU or NPU. `apis` are what can drive it: `cuda rocm metal vulkan sycl opencl openvino qnn`.
 
-    `unified` devices share the host's memory: `free` is then None or a limit within it (`working_set`, Metal's
-    recommendedMaxWorkingSetSize), never to be added to it. `capability` is CUDA's compute capability (8.9),
-    AMD's gfx target, None elsewhere. A MIG slice is a device of its own.
+    `unified` devices share the host's memory: `free` is then None or a limit within it (`working_set`,
+    Metal's recommendedMaxWorkingSetSize), never to be added to it. `capability` is CUDA's compute capability
+    (8.9), AMD's gfx target, None elsewhere. A MIG slice is a device of its own.
     """
 
     id: str
@@ -95,8 +95,8 @@ class EngineBuild:
     """One engine on this machine. What its own build says wins over every heuristic.
 
     `apis` are the ways its build can compute (`cpu`, `cuda`, ...), `features` the CPU instruction sets it was
-    made for (None: it picks by itself, or is not known), `devices` the ids of devices it sees (None: unknown).
-    `install` is the command that brings it, where it is not there.
+    made for (None: it picks by itself, or is not known), `devices` the ids of devices it sees (None:
+    unknown). `install` is the command that brings it, where it is not there.
     """
 
     name: str
@@ -113,8 +113,8 @@ class EngineBuild:
 class SpeedFigure:
     """The two parameters of decoding (fit.md 4.1) for one engine at one place (`cpu` or a device's id).
 
-    `overhead` is seconds per layer and token, `efficiency` the share of the bandwidth that is reached. `basis`
-    is `measured`, `same-device` or `prior`; `engine` None stands for any.
+    `overhead` is seconds per layer and token, `efficiency` the share of the bandwidth that is reached.
+    `basis` is `measured`, `same-device` or `prior`; `engine` None stands for any.
     """
 
     engine: str | None

@@ -17,9 +17,9 @@ class Build:
     """One build of a model that exists or could be made: what fit.md 6.1 calls an artifact.
 
     `model` is the name it belongs to (`qwen3:1.7b`; a family has several), `variant` its id (`gguf-q4_k_m`).
-    `size` is what a download takes. `projector`, `adapters` and `draft` are what is loaded beside the weights.
-    `divergence` is a KL divergence from the unquantized model that somebody measured. `made` is False for one
-    that `quantize` could make of what is there.
+    `size` is what a download takes. `projector`, `adapters` and `draft` are what is loaded beside the
+    weights. `divergence` is a KL divergence from the unquantized model that somebody measured. `made` is
+    False for one that `quantize` could make of what is there.
     """
 
     model: str
