@@ -199,7 +199,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The answer. `verdict` is `ok` or `nofit`; `flags` are such as SLOW and KV_Q8. `alternatives` are what was
+    """The answer. `verdict` is `ok` or `nofit`, `flags` are such as SLOW and KV_Q8, `alternatives` what was
     planned beside a `nofit`, `would_change` pairs of a condition and what it would bring."""
 
     verdict: str
