@@ -127,7 +127,7 @@ class SpeedFigure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """One machine. `name` is a profile's; `container` names what this runs in: `docker`, `kubernetes`, `wsl2`.
+    """One machine. `name` is a profile's; `container` is what this runs in (`docker`, `kubernetes`, `wsl2`).
 
     `emulated` says that the process is translated (`rosetta`), so that features and devices are not the real
     ones. `disk_free` is where models are stored.
