@@ -216,8 +216,8 @@ class Learned:
     """What earlier loads have shown, and the engine's own word: it counts more than the formulas.
 
     `needs` are the oracle's, by (the build's digest, runtime, place, shape); a candidate that is among them
-    has that need. One that a bound speaks of (same build and runtime, a context and slots no smaller) needs at
-    least one byte more than the bound in its pool.
+    has that need. One that a bound speaks of (same build and runtime, a context and slots no smaller) needs
+    at least one byte more than the bound in its pool.
     """
 
     needs: Mapping[tuple[str, str, str, Shape], Need] = field(default_factory=dict)
