@@ -116,6 +116,8 @@ class PlanRequest:
     offline: bool = False
     force: bool = False
     embedding: bool = False
+    rope_scaling: bool = False
+    """The user stretches the context: more than the model was trained on is then no mistake."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +229,11 @@ class Learned:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The answer. `verdict` is `ok` or `nofit`, `flags` are such as SLOW and KV_Q8, `alternatives` what was
-    planned beside a `nofit`, `would_change` pairs of a condition and what it would bring."""
+    planned beside it, `would_change` pairs of a condition and what it would bring.
+
+    `tier` is what the choice was held to: a machine too slow for an upgrade takes the smallest build that
+    is `balanced`, whose own loss may be near-lossless.
+    """
 
     verdict: str
     flags: tuple[str, ...]
@@ -238,4 +244,5 @@ class Plan:
     alternatives: tuple[Evaluated, ...] = ()
     would_change: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    tier: str | None = None
     considered: tuple[Evaluated, ...] = field(default=(), repr=False)
