@@ -27,7 +27,7 @@ from registry.store.reader import StoreReader
 from runtimes.planning.values import Build
 from slmctl.app.events import OnEvent
 from slmctl.app.finding import find_package, locate
-from slmctl.app.library import find_model, library
+from slmctl.app.library import family_of, find_model
 from slmctl.app.package import Package, variant_id
 from slmctl.app.planning.builds import builds_of_facts, builds_of_model, builds_of_package
 from slmctl.app.tags import RemoteVariant
@@ -103,10 +103,9 @@ def of_package(reader: StoreReader, package: Package) -> Subject:
 def of_library(ref: ModelRef) -> Subject | None:
     """A model of the library, or all sizes of a family where the name has no tag; None for other names."""
     if ref.tag in (None, DEFAULT_TAG):
-        models = [each for each in library() if each.entry.family == ref.path.casefold()]
+        models = family_of(ref.path)
         if not models:
             return None
-        models.sort(key=lambda model: model.facts.parameters or 0)
         builds = tuple(build for model in models for build in builds_of_model(model))
         return Subject(name=ref.short_name, builds=builds, origin="library", sizes=len(models) > 1)
     model = find_model(ref.path, ref.tag)
@@ -212,8 +211,8 @@ def _as_gguf(config: Mapping[str, object], found: ModelFacts) -> tuple[ModelFact
 
 def _described(name: str, facts: ModelFacts, *, exact: bool) -> Subject:
     like = (
-        f"The tensors of the architecture {facts.architecture} are not known here: they are taken for those of"
-        " a Llama of this size, and every need for 12 % more."
+        f"The tensors of the architecture {facts.architecture} are not known here: they are taken for those"
+        " of a Llama of this size, and every need for 12 % more."
     )
     builds = builds_of_facts(name, facts, guessed=not exact)
     return Subject(name=name, builds=builds, origin="file", notes=() if exact else (like,))
