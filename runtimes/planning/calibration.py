@@ -3,8 +3,8 @@
     seconds per token = overhead * layers + bytes / bandwidth
 
 Least squares of the relative errors, with the prior as two more equations that count little. So two models of
-different size give both parameters; one model moves the parameter that its time consists of and leaves the
-other near the prior; and a model so small that no memory is read in earnest says nothing about the bandwidth.
+different size give both parameters, and one model moves the one that its time consists of and leaves the
+other near the prior. A model that a cache may hold says nothing about the memory's bandwidth.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from dataclasses import dataclass
 _NOISE = 0.03
 """By how much a run is off that nothing disturbs, as a share: repeated runs here differ by so much."""
 
-_PRIOR_DOUBT = 1.0
+_PRIOR_DOUBT = 3.0
 """How far a prior may be off, as a share of it: wide, for what was measured counts."""
+
+IN_CACHE = 64 << 20
+"""Bytes that the caches of a processor may hold between two tokens: the largest of today's desktops do."""
 
 _LEAST_OF_PRIOR = 1 / 20
 _GB = 1e9
@@ -53,10 +56,8 @@ def calibrated(prior: Rates, runs: Sequence[TimedRun]) -> Rates:
 
     Neither becomes negative, nor 20 times better than the prior: that no measurement would say.
     """
-    equations = [
-        (run.layers / run.seconds / _NOISE, run.bytes / _GB / run.seconds / _NOISE, 1 / _NOISE) for run in runs
-    ]
     slope = _GB / prior.bandwidth
+    equations = [_equation(run, slope) for run in runs]
     doubts = [(1 / (_PRIOR_DOUBT * prior.overhead), 0.0, 1 / _PRIOR_DOUBT)] if prior.overhead else []
     equations += [*doubts, (0.0, 1 / (_PRIOR_DOUBT * slope), 1 / _PRIOR_DOUBT)]
     xx = sum(x * x for x, _, _ in equations)
@@ -72,3 +73,11 @@ def calibrated(prior: Rates, runs: Sequence[TimedRun]) -> Rates:
         per_gb = least
         overhead = (xz - per_gb * xy) / xx
     return Rates(overhead=max(overhead, 0.0), bandwidth=_GB / per_gb)
+
+
+def _equation(run: TimedRun, slope: float) -> tuple[float, float, float]:
+    """A run's equation x * overhead + y * seconds per GB = z, divided by its doubt."""
+    read = run.bytes / _GB / run.seconds
+    if run.bytes < IN_CACHE:
+        return run.layers / run.seconds / _NOISE, 0.0, max(0.0, 1 - read * slope) / _NOISE
+    return run.layers / run.seconds / _NOISE, read / _NOISE, 1 / _NOISE
