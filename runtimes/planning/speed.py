@@ -102,7 +102,7 @@ def split_speed(layers: int, bytes_read: float, on_device: float, device: Rate, 
     return _speed(seconds, device if device.basis == "prior" else cpu)
 
 
-def weight_bytes_read(facts: ModelFacts, size: int, *, cpu: bool, repacks: bool) -> float:
+def weight_bytes_read(facts: ModelFacts, size: int, *, cpu: bool) -> float:
     """Bytes of weights that one token reads, types that are slow for their size counted for more.
 
     `size` stands in where the tensors are not known. An untied embedding is a look-up, not a read.
@@ -110,7 +110,7 @@ def weight_bytes_read(facts: ModelFacts, size: int, *, cpu: bool, repacks: bool)
     if not facts.tensors:
         return float(size)
     costs = _table()["type_cost"]["values"]
-    if cpu and not repacks:
+    if cpu:
         costs = costs | _table()["type_cost_without_repack"]["values"]
     share = 1.0
     if facts.experts is not None and facts.experts.used and facts.experts.count:
