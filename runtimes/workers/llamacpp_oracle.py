@@ -1,7 +1,7 @@
 """The child process that asks llama.cpp how much memory models would take; it allocates none of it.
 
 Run by path with `python -P`; imports the engine and the standard library only. Standard input is one line of
-JSON: "parent" (pid), "seconds" (for each measurement), "memory" (bytes of address space for each), and
+JSON: "parent" (pid), "seconds" (for each measurement), "memory" (bytes that each may write), and
 "measurements": a list of {"model": path, "flags": {...}} with the flags of runtimes/workers/llamacpp.py that
 memory depends on. For each, in order, one line on standard output: {"log": the engine's words, "status": how
 that ended}. The model's file must be there and as long as it says; beyond the header it may be a hole.
@@ -102,7 +102,9 @@ def measure(engine: Any, measurement: dict[str, Any], folder: str, memory: int) 
     die_with_parent()
     libc = ctypes.CDLL(None)
     libc.signal(signal.SIGSEGV, libc.pause)
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(
+        resource.RLIMIT_DATA, (memory, memory)
+    )  # GPU drivers reserve address space without end
     try:
         socket = os.path.join(folder, "o.sock")  # noqa: PTH118 - nothing but the engine and what it needs is imported
         server = engine.Server(parameters(engine, measurement["model"], measurement["flags"], socket))
