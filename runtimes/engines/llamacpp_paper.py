@@ -30,9 +30,7 @@ class LlamaCppOnPaper:
     def refuses(self, build: Build) -> Refusal | None:
         facts = build.facts
         if facts.format != "gguf":
-            return Refusal(
-                code="FORMAT_NO_RUNTIME", detail=f"llama.cpp runs GGUF files, not {facts.format}."
-            )
+            return Refusal(code="FORMAT_NO_RUNTIME", detail=f"llama.cpp runs GGUF files, not {facts.format}.")
         if facts.architecture in _FORKS:
             return Refusal(
                 code="ARCH_UNSUPPORTED", detail=f"{facts.architecture} is a fork's own; bitnet.cpp runs it."

@@ -82,6 +82,9 @@ class Assessor:
         """How `option` would be loaded; on a device with all its layers unless `gpu_layers` says so."""
         on_device = option.placement.device is not None
         every = (option.build.facts.layers or 0) + 1
+        pinned = self.request.gpu_layers
+        if gpu_layers is None and pinned is not None and pinned >= 0:
+            gpu_layers = min(pinned, every)
         return Shape(
             context=context,
             parallel=self.request.parallel,
@@ -173,15 +176,11 @@ class Assessor:
             if known is not None:
                 return known
         try:
-            return option.engine.need(
-                option.build, shape, option.placement, self.features(option.engine)
-            )
+            return option.engine.need(option.build, shape, option.placement, self.features(option.engine))
         except MalformedFile:
             return _unknown(option.build)
 
-    def _too_much(
-        self, candidate: Candidate, need: Need, budgets: tuple[Budget, ...]
-    ) -> Rejection | None:
+    def _too_much(self, candidate: Candidate, need: Need, budgets: tuple[Budget, ...]) -> Rejection | None:
         for budget in budgets:
             wanted = int(need.of(budget.pool) * need.margin)
             bound = self._bound(candidate, budget.pool)

@@ -1,4 +1,4 @@
-"""Which builds could run on which engines at which places here, and what speaks against the others at once."""
+"""Which builds could run on which engines at which places here, and what speaks against the others."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def field_of(builds: Sequence[Build], hardware: Hardware, request: PlanRequest) 
 
 
 def is_variant(build: Build, asked: str | None) -> bool:
-    """Whether the build's id is the variant asked for, or has it in it, in any case (DESIGN.md, section 5)."""
+    """Whether the build's id is the variant asked for, or has it in it, in any case (DESIGN.md 5)."""
     return asked is None or asked.lower() in build.variant.lower()
 
 

@@ -211,14 +211,13 @@ class _Search:
         return contexts(self.request, option.build.facts.trained_context)
 
     def _decision(self, found: Found, tier: str, *, slow: bool) -> Decision:
-        option, evaluated = found
-        return Decision(
-            option=option,
-            evaluated=evaluated,
-            tier=tier,
-            slow=slow,
-            rank=_rank(self.request.prefer, evaluated, tier, slow=slow),
-        )
+        return decision_of(*found, tier, self.request.prefer, slow=slow)
+
+
+def decision_of(option: Option, evaluated: Evaluated, tier: str, prefer: str, *, slow: bool) -> Decision:
+    """What was found in a tier, as a decision that can be held against another place's."""
+    rank = _rank(prefer, evaluated, tier, slow=slow)
+    return Decision(option=option, evaluated=evaluated, tier=tier, slow=slow, rank=rank)
 
 
 def smallest(found: Sequence[Found]) -> Found:

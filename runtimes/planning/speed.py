@@ -13,12 +13,13 @@ import functools
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from registry.formats.facts import ModelFacts
 from runtimes.hardware.machine import Device, EngineBuild, Hardware, SpeedFigure
+from runtimes.hardware.unused import what_is_unused
 from runtimes.planning.kv_cache import remembered
 from runtimes.planning.values import Shape, Speed
 
@@ -55,7 +56,10 @@ def cpu_rate(hardware: Hardware, engine: str, features: frozenset[str]) -> Rate:
     memory = hardware.memory
     known = _known(hardware, engine, "cpu")
     if known is not None and memory.bandwidth:
-        return _of(known, memory.bandwidth)
+        rate = _of(known, memory.bandwidth)
+        # a prior is of builds that use all of the CPU
+        spare = what_is_unused(hardware.cpu, features) if known.basis == "prior" else None
+        return rate if spare is None else replace(rate, bandwidth=rate.bandwidth * spare.decode)
     row = _cpu_row(features)
     by_threads = row["thread_gbps"] * _GB * threads_to_decode(hardware, features)
     if memory.bandwidth is None:
