@@ -26,6 +26,7 @@ LOG_SECONDS = 0.2
 LAST_LINES_SECONDS = 0.01  # the log of the last answer comes from a thread, and is not worth more waiting
 SOCKET_TIMEOUT_SECONDS = 600
 LOG_LEVEL = 3  # what it does; at 5 llama.cpp writes whole requests
+LOADING_LOG_LEVEL = 4  # how large each of its buffers is, too
 _PR_SET_PDEATHSIG = 1
 
 
@@ -145,6 +146,8 @@ FLAGS = {
     "rope_freq_base": number,
     "rope_freq_scale": number,
     "warmup": truth,
+    "context_checkpoints": integer(0, 1024),
+    "repack": truth,
 }
 _SAME_NAME = (
     "n_ctx",
@@ -201,8 +204,23 @@ def close_doors(params: Any) -> None:
     params.models_dir = ""
     params.models_autoload = False
     params.offline = True
-    params.verbosity = LOG_LEVEL
+    params.verbosity = LOG_LEVEL  # until the caller knows that it can be lowered again
     params.hf_token = ""
+
+
+def setter_of_the_log_level(engine: Any) -> Any:
+    """llama.cpp's function for it, which the module's shared library exports; None in a build without."""
+    try:
+        library = ctypes.CDLL(engine_files(engine)[0])
+        return library["_Z30common_log_set_verbosity_tholdi"]
+    except (AttributeError, OSError, IndexError):
+        return None
+
+
+def engine_files(engine: Any) -> list[str]:
+    """The shared libraries of the module, which Python has loaded already."""
+    folder = os.path.dirname(engine.__file__)  # noqa: PTH120 - pathlib is slow to import
+    return [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".so")]  # noqa: PTH118, PTH208
 
 
 def set_parameters(engine: Any, params: Any, document: dict[str, Any], flags: dict[str, Any]) -> None:
@@ -236,6 +254,10 @@ def set_parameters(engine: Any, params: Any, document: dict[str, Any], flags: di
     for name in ("cache_type_k", "cache_type_v"):
         if name in flags:
             setattr(params, name, getattr(engine.ggml_type, f"GGML_TYPE_{flags[name].upper()}"))
+    if "context_checkpoints" in flags:
+        params.n_ctx_checkpoints = flags["context_checkpoints"]
+    if "repack" in flags:
+        params.no_extra_bufts = not flags["repack"]
     if "pooling" in flags:
         params.pooling_type = getattr(
             engine.llama_pooling_type, f"LLAMA_POOLING_TYPE_{flags['pooling'].upper()}"
@@ -269,6 +291,9 @@ def main() -> None:
         fail("import", str(error))
     params = xllamacpp.CommonParams()
     close_doors(params)
+    set_log_level = setter_of_the_log_level(xllamacpp)
+    if set_log_level is not None:
+        params.verbosity = LOADING_LOG_LEVEL
     try:
         set_parameters(xllamacpp, params, document, flags)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
@@ -279,6 +304,8 @@ def main() -> None:
         # why it failed stands only in the log, which llama.cpp writes from a thread of its own
         time.sleep(LOG_SECONDS)
         fail("load", str(error) or type(error).__name__)
+    if set_log_level is not None:
+        set_log_level(LOG_LEVEL)
     threading.Event().wait()
     del server
 
