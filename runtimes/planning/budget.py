@@ -1,7 +1,7 @@
 """How much memory a model may take here: what is free, less what stays free (fit.md 6.2).
 
-Swap is never counted. A cgroup's limit only ever lowers the budget: the host's own remainder counts beside it,
-and a limit that is no smaller than the machine is none.
+Swap is never counted. A cgroup's limit only ever lowers the budget: the host's own remainder counts beside
+it, and a limit that is no smaller than the machine is none.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ divergence that somebody measured wins.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -130,7 +131,7 @@ def _by_bits(build: Build) -> float:
     bits = 8 * size / elements if elements else points[-1][0]
     if bits <= points[0][0]:
         return float(points[0][1])
-    for (low, worse), (high, better) in zip(points, points[1:], strict=False):
+    for (low, worse), (high, better) in itertools.pairwise(points):
         if bits <= high:
             share = (bits - low) / (high - low)
             return math.exp(math.log(worse) * (1 - share) + math.log(better) * share)

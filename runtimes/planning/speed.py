@@ -13,12 +13,13 @@ import functools
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from registry.formats.facts import ModelFacts
 from runtimes.hardware.machine import Device, EngineBuild, Hardware, SpeedFigure
+from runtimes.hardware.unused import what_is_unused
 from runtimes.planning.kv_cache import remembered
 from runtimes.planning.values import Shape, Speed
 
@@ -55,7 +56,10 @@ def cpu_rate(hardware: Hardware, engine: str, features: frozenset[str]) -> Rate:
     memory = hardware.memory
     known = _known(hardware, engine, "cpu")
     if known is not None and memory.bandwidth:
-        return _of(known, memory.bandwidth)
+        rate = _of(known, memory.bandwidth)
+        # a prior is of builds that use all of the CPU
+        spare = what_is_unused(hardware.cpu, features) if known.basis == "prior" else None
+        return rate if spare is None else replace(rate, bandwidth=rate.bandwidth * spare.decode)
     row = _cpu_row(features)
     by_threads = row["thread_gbps"] * _GB * threads_to_decode(hardware, features)
     if memory.bandwidth is None:
@@ -102,7 +106,7 @@ def split_speed(layers: int, bytes_read: float, on_device: float, device: Rate, 
     return _speed(seconds, device if device.basis == "prior" else cpu)
 
 
-def weight_bytes_read(facts: ModelFacts, size: int, *, cpu: bool, repacks: bool) -> float:
+def weight_bytes_read(facts: ModelFacts, size: int, *, cpu: bool) -> float:
     """Bytes of weights that one token reads, types that are slow for their size counted for more.
 
     `size` stands in where the tensors are not known. An untied embedding is a look-up, not a read.
@@ -110,7 +114,7 @@ def weight_bytes_read(facts: ModelFacts, size: int, *, cpu: bool, repacks: bool)
     if not facts.tensors:
         return float(size)
     costs = _table()["type_cost"]["values"]
-    if cpu and not repacks:
+    if cpu:
         costs = costs | _table()["type_cost_without_repack"]["values"]
     share = 1.0
     if facts.experts is not None and facts.experts.used and facts.experts.count:
