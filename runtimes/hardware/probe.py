@@ -6,30 +6,46 @@ makes no sense is None, and a note says so.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from runtimes.hardware.cache import Cache
+from runtimes.hardware.findings import Findings
 from runtimes.hardware.machine import Hardware
+from runtimes.hardware.missing import add_missing
+from runtimes.hardware.probe_apple import probe_apple
+from runtimes.hardware.probe_bandwidth import with_bandwidth
+from runtimes.hardware.probe_container import probe_container, probe_emulator
 from runtimes.hardware.probe_cpu import probe_cpu
+from runtimes.hardware.probe_drm import probe_drm, probe_npu
 from runtimes.hardware.probe_engines import probe_engines
 from runtimes.hardware.probe_memory import probe_groups, probe_memory
+from runtimes.hardware.probe_nvidia import probe_nvidia
 from runtimes.hardware.system import System, this_system
 
 
 def probe(
-    *, environment: Mapping[str, str], cache_folder: Path | None = None, store: Path | None = None
+    *,
+    environment: Mapping[str, str],
+    cache_folder: Path | None = None,
+    store: Path | None = None,
+    measure: bool = True,
+    again: bool = False,
 ) -> Hardware:
     """This machine and this process's share of it.
 
     `environment` is the process's (`Settings.environment`), `cache_folder` where slow answers are kept
     (`Settings.home / "cache"`; None keeps none), `store` a folder on the disk that models are on, which need
-    not be there yet. What is cached costs a few milliseconds; the first time an engine is asked in a child
-    process, and the memory is read for 0.3 s.
+    not be there yet. What is cached costs a few milliseconds, NVIDIA's driver a tenth of a second. The first
+    time an engine is asked in a child process, and with `measure` the memory is read for 0.3 s; `again` does
+    the latter every time, and keeps the better figure.
     """
-    return probe_system(this_system(environment), cache_folder=cache_folder, store=store)
+    return probe_system(
+        this_system(environment), cache_folder=cache_folder, store=store, measure=measure, again=again
+    )
 
 
 def probe_system(
@@ -37,23 +53,48 @@ def probe_system(
     *,
     cache_folder: Path | None = None,
     store: Path | None = None,
+    measure: bool = False,
+    again: bool = False,
     folders: Sequence[str] | None = None,
 ) -> Hardware:
     """The machine that `system` shows; `folders` are where engines may be (`sys.path` unless given)."""
-    notes: list[str] = []
-    groups = probe_groups(system)
-    cpu = probe_cpu(system, groups, notes)
-    memory = probe_memory(system, groups, notes)
+    findings = Findings()
+    if system.platform == "darwin":
+        mac = probe_apple(system, findings)
+        cpu, memory, emulated, container = mac.cpu, mac.memory, mac.emulated, None
+    else:
+        groups = probe_groups(system)
+        cpu = probe_cpu(system, groups, findings.notes)
+        memory = probe_memory(system, groups, findings.notes)
+        emulated, container = probe_emulator(system), probe_container(system)
+        if emulated:
+            cpu = dataclasses.replace(cpu, features=())
+            findings.notes.append(
+                f"This process is translated by {emulated}, so that the CPU's instruction sets are not known."
+            )
+            findings.miss(
+                "the machine's own instructions", "use slmctl built for this machine's architecture"
+            )
+        probe_nvidia(system, findings)
+        probe_drm(system, findings)
+        probe_npu(system, findings)
     cache = Cache(folder=cache_folder, machine=_machine_id(system))
-    engines, devices = probe_engines(system, cpu, (), cache=cache, notes=notes, folders=folders)
+    engines = probe_engines(system, cpu, findings, cache=cache, folders=folders)
+    memory = with_bandwidth(
+        system, cpu, memory, cache=cache, notes=findings.notes, measure=measure, again=again
+    )
+    add_missing(findings, engines, system.platform)
     return Hardware(
         system=system.platform,
         cpu=cpu,
         memory=memory,
-        devices=devices,
+        devices=tuple(findings.devices),
         engines=engines,
+        container=container,
+        emulated=emulated,
         disk_free=_disk_free(store),
-        notes=tuple(notes),
+        missing=tuple(findings.missing),
+        notes=tuple(findings.notes),
     )
 
 

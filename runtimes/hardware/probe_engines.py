@@ -14,6 +14,7 @@ from pathlib import Path
 from runtimes.hardware import known_engines as known
 from runtimes.hardware import parse_llamacpp as parse
 from runtimes.hardware.cache import Cache
+from runtimes.hardware.findings import Findings
 from runtimes.hardware.machine import Cpu, Device, EngineBuild
 from runtimes.hardware.matching import matched
 from runtimes.hardware.probe_cpu import X86
@@ -29,34 +30,32 @@ INSPECT_SECONDS = 20.0
 def probe_engines(
     system: System,
     cpu: Cpu,
-    devices: Sequence[Device],
+    findings: Findings,
     *,
     cache: Cache,
-    notes: list[str],
     folders: Sequence[str] | None = None,
-) -> tuple[tuple[EngineBuild, ...], tuple[Device, ...]]:
-    """The engines, and the devices with those among them that only an engine sees.
+) -> tuple[EngineBuild, ...]:
+    """The engines; adds the devices that only an engine sees.
 
     `folders` are where distributions are looked for, `sys.path` unless given.
     """
     where = tuple(sys.path if folders is None else folders)
-    has_cuda = any("cuda" in device.apis for device in devices)
-    all_devices = list(devices)
+    has_cuda = any("cuda" in device.apis for device in findings.devices)
     engines = []
     for name in (known.LLAMA_CPP, known.LLAMA_SERVER, "mlx", "onnxruntime-genai", "vllm", known.BITNET):
         install = known.install_command(
             name, platform=system.platform, architecture=system.machine, has_cuda=has_cuda
         )
         if name == known.LLAMA_CPP:
-            engine = _xllamacpp(system, cpu, all_devices, where, cache, install)
+            engine = _xllamacpp(system, cpu, findings.devices, where, cache, install)
         elif name == known.LLAMA_SERVER:
-            engine = _llama_server(system, cpu, all_devices, cache, install)
+            engine = _llama_server(system, cpu, findings.devices, cache, install)
         else:
-            engine = _packaged(name, system, all_devices, where, install)
-        if engine.note and not engine.apis and engine.installed:
-            notes.append(f"{engine.name}: {engine.note}")
+            engine = _packaged(name, system, findings.devices, where, install)
+        if engine.installed and not engine.apis and engine.note:
+            findings.notes.append(f"{engine.name}: {engine.note}")
         engines.append(engine)
-    return tuple(engines), tuple(all_devices)
+    return tuple(engines)
 
 
 def _xllamacpp(
@@ -128,7 +127,7 @@ def _llama_server(
     if text is None:
         said = system.run([path, "--version"], with_errors=True)
         listed = system.run([path, "--list-devices"], with_errors=True)
-        if said.text is None:
+        if said.text is None or said.problem is not None:
             note = f"it could not be asked: {said.problem}."
             return EngineBuild(
                 name=known.LLAMA_SERVER, installed=True, install=install, note=note, source=path
