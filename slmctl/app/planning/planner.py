@@ -29,8 +29,8 @@ _MOST_QUESTIONS = 4
 
 
 class Planner:
-    """Plans for one command. `profile` is another machine's (its history is not ours); `quick` starts no child
-    and measures nothing to know this one."""
+    """Plans for one command. `profile` is another machine's (its history is not ours); `quick` starts no
+    child and measures nothing to know this one."""
 
     def __init__(self, settings: Settings, *, profile: str | None = None, quick: bool = False) -> None:
         self.settings = settings
@@ -61,7 +61,7 @@ class Planner:
         siblings: Sequence[Build] = (),
         file_of: FileOf | None = None,
     ) -> Plan:
-        """The plan for these builds. With `file_of` the oracle is asked where the formulas are not trusted."""
+        """The plan for these builds; with `file_of` the oracle is asked where the formulas are not trusted."""
         needs: dict[tuple[str, str, str, Shape], Need] = {}
         bounds = tuple(each.bound for each in self.history.bounds)
         for _ in range(_MOST_QUESTIONS):
