@@ -155,6 +155,9 @@ _FILE_TYPES: Mapping[int, FileType] = MappingProxyType(
     }
 )
 
+BASE_TYPES: Mapping[str, str] = MappingProxyType({kind.label: kind.base for kind in _FILE_TYPES.values()})
+"""For each label that a file type has, the type that most of its matrices get."""
+
 _FALLBACKS: Mapping[str, str] = MappingProxyType(
     {
         "Q2_K": "Q4_0",

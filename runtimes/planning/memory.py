@@ -1,0 +1,105 @@
+"""What llama.cpp takes to hold a model: weights, cache, buffers, the process itself (fit.md section 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from registry.formats.facts import ModelFacts
+from runtimes.planning.compute import compute_bytes, is_covered, output_bytes
+from runtimes.planning.kv_cache import remembered
+from runtimes.planning.values import Build, Need, Part, Shape
+from runtimes.planning.weights import placed
+
+HOST = "host"
+
+ORACLE_MARGIN, HEADER_MARGIN, PARAMETERS_MARGIN = 1.02, 1.03, 1.12
+"""By how much the need may be off, by the way it is known (fit.md 6.2)."""
+
+_PROCESS = 60 * 2**20
+_PROCESS_PER_TOKEN = 0.35 * 1024  # bytes for each entry of the vocabulary, with merges (fit.md 2.3)
+
+
+def llamacpp_need(
+    build: Build, shape: Shape, *, device_pool: str | None, unified: bool, features: frozenset[str]
+) -> Need:
+    """What `build` takes when llama.cpp loads it as `shape` says.
+
+    `device_pool` is the id of the device that `shape.gpu_layers` are put on, None for the CPU alone. On a
+    `unified` device all is of the pool `host`. `features` are the instruction sets that both the CPU and the
+    engine's build have. Raises MalformedFile for facts that lack a size.
+    """
+    facts = build.facts
+    layers_on_device = shape.gpu_layers if device_pool is not None else 0
+    device = HOST if device_pool is None or unified else device_pool
+    parts = [
+        *_weights(facts, shape, layers_on_device, device, features),
+        *_memory(facts, shape, layers_on_device, device),
+        *_buffers(facts, shape, layers_on_device, device),
+        *_beside(build, shape, layers_on_device, device),
+    ]
+    covered = is_covered(facts)
+    return Need(
+        parts=tuple(part for part in parts if part.bytes),
+        method="header" if covered else "parameters",
+        margin=HEADER_MARGIN if covered else PARAMETERS_MARGIN,
+    )
+
+
+def process_bytes(facts: ModelFacts) -> int:
+    """What the process takes beside the engine's buffers: code, tokenizer, threads."""
+    return _PROCESS + int(_PROCESS_PER_TOKEN * (facts.vocabulary or 0))
+
+
+def _weights(
+    facts: ModelFacts, shape: Shape, gpu_layers: int, device: str, features: frozenset[str]
+) -> Iterator[Part]:
+    where = placed(facts, gpu_layers, repack=shape.repack, features=features)
+    source = "tensor table"
+    yield Part(name="weights", pool=HOST, bytes=where.mapped, kind="file", source=source)
+    yield Part(
+        name="weights, rearranged",
+        pool=HOST,
+        bytes=where.repacked,
+        kind="anon",
+        source="types that this CPU repacks",
+    )
+    yield Part(name="weights on the device", pool=device, bytes=where.device, kind="device", source=source)
+
+
+def _memory(facts: ModelFacts, shape: Shape, gpu_layers: int, device: str) -> Iterator[Part]:
+    layers = remembered(facts, shape)
+    first = max(len(layers) + 1 - gpu_layers, 0) if gpu_layers else len(layers)
+    for pool, some in ((HOST, layers[:first]), (device, layers[first:])):
+        kind = "anon" if pool == HOST else "device"
+        kv, state = sum(layer.kv for layer in some), sum(layer.state for layer in some)
+        yield Part(
+            name="kv", pool=pool, bytes=kv, kind=kind, source=f"{shape.context} cells of {shape.type_k}"
+        )
+        yield Part(name="state", pool=pool, bytes=state, kind=kind, source="recurrent layers")
+
+
+def _buffers(facts: ModelFacts, shape: Shape, gpu_layers: int, device: str) -> Iterator[Part]:
+    where = device if gpu_layers else HOST
+    kind = "anon" if where == HOST else "device"
+    yield Part(
+        name="compute", pool=where, bytes=compute_bytes(facts, shape), kind=kind, source="formula of 2.3"
+    )
+    yield Part(
+        name="output", pool=HOST, bytes=output_bytes(facts, shape), kind="anon", source="vocabulary * slots"
+    )
+    yield Part(
+        name="process", pool=HOST, bytes=process_bytes(facts), kind="anon", source="measured, by vocabulary"
+    )
+
+
+def _beside(build: Build, shape: Shape, gpu_layers: int, device: str) -> Iterator[Part]:
+    where = device if gpu_layers else HOST
+    kind = "anon" if where == HOST else "device"
+    yield Part(name="projector", pool=where, bytes=build.projector_bytes, kind=kind, source="file size")
+    yield Part(name="adapters", pool=where, bytes=build.adapter_bytes, kind=kind, source="file size")
+    draft = build.draft
+    if draft is not None:
+        layers = remembered(draft, shape)
+        kv = sum(layer.kv + layer.state for layer in layers)
+        size = draft.tensor_bytes + kv + compute_bytes(draft, shape) + output_bytes(draft, shape)
+        yield Part(name="draft", pool=where, bytes=size, kind=kind, source="the draft model's own header")
