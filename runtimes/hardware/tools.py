@@ -20,7 +20,11 @@ _KILL_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a tool wrote on stdout, or why there is nothing: `problem` is a clause without a full stop."""
+    """What a tool wrote, None where it wrote nothing in time, and what went wrong, None where nothing did.
+
+    `problem` is a clause without a full stop. A tool that failed may have written something all the same;
+    one that is not there has neither.
+    """
 
     text: str | None = None
     problem: str | None = None
@@ -64,7 +68,7 @@ def run_tool(
         return Answer(problem=f"{name} did not answer within {seconds:g} s")
     if code != 0:
         how = signal.Signals(-code).name if -code in set(signal.Signals) else str(code)
-        return Answer(problem=f"{name} ended with {how}")
+        return Answer(text=data.decode(errors="replace") or None, problem=f"{name} ended with {how}")
     return Answer(text=data.decode(errors="replace"))
 
 
