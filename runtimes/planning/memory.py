@@ -37,7 +37,7 @@ def llamacpp_need(
         *_buffers(facts, shape, layers_on_device, device),
         *_beside(build, shape, layers_on_device, device),
     ]
-    covered = is_covered(facts)
+    covered = is_covered(facts, shape)
     return Need(
         parts=tuple(part for part in parts if part.bytes),
         method="header" if covered else "parameters",

@@ -33,7 +33,7 @@ _REPACKED: Mapping[str, frozenset[str]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
-    """Bytes of the weights: mapped from the file on the host, copied into another layout there, on the device."""
+    """Bytes of the weights: mapped from the file, copied on the host into another layout, on the device."""
 
     mapped: int
     repacked: int
