@@ -25,6 +25,15 @@ class Cache:
 
     def text(self, name: str, key: Sequence[str]) -> str | None:
         """The answer that was kept under `name` with an equal `key`."""
+        found = self._read(name)
+        return found[1] if found is not None and found[0] == list(key) else None
+
+    def text_beginning(self, name: str, key: Sequence[str]) -> str | None:
+        """As `text`, of a key that begins with `key`."""
+        found = self._read(name)
+        return found[1] if found is not None and found[0][: len(key)] == list(key) else None
+
+    def _read(self, name: str) -> tuple[list[object], str] | None:
         if self.folder is None:
             return None
         try:
@@ -32,10 +41,10 @@ class Cache:
                 found = json.loads(stream.read(_MOST_BYTES))
         except (OSError, ValueError, RecursionError):
             return None
-        if not isinstance(found, dict) or found.get("key") != list(key):
+        if not isinstance(found, dict):
             return None
-        text = found.get("text")
-        return text if isinstance(text, str) else None
+        key, text = found.get("key"), found.get("text")
+        return (key, text) if isinstance(key, list) and isinstance(text, str) else None
 
     def keep(self, name: str, key: Sequence[str], text: str) -> None:
         """Replace the answer under `name`; whole or not at all, whoever else does the same."""

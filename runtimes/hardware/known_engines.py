@@ -19,6 +19,13 @@ XLLAMACPP_FROM_SOURCE = "pip install xllamacpp --force-reinstall --no-binary xll
 
 SERVER_RELEASES = "https://github.com/ggml-org/llama.cpp/releases"
 
+WHEEL_FEATURES = {
+    "x86_64": ("avx", "avx2", "bmi2", "f16c", "fma", "sse3", "ssse3"),
+    "aarch64": ("neon",),
+}
+"""What xllamacpp's wheels for Linux on the package index are made for: the first by its own words, the second
+by its README ("baseline armv8-a"). What a build says of itself counts; this is for before it is asked."""
+
 PACKAGES: dict[str, tuple[str, ...]] = {
     LLAMA_CPP: ("xllamacpp",),
     "mlx": ("mlx_lm", "mlx"),

@@ -1,7 +1,8 @@
 """What a process runs in, from what it can see. Pure.
 
 Signs: /.dockerenv (Docker), /run/.containerenv (Podman), /run/systemd/container (systemd's container
-interface), KUBERNETES_SERVICE_HOST (Kubernetes: "Discovering services"), `microsoft` in the kernel's name (WSL).
+interface), KUBERNETES_SERVICE_HOST (Kubernetes: "Discovering services"), `microsoft` in the kernel's name
+(WSL).
 """
 
 from __future__ import annotations

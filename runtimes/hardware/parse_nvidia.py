@@ -2,7 +2,8 @@
 
 Formats: the JSON of runtimes/workers/nvml.py; `nvidia-smi --query-gpu=... --format=csv,noheader,nounits` and
 `nvidia-smi -L` (nvidia-smi(1), with the MIG lines of NVIDIA's Multi-Instance GPU User Guide);
-CUDA_VISIBLE_DEVICES (CUDA C++ Programming Guide, "CUDA Environment Variables"); /etc/nv_tegra_release (Jetson Linux).
+CUDA_VISIBLE_DEVICES (CUDA C++ Programming Guide, "CUDA Environment Variables"); /etc/nv_tegra_release
+(Jetson Linux).
 """
 
 from __future__ import annotations

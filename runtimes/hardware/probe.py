@@ -20,8 +20,8 @@ from runtimes.hardware.probe_apple import probe_apple
 from runtimes.hardware.probe_bandwidth import with_bandwidth
 from runtimes.hardware.probe_container import probe_container, probe_emulator
 from runtimes.hardware.probe_cpu import probe_cpu
-from runtimes.hardware.probe_drm import probe_drm, probe_npu
-from runtimes.hardware.probe_engines import probe_engines
+from runtimes.hardware.probe_drm import has_gpu_signs, probe_drm, probe_npu
+from runtimes.hardware.probe_engines import probe_engines, was_told_of
 from runtimes.hardware.probe_memory import probe_groups, probe_memory
 from runtimes.hardware.probe_nvidia import probe_nvidia
 from runtimes.hardware.system import System, this_system
@@ -34,6 +34,7 @@ def probe(
     store: Path | None = None,
     measure: bool = True,
     again: bool = False,
+    quick: bool = False,
 ) -> Hardware:
     """This machine and this process's share of it.
 
@@ -41,11 +42,25 @@ def probe(
     (`Settings.home / "cache"`; None keeps none), `store` a folder on the disk that models are on, which need
     not be there yet. What is cached costs a few milliseconds, NVIDIA's driver a tenth of a second. The first
     time an engine is asked in a child process, and with `measure` the memory is read for 0.3 s; `again` does
-    the latter every time, and keeps the better figure.
+    the latter every time, and keeps the better figure. `quick` starts no child and measures nothing: it takes
+    what is cached, and else what is known of the engine's wheel; only where the engine can use a GPU, or there
+    is one and the engine was never asked, it is as thorough as without.
     """
+    system = this_system(environment)
+    if quick and not _needs_asking(system, cache_folder):
+        return probe_system(system, cache_folder=cache_folder, store=store, ask=False)
     return probe_system(
-        this_system(environment), cache_folder=cache_folder, store=store, measure=measure, again=again
+        system, cache_folder=cache_folder, store=store, measure=measure and not quick, again=again
     )
+
+
+def _needs_asking(system: System, cache_folder: Path | None) -> bool:
+    """Whether a plan would be another one if NVIDIA's driver and the engine were asked."""
+    if not has_gpu_signs(system):
+        return False
+    cache = Cache(folder=cache_folder, machine=_machine_id(system))
+    told = was_told_of("cuda", cache)
+    return told is None or told
 
 
 def probe_system(
@@ -55,10 +70,12 @@ def probe_system(
     store: Path | None = None,
     measure: bool = False,
     again: bool = False,
+    ask: bool = True,
     folders: Sequence[str] | None = None,
 ) -> Hardware:
     """The machine that `system` shows; `folders` are where engines may be (`sys.path` unless given)."""
     findings = Findings()
+    cache = Cache(folder=cache_folder, machine=_machine_id(system))
     if system.platform == "darwin":
         mac = probe_apple(system, findings)
         cpu, memory, emulated, container = mac.cpu, mac.memory, mac.emulated, None
@@ -75,11 +92,10 @@ def probe_system(
             findings.miss(
                 "the machine's own instructions", "use slmctl built for this machine's architecture"
             )
-        probe_nvidia(system, findings)
+        probe_nvidia(system, findings, cache=cache, ask=ask)
         probe_drm(system, findings)
         probe_npu(system, findings)
-    cache = Cache(folder=cache_folder, machine=_machine_id(system))
-    engines = probe_engines(system, cpu, findings, cache=cache, folders=folders)
+    engines = probe_engines(system, cpu, findings, cache=cache, folders=folders, ask=ask)
     memory = with_bandwidth(
         system, cpu, memory, cache=cache, notes=findings.notes, measure=measure, again=again
     )

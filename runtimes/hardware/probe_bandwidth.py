@@ -31,9 +31,9 @@ def with_bandwidth(
 ) -> Memory:
     """The memory with its bandwidth, of the cache or measured now (0.3 s of reading, fit.md 4.3).
 
-    Without `measure` only the cache is looked at. With `again` it is measured even where there is a figure, and
-    the larger one is kept: whatever else runs makes it smaller, and nothing makes it larger. The figure is what `threads` CPU threads reach together, so
-    it is the product of bandwidth and efficiency that decoding on the CPU sees.
+    Without `measure` only the cache is looked at. With `again` it is measured even where there is a figure,
+    and the larger one is kept: whatever else runs makes it smaller, and nothing makes it larger. It is what
+    the decoding threads reach together, and so the product of bandwidth and efficiency that decoding sees.
     """
     threads = min(cpu.threads, MOST_THREADS)
     key = [_NAME, str(cpu.model), cpu.architecture, str(threads)]

@@ -116,6 +116,15 @@ def _intel(
     )
 
 
+def has_gpu_signs(system: System) -> bool:
+    """Whether this process may have a GPU of any maker, from names of files alone."""
+    if system.platform == "darwin":
+        return system.machine == "arm64"
+    paths = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd", "/etc/nv_tegra_release")
+    renders = any(name.startswith("renderD") for name in system.names("/dev/dri"))
+    return renders or any(system.exists(path) for path in paths)
+
+
 def probe_npu(system: System, findings: Findings) -> None:
     """Adds Intel's and AMD's NPUs (/dev/accel), and Qualcomm's (FastRPC)."""
     for name in system.names(_ACCEL):

@@ -34,10 +34,12 @@ def probe_engines(
     *,
     cache: Cache,
     folders: Sequence[str] | None = None,
+    ask: bool = True,
 ) -> tuple[EngineBuild, ...]:
     """The engines; adds the devices that only an engine sees.
 
-    `folders` are where distributions are looked for, `sys.path` unless given.
+    `folders` are where distributions are looked for, `sys.path` unless given. Without `ask` no child is
+    started: what is not cached is then what the wheel for this machine is known to be made for.
     """
     where = tuple(sys.path if folders is None else folders)
     has_cuda = any("cuda" in device.apis for device in findings.devices)
@@ -47,9 +49,9 @@ def probe_engines(
             name, platform=system.platform, architecture=system.machine, has_cuda=has_cuda
         )
         if name == known.LLAMA_CPP:
-            engine = _xllamacpp(system, cpu, findings.devices, where, cache, install)
+            engine = _xllamacpp(system, cpu, findings.devices, where, cache, install, ask=ask)
         elif name == known.LLAMA_SERVER:
-            engine = _llama_server(system, cpu, findings.devices, cache, install)
+            engine = _llama_server(system, cpu, findings.devices, cache, install, ask=ask)
         else:
             engine = _packaged(name, system, findings.devices, where, install)
         if engine.installed and not engine.apis and engine.note:
@@ -65,6 +67,8 @@ def _xllamacpp(
     folders: Sequence[str],
     cache: Cache,
     install: str | None,
+    *,
+    ask: bool,
 ) -> EngineBuild:
     version = installed_version("xllamacpp", folders)
     if version is None:
@@ -75,6 +79,8 @@ def _xllamacpp(
     kept = cache.text("llama.cpp", key)
     words = None if kept is None else parse.inspected(kept)
     source = f"xllamacpp {version}'s own words"
+    if words is None and not ask:
+        return _unasked(system, version, cpu, install)
     if words is None:
         kept = None
         answer = system.run(worker_argv("llamacpp_inspect", python=sys.executable), seconds=INSPECT_SECONDS)
@@ -99,6 +105,32 @@ def _xllamacpp(
     )
 
 
+def _unasked(system: System, version: str, cpu: Cpu, install: str | None) -> EngineBuild:
+    features = known.WHEEL_FEATURES.get(cpu.architecture) if system.platform == "linux" else None
+    note = what_is_unused(cpu, features)
+    return EngineBuild(
+        name=known.LLAMA_CPP,
+        installed=True,
+        version=version,
+        apis=("cpu",),
+        features=features,
+        install=install,
+        note=note.sentence if note else None,
+        source=f"what the wheel of xllamacpp {version} is known to be made for",
+    )
+
+
+def was_told_of(api: str, cache: Cache, folders: Sequence[str] | None = None) -> bool | None:
+    """Whether the installed xllamacpp said that it can compute that way; None where it was never asked."""
+    where = tuple(sys.path if folders is None else folders)
+    version = installed_version("xllamacpp", where)
+    if version is None:
+        return False
+    kept = cache.text_beginning("llama.cpp", ["xllamacpp", version, _stamp(where, "xllamacpp")])
+    words = None if kept is None else parse.inspected(kept)
+    return None if words is None else api in words.apis
+
+
 def _unusable(version: str, problem: str | None, cpu: Cpu, install: str | None, source: str) -> EngineBuild:
     if problem is not None and "SIGILL" in problem:
         lacks = [name for name in ("avx2", "fma", "f16c", "bmi2") if name not in cpu.features]
@@ -113,7 +145,13 @@ def _unusable(version: str, problem: str | None, cpu: Cpu, install: str | None, 
 
 
 def _llama_server(
-    system: System, cpu: Cpu, devices: list[Device], cache: Cache, install: str | None
+    system: System,
+    cpu: Cpu,
+    devices: list[Device],
+    cache: Cache,
+    install: str | None,
+    *,
+    ask: bool,
 ) -> EngineBuild:
     """A llama-server on the PATH; its CPU code picks what the CPU has, in the releases of llama.cpp."""
     path = shutil.which(known.LLAMA_SERVER, path=system.environment.get("PATH", ""))
@@ -124,6 +162,8 @@ def _llama_server(
     key = [path, _file_stamp(Path(path)), *_surroundings(system, cpu, devices)]
     kept = cache.text("llama-server", key)
     text = kept
+    if text is None and not ask:
+        return EngineBuild(name=known.LLAMA_SERVER, installed=True, install=install, source=path)
     if text is None:
         said = system.run([path, "--version"], with_errors=True)
         listed = system.run([path, "--list-devices"], with_errors=True)

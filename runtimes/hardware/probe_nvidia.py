@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import platform
 import sys
 
 from runtimes.hardware import parse_nvidia as parse
+from runtimes.hardware.cache import Cache
 from runtimes.hardware.findings import Findings
 from runtimes.hardware.machine import Device
 from runtimes.hardware.system import System
@@ -18,8 +21,11 @@ _CONTROL = "/dev/nvidiactl"
 _WSL = "/usr/lib/wsl/lib/libnvidia-ml.so.1"
 
 
-def probe_nvidia(system: System, findings: Findings) -> None:
-    """Adds what there is; asks nobody where nothing hints at an NVIDIA GPU."""
+def probe_nvidia(system: System, findings: Findings, *, cache: Cache, ask: bool = True) -> None:
+    """Adds what there is; asks nobody where nothing hints at an NVIDIA GPU.
+
+    Without `ask` no child is started: the GPUs are those of the last time, and what is free is not known.
+    """
     if _is_jetson(system):
         findings.devices.append(_jetson(system, findings))
         return
@@ -31,7 +37,17 @@ def probe_nvidia(system: System, findings: Findings) -> None:
                 "docker run --gpus all (podman: --device nvidia.com/gpu=all)",
             )
         return
-    answer, source = _ask(system, findings)
+    key = [system.read(_DRIVER, 4096) or "", platform.release()]
+    kept = None if ask else parse.nvml(cache.text("nvml", key) or "")
+    if ask:
+        answer, source = _ask(system, findings, cache, key)
+    elif kept is not None:
+        answer, source = kept, "NVML, when it was asked last"
+        answer = dataclasses.replace(
+            answer, gpus=tuple(dataclasses.replace(gpu, free=None) for gpu in answer.gpus)
+        )
+    else:
+        return
     gpus = parse.visible(
         answer.gpus,
         system.environment.get("CUDA_VISIBLE_DEVICES"),
@@ -60,10 +76,11 @@ def probe_nvidia(system: System, findings: Findings) -> None:
         )
 
 
-def _ask(system: System, findings: Findings) -> tuple[parse.NvidiaAnswer, str]:
+def _ask(system: System, findings: Findings, cache: Cache, key: list[str]) -> tuple[parse.NvidiaAnswer, str]:
     said = system.run(worker_argv("nvml", python=sys.executable), seconds=NVML_SECONDS)
     answer = parse.nvml(said.text or "")
     if answer is not None and answer.problem is None:
+        cache.keep("nvml", key, said.text or "")
         return answer, "NVML"
     problem = said.problem if answer is None else f"NVML says {answer.problem!r}"
     table = _table(system)

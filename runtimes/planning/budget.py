@@ -14,6 +14,7 @@ HOST = "host"
 MIB = 2**20
 
 _HOST_RESERVE, _CGROUP_RESERVE, _RESERVED_SHARE = 512 * MIB, 128 * MIB, 10  # a tenth, or so much at least
+_SMALL_SHARE = 4  # a board of 512 MiB would have nothing left: a quarter is enough below 2 GiB
 _DEVICE_MARGIN, _SMALL_DEVICE_MARGIN, _SMALL_DEVICE = 1024 * MIB, 512 * MIB, 8 * 2**30  # llama.cpp's -fitt
 _WORKING_SET_SHARE = 95  # percent of what Metal recommends
 VLLM_SHARE = 90  # percent of a device that vLLM takes whatever the model (gpu_memory_utilization)
@@ -39,7 +40,8 @@ def binding_limits(hardware: Hardware) -> tuple[MemoryLimit, ...]:
 def host_budget(hardware: Hardware) -> Budget:
     """What the host has: the least of its own remainder and of every cgroup's above this process."""
     memory = hardware.memory
-    found = [_budget("MEM_HOST", memory.available, memory.total, _HOST_RESERVE, memory.source)]
+    least = min(_HOST_RESERVE, memory.total // _SMALL_SHARE)
+    found = [_budget("MEM_HOST", memory.available, memory.total, least, memory.source)]
     found += [
         _budget("MEM_CGROUP", each.limit - each.usage, each.limit, _CGROUP_RESERVE, _said(each))
         for each in binding_limits(hardware)

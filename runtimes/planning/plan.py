@@ -129,7 +129,7 @@ def _notes(chosen: Outcome, assessor: Assessor) -> Iterator[str]:
     if hardware.emulated is not None:
         yield f"This process is translated ({hardware.emulated}): use a native Python."
     if decision.evaluated.need.method == "parameters":
-        yield "The need is a rough estimate: this model's graph is not one that the formulas are verified for."
+        yield "The need is a rough estimate: the formulas are not verified for such a model."
     if hardware.cpu.numa_nodes > 1 and decision.option.placement.device is None:
         yield "The machine has several memory nodes; binding to one of them is faster than using all."
 

@@ -1,9 +1,9 @@
 """The child process that measures how fast this machine reads memory: bytes per second on stdout.
 
 Run by path as `python -P bandwidth.py THREADS`; imports the standard library only. Each thread reads a
-private buffer of 64 MiB from end to end with memchr(3), looking for a byte that is not in it: libc's is written for
-the vector unit, writes nothing, and a call through ctypes lets the other threads run. The best of three
-windows of 80 ms counts: whatever disturbs a window makes it slower, and nothing makes it faster.
+private buffer of 64 MiB from end to end with memchr(3), looking for a byte that is not in it: libc's is
+written for the vector unit, writes nothing, and a call through ctypes lets the other threads run. The best of
+three windows of 80 ms counts: whatever disturbs a window makes it slower, and nothing makes it faster.
 """
 
 from __future__ import annotations

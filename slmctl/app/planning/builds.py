@@ -39,9 +39,9 @@ _TERNARY = ("TQ2_0", "TQ1_0")
 
 _TERNARY_ARCHITECTURES = frozenset({"bitnet", "bitnet-b1.58", "bitnet-25"})
 
-_WITH_MATRIX: Mapping[str, bool] = MappingProxyType({"bartowski": True, "unsloth": True})
-"""Publishers that say on every card whether they use an importance matrix (read in the cards of the library's
-builds; `sources` there)."""
+_WITH_MATRIX: Mapping[str, bool] = MappingProxyType({"bartowski": True, "unsloth": True, "qwen": True})
+"""Publishers whose quantizations lose as little as those with an importance matrix: the first two say on
+every card that they use one; the makers' own builds of Qwen3 are counted so in fit.md 3.3."""
 
 _HEADER_BYTES_PER_TOKEN = 40
 """A GGUF file beside its tensors: 6.0 MB for 152k tokens, 7.8 MB for 128k with merges (fit.md 1.3)."""

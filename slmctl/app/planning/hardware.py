@@ -14,8 +14,8 @@ CPU = "cpu"
 
 
 def this_machine(settings: Settings, history: History, *, quick: bool = False) -> Hardware:
-    """This machine, with the speeds that its answers have shown. `quick` starts no child and measures nothing:
-    what is not known without is left out."""
+    """This machine, with the speeds that its answers have shown. `quick` starts no child and measures
+    nothing: what is not known without is left out."""
     hardware = probe(
         environment=settings.environment,
         cache_folder=settings.home / "cache",
