@@ -61,13 +61,12 @@ class Planner:
         siblings: Sequence[Build] = (),
         file_of: FileOf | None = None,
     ) -> Plan:
-        """The plan for these builds; with `file_of` the oracle is asked where the formulas are not trusted."""
+        """The plan for these builds; with `file_of` the oracle is asked where the formulas are not trusted.
+        """
         needs: dict[tuple[str, str, str, Shape], Need] = {}
-        bounds = tuple(each.bound for each in self.history.bounds)
+        learned = Learned(needs=needs, bounds=tuple(each.bound for each in self.history.bounds))
         for _ in range(_MOST_QUESTIONS):
-            found = plan(
-                builds, self.hardware, request, siblings, learned=Learned(needs=needs, bounds=bounds)
-            )
+            found = plan(builds, self.hardware, request, siblings, learned=learned)
             asked = None if file_of is None else self._asked(found, file_of)
             if asked is None:
                 return found
@@ -75,7 +74,7 @@ class Planner:
             if key in needs:
                 return found
             needs[key] = need
-        return plan(builds, self.hardware, request, siblings, learned=Learned(needs=needs, bounds=bounds))
+        return plan(builds, self.hardware, request, siblings, learned=learned)
 
     def _asked(self, found: Plan, file_of: FileOf) -> tuple[tuple[str, str, str, Shape], Need] | None:
         """The engine's own word about the choice; None where nobody doubts it, or it cannot be asked."""
