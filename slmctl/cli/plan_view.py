@@ -106,10 +106,11 @@ def _pictures(chosen: Evaluated, hardware: Hardware) -> Iterator[str]:
 
 def _room(hardware: Hardware) -> str:
     budget = host_budget(hardware)
-    pictures = [_bar("memory", budget, _host_total(hardware), 0)]
-    for device in hardware.devices:
-        if not device.unified and device.total:
-            pictures.append(_bar(device.name, device_budget(device, hardware), device.total, 0))
+    own = [each for each in hardware.devices if not each.unified]
+    pictures = [
+        _bar("memory", budget, _host_total(hardware), 0),
+        *(_bar(each.name, device_budget(each, hardware), each.total, 0) for each in own if each.total),
+    ]
     return "\n\n".join(pictures)
 
 
@@ -144,16 +145,32 @@ def _bar(name: str, budget: Budget, total: int, need: int) -> str:
 
 
 def _why_not(plan: Plan, *, every: bool) -> str:
-    rejected = list(plan.rejected)
-    lines = [_reason(each) for each in rejected]
-    if every:
-        return _listed("Why not the others", lines)
-    kept = _closest(rejected, plan.chosen)
-    lines = [_reason(each) for each in kept]
-    more = len(rejected) - len(kept)
+    others = [each for each in plan.rejected if each != plan.binding]
+    shown = others if every else _closest(others, plan.chosen)
+    rows = [each for each in shown if each.need is not None and each.budget is not None]
+    cells = [
+        (
+            _named(each),
+            f"{each.kv_type} KV" if each.kv_type else "",
+            f"{(each.need or 0) / 2**20:,.0f} of {mib(each.budget or 0)}",
+            each.code,
+        )
+        for each in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  - " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+    lines += [_wrapped(_reason(each), "  - ", "    ") for each in shown if each not in rows]
+    more = len(others) - len(shown)
     if more > 0 and lines:
-        lines.append(f"and {more} more: --all")
-    return _listed("Why not the others", lines)
+        lines.append(f"  - and {more} more: --all")
+    return "\n".join(["Why not the others:", *lines]) if lines else ""
+
+
+def _named(rejection: Rejection) -> str:
+    return " ".join(filter(None, (rejection.model, rejection.variant or rejection.runtime)))
 
 
 def _closest(rejected: Iterable[Rejection], chosen: Evaluated | None) -> list[Rejection]:
@@ -175,12 +192,15 @@ def _closest(rejected: Iterable[Rejection], chosen: Evaluated | None) -> list[Re
 
 
 def _reason(rejection: Rejection) -> str:
-    runtime = rejection.runtime if rejection.variant is None else None
-    kv = f"{rejection.kv_type} KV cache" if rejection.kv_type else None
-    what = ", ".join(filter(None, (rejection.model, rejection.variant, runtime, kv)))
+    words = [_named(rejection)]
     if rejection.runtime is not None and rejection.variant is not None and rejection.need is None:
-        what = f"{rejection.variant} by {rejection.runtime}"
-    return f"{what}: {rejection.code}. {rejection.detail}" if what else f"{rejection.code}. {rejection.detail}"
+        words.append(f"by {rejection.runtime}")
+    if rejection.kv_type is not None:
+        words.append(f"with {rejection.kv_type} KV")
+    what = " ".join(filter(None, words))
+    return ". ".join(
+        filter(None, (f"{what}: {rejection.code}" if what else rejection.code, rejection.detail))
+    )
 
 
 def _listed(title: str, lines: Sequence[str]) -> str:

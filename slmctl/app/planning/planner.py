@@ -24,6 +24,8 @@ from slmctl.config import Settings
 FileOf = Callable[[Build], Path | None]
 """Where the weights of a build lie; None where they are not here, or in several files."""
 
+_POOR = ("compact", "floor")
+
 _MOST_QUESTIONS = 4
 """So often the engine is asked in one planning; each time costs a third of a second."""
 
@@ -58,11 +60,23 @@ class Planner:
         builds: Sequence[Build],
         request: PlanRequest,
         *,
-        siblings: Sequence[Build] = (),
+        siblings: Callable[[], Sequence[Build]] | None = None,
         file_of: FileOf | None = None,
     ) -> Plan:
-        """The plan for these builds; with `file_of` the oracle is asked where the formulas are not trusted.
-        """
+        """The plan for these builds. Where nothing fits well, `siblings` gives other models to offer; with
+        `file_of` the oracle is asked where the formulas are not trusted."""
+        found = self._plan(builds, request, (), file_of)
+        if siblings is not None and (found.chosen is None or "SLOW" in found.flags or found.tier in _POOR):
+            return self._plan(builds, request, siblings(), file_of)
+        return found
+
+    def _plan(
+        self,
+        builds: Sequence[Build],
+        request: PlanRequest,
+        siblings: Sequence[Build],
+        file_of: FileOf | None,
+    ) -> Plan:
         needs: dict[tuple[str, str, str, Shape], Need] = {}
         learned = Learned(needs=needs, bounds=tuple(each.bound for each in self.history.bounds))
         for _ in range(_MOST_QUESTIONS):

@@ -69,8 +69,12 @@ def tightest(evaluated: Evaluated) -> str:
 
 def nofit_line(plan: Plan, name: str) -> str:
     """Why nothing fits, with the number."""
-    if plan.binding is None:
+    bound = plan.binding
+    if bound is None:
         return f"{name} does not fit here."
-    what = plan.binding.variant
-    smallest = f" ({what})" if what else ""
-    return f"{name} does not fit here: {plan.binding.detail.rstrip('.')}{smallest}."
+    if bound.need is None or bound.budget is None:
+        return f"{name} cannot run here: {bound.detail}"
+    build = " ".join(
+        filter(None, (bound.variant, f"with a {bound.kv_type} KV cache" if bound.kv_type else ""))
+    )
+    return f"{name} does not fit here: {build or 'it'} needs {mib(bound.need)}, and {mib(bound.budget)} are there."

@@ -59,7 +59,9 @@ def command(
 ) -> None:
     if history:
         if name is not None or config is not None:
-            raise UsageError("--history is about this machine: it takes no model.", hint="slmctl plan --history")
+            raise UsageError(
+                "--history is about this machine: it takes no model.", hint="slmctl plan --history"
+            )
         show_history(context)
         return
     if (name is None) == (config is None):
@@ -76,7 +78,7 @@ def command(
     found = planner.plan(
         subject.builds,
         request,
-        siblings=siblings_of(subject),
+        siblings=lambda: siblings_of(subject),
         file_of=file_of_builds(subject),
     )
     document = to_json(found, hardware_digest=digest(hardware))
