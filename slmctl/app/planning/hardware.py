@@ -20,6 +20,7 @@ def this_machine(settings: Settings, history: History, *, quick: bool = False) -
         environment=settings.environment,
         cache_folder=settings.home / "cache",
         store=settings.store,
+        quick=quick,
     )
     return with_speeds(hardware, history)
 

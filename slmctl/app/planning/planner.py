@@ -24,6 +24,8 @@ from slmctl.config import Settings
 FileOf = Callable[[Build], Path | None]
 """Where the weights of a build lie; None where they are not here, or in several files."""
 
+_POOR = ("compact", "floor")
+
 _MOST_QUESTIONS = 4
 """So often the engine is asked in one planning; each time costs a third of a second."""
 
@@ -58,16 +60,27 @@ class Planner:
         builds: Sequence[Build],
         request: PlanRequest,
         *,
-        siblings: Sequence[Build] = (),
+        siblings: Callable[[], Sequence[Build]] | None = None,
         file_of: FileOf | None = None,
     ) -> Plan:
-        """The plan for these builds; with `file_of` the oracle is asked where the formulas are not trusted."""
+        """The plan for these builds. Where nothing fits well, `siblings` gives other models to offer; with
+        `file_of` the oracle is asked where the formulas are not trusted."""
+        found = self._plan(builds, request, (), file_of)
+        if siblings is not None and (found.chosen is None or "SLOW" in found.flags or found.tier in _POOR):
+            return self._plan(builds, request, siblings(), file_of)
+        return found
+
+    def _plan(
+        self,
+        builds: Sequence[Build],
+        request: PlanRequest,
+        siblings: Sequence[Build],
+        file_of: FileOf | None,
+    ) -> Plan:
         needs: dict[tuple[str, str, str, Shape], Need] = {}
-        bounds = tuple(each.bound for each in self.history.bounds)
+        learned = Learned(needs=needs, bounds=tuple(each.bound for each in self.history.bounds))
         for _ in range(_MOST_QUESTIONS):
-            found = plan(
-                builds, self.hardware, request, siblings, learned=Learned(needs=needs, bounds=bounds)
-            )
+            found = plan(builds, self.hardware, request, siblings, learned=learned)
             asked = None if file_of is None else self._asked(found, file_of)
             if asked is None:
                 return found
@@ -75,7 +88,7 @@ class Planner:
             if key in needs:
                 return found
             needs[key] = need
-        return plan(builds, self.hardware, request, siblings, learned=Learned(needs=needs, bounds=bounds))
+        return plan(builds, self.hardware, request, siblings, learned=learned)
 
     def _asked(self, found: Plan, file_of: FileOf) -> tuple[tuple[str, str, str, Shape], Need] | None:
         """The engine's own word about the choice; None where nobody doubts it, or it cannot be asked."""

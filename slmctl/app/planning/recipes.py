@@ -1,8 +1,8 @@
 """What a model is in other formats than GGUF, from its unquantized facts, by the formats' own recipes.
 
-Sources: fit.md 1.4. mlx-lm's affine quantization has so many bits, and for each group a 16-bit scale and bias.
-The builder of onnxruntime-genai makes int4 in blocks of 32 with a scale of each MatMul, and leaves the
-embedding in F32. BitNet's I2_S has two bits a weight.
+Sources: fit.md 1.4. mlx-lm's affine quantization: so many bits, and for each group a 16-bit scale and bias.
+The builder of onnxruntime-genai: int4 in blocks of 32 with a scale of each MatMul, and the embedding in F32.
+BitNet's I2_S: two bits a weight.
 """
 
 from __future__ import annotations

@@ -27,15 +27,16 @@ from registry.store.reader import StoreReader
 from runtimes.planning.values import Build
 from slmctl.app.events import OnEvent
 from slmctl.app.finding import find_package, locate
-from slmctl.app.library import family_of, find_model
+from slmctl.app.library import family_of, find_model, library
 from slmctl.app.package import Package, variant_id
-from slmctl.app.planning.builds import builds_of_facts, builds_of_model, builds_of_package
+from slmctl.app.planning.builds import builds_of_facts, builds_of_model, builds_of_package, is_embedding
 from slmctl.app.tags import RemoteVariant
 
 if TYPE_CHECKING:
     from slmctl.app.places import Places
 
 _MAX_CONFIG_BYTES = 4 << 20
+_MOST_SIBLINGS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +113,28 @@ def of_library(ref: ModelRef) -> Subject | None:
     if model is None:
         return None
     return Subject(name=model.entry.name, builds=builds_of_model(model), origin="library")
+
+
+def siblings_of(subject: Subject) -> tuple[Build, ...]:
+    """Other models of the library to offer instead: the family's other sizes, then smaller ones for the same
+    tasks, a few of both."""
+    if subject.sizes or not subject.builds:
+        return ()
+    family, size = subject.name.partition(":")[0], subject.builds[0].facts.parameters or 0
+    if is_embedding(subject.builds):
+        return ()
+    others = [
+        each
+        for each in library()
+        if not each.entry.ships
+        and each.entry.name != subject.name
+        and each.entry.kind != "embedding"
+        and (each.entry.family == family or 0 < (each.facts.parameters or 0) < size)
+    ]
+    others.sort(
+        key=lambda each: (each.entry.family != family, -(each.facts.parameters or 0), each.entry.name)
+    )
+    return tuple(build for model in others[:_MOST_SIBLINGS] for build in builds_of_model(model))
 
 
 def of_config(path: Path) -> Subject:
