@@ -26,7 +26,7 @@ LOG_SECONDS = 0.2
 LAST_LINES_SECONDS = 0.01  # the log of the last answer comes from a thread, and is not worth more waiting
 SOCKET_TIMEOUT_SECONDS = 600
 LOG_LEVEL = 3  # what it does; at 5 llama.cpp writes whole requests
-LOADING_LOG_LEVEL = 4  # how large each of its buffers is, too
+LOADING_LEVEL = 4  # as it loads also how large its buffers are, which a plan is compared with
 _PR_SET_PDEATHSIG = 1
 
 
@@ -204,23 +204,13 @@ def close_doors(params: Any) -> None:
     params.models_dir = ""
     params.models_autoload = False
     params.offline = True
-    params.verbosity = LOG_LEVEL  # until the caller knows that it can be lowered again
+    params.verbosity = LOG_LEVEL
     params.hf_token = ""
 
 
-def setter_of_the_log_level(engine: Any) -> Any:
-    """llama.cpp's function for it, which the module's shared library exports; None in a build without."""
-    try:
-        library = ctypes.CDLL(engine_files(engine)[0])
-        return library["_Z30common_log_set_verbosity_tholdi"]
-    except (AttributeError, OSError, IndexError):
-        return None
-
-
-def engine_files(engine: Any) -> list[str]:
-    """The shared libraries of the module, which Python has loaded already."""
-    folder = os.path.dirname(engine.__file__)  # noqa: PTH120 - pathlib is slow to import
-    return [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".so")]  # noqa: PTH118, PTH208
+def log_level_setter(engine: Any) -> Any:
+    """llama.cpp's own function for it; None where this build does not export it."""
+    return getattr(ctypes.CDLL(engine.xllamacpp.__file__), "_Z30common_log_set_verbosity_tholdi", None)
 
 
 def set_parameters(engine: Any, params: Any, document: dict[str, Any], flags: dict[str, Any]) -> None:
@@ -244,6 +234,8 @@ def set_parameters(engine: Any, params: Any, document: dict[str, Any], flags: di
     params.timeout_read = SOCKET_TIMEOUT_SECONDS
     params.timeout_write = SOCKET_TIMEOUT_SECONDS
     params.fit_params = False
+    params.kv_unified = False  # each slot has its own cells, and windows keep no more than they need:
+    params.swa_full = False  # a plan counts on it
     for name in _SAME_NAME:
         if name in flags:
             setattr(params, name, flags[name])
@@ -291,13 +283,13 @@ def main() -> None:
         fail("import", str(error))
     params = xllamacpp.CommonParams()
     close_doors(params)
-    set_log_level = setter_of_the_log_level(xllamacpp)
-    if set_log_level is not None:
-        params.verbosity = LOADING_LOG_LEVEL
     try:
         set_parameters(xllamacpp, params, document, flags)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         fail("document", f"this build of xllamacpp does not take the launch document: {error!r}")
+    set_log_level = log_level_setter(xllamacpp)
+    if set_log_level is not None:
+        params.verbosity = LOADING_LEVEL
     try:
         server = xllamacpp.Server(params)  # holds the interpreter until the model is loaded
     except (RuntimeError, ValueError, MemoryError) as error:

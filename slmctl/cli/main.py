@@ -50,6 +50,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logout": ("slmctl.cli.commands.logout", "Forget the password for a registry"),
     "lock": ("slmctl.cli.commands.lock", "Pin models to their digests in a file"),
     "logs": ("slmctl.cli.commands.logs", "Show what a model's engine wrote when it ran last"),
+    "hardware": ("slmctl.cli.commands.hardware", "Show what models can run with on this machine"),
     "modelfile": ("slmctl.cli.commands.modelfile", "Read, check and format Modelfiles"),
     "render": ("slmctl.cli.commands.render", "Print the prompt that a model sees"),
     "config": ("slmctl.cli.commands.config", "Show the settings"),
@@ -64,6 +65,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "look after them": ("verify", "gc", "df"),
     "carry them": ("pull", "push", "export", "import", "adopt", "lock", "login", "logout"),
     "write them": ("modelfile", "render"),
+    "this machine": ("hardware",),
     "slmctl itself": ("config", "completion", "version"),
 }
 """All commands, by what they are for: bare `slmctl` shows them so."""
