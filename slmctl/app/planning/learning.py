@@ -14,9 +14,6 @@ from dataclasses import dataclass, replace
 
 from slmctl.app.planning.history import SpeedRecord
 
-MIN_TOKENS = 20
-"""Shorter answers say more about their beginning than about the speed (fit.md 6.6)."""
-
 TRUSTED_SAMPLES = 3
 """So many answers make a speed measured; before that it is one of the same device."""
 
@@ -27,6 +24,9 @@ _NOISE = 0.05
 _FORGETTING = 0.98
 _MAX_SURPRISE = 0.5
 """An answer that took far longer than expected shared the machine: it counts only so far, as a share."""
+
+_CACHE_BYTES = 64 << 20
+"""A model that is no larger lies in the processor's caches: its answers say little of the memory."""
 
 _GB = 1e9
 
@@ -63,7 +63,8 @@ def sharpened(record: SpeedRecord, sample: SpeedSample) -> SpeedRecord:
     surprise = 1.0 - (overhead * x + slope * y)
     surprise = max(-_MAX_SURPRISE, min(_MAX_SURPRISE, surprise))
     px, py = a * x + b * y, b * x + d * y
-    doubt = _FORGETTING * _NOISE**2 + x * px + y * py
+    noise = _NOISE**2 * (1 + (_CACHE_BYTES / sample.bytes) ** 2)
+    doubt = _FORGETTING * noise + x * px + y * py
     gain_x, gain_y = px / doubt, py / doubt
     widest = prior(record).covariance
     assert widest is not None

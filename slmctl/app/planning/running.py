@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from modelfiles.spec import ParameterValue
 from registry.errors import DoesNotFit, MalformedFile, UsageError
@@ -16,14 +17,19 @@ from registry.names import short_name
 from registry.store.reader import StoreReader
 from runtimes.hardware.machine import Hardware
 from runtimes.planning.budget import HOST, Budget, device_budget, host_budget
-from runtimes.planning.values import Build, Evaluated, Launch, Plan, PlanRequest
+from runtimes.planning.kv_cache import remembered
+from runtimes.planning.speed import weight_bytes_read
+from runtimes.planning.values import CONTEXT_STEP, Build, Evaluated, Launch, Plan, PlanRequest, Shape
 from slmctl.app.package import Package, Variant
 from slmctl.app.parameters import whole
 from slmctl.app.planning.builds import builds_of_package, is_embedding
 from slmctl.app.planning.files import file_of_builds
-from slmctl.app.planning.hardware import CPU
-from slmctl.app.planning.planner import Planner
+from slmctl.app.planning.hardware import CPU, machine_of
+from slmctl.app.planning.learn import Pace
+from slmctl.app.planning.lessons import Lesson
+from slmctl.app.planning.planner import Planner, main_gpu
 from slmctl.app.planning.subject import Subject, siblings_of
+from slmctl.app.planning.wishes import NO_WISHES, RunWishes
 from slmctl.app.planning.words import choice_line, mib, need_words, nofit_line
 from slmctl.config import Settings
 
@@ -38,23 +44,6 @@ _WORTH_SAYING = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunWishes:
-    """What `run` was told about the plan. `planned` is one that was made before a pull."""
-
-    profile: str | None = None
-    prefer: str = "balanced"
-    runtime: str | None = None
-    kv: str | None = None
-    max_memory: int | None = None
-    min_speed: float | None = None
-    force: bool = False
-    planned: Plan | None = None
-
-
-NO_WISHES = RunWishes()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
     """What was decided: the variant and, where there is a plan, how it is launched. `notes` are sentences."""
 
@@ -63,6 +52,8 @@ class RunPlan:
     launch: Launch | None = None
     hardware: Hardware | None = None
     notes: tuple[str, ...] = ()
+    foreign: bool = False
+    """Whether the plan is for another machine than this."""
 
     @property
     def chosen(self) -> Evaluated | None:
@@ -84,7 +75,7 @@ def plan_run(
     """
     usual = package.choose(variant)
     given = {**usual.spec.parameters, **parameters}
-    asked = _asked_context(given, settings)
+    asked = asked_context(given, settings)
     pinned = "num_ctx" in parameters and asked is not None
     builds = _builds(store, package, usual if variant is not None else None)
     if not builds:
@@ -121,7 +112,14 @@ def plan_run(
     assert found.chosen is not None
     build = found.chosen.candidate.build
     chosen = next(each for each in package.variants if str(each.digest) == build.digest)
-    return RunPlan(variant=chosen, plan=found, launch=found.launch, hardware=planner.hardware, notes=notes)
+    return RunPlan(
+        variant=chosen,
+        plan=found,
+        launch=found.launch,
+        hardware=planner.hardware,
+        notes=notes,
+        foreign=wishes.profile is not None,
+    )
 
 
 def _planned(planner: Planner, request: PlanRequest, subject: Subject, wishes: RunWishes) -> Plan:
@@ -134,7 +132,7 @@ def _planned(planner: Planner, request: PlanRequest, subject: Subject, wishes: R
     )
 
 
-def _asked_context(given: Mapping[str, ParameterValue], settings: Settings) -> int | None:
+def asked_context(given: Mapping[str, ParameterValue], settings: Settings) -> int | None:
     """What was asked for: 0 is Ollama's way to say: as usual."""
     asked = given.get("num_ctx", settings.context_length)
     if not isinstance(asked, int) or isinstance(asked, bool) or asked == 0:
@@ -215,6 +213,73 @@ def _refusal(found: Plan, name: str, hardware: Hardware, planned: Plan | None) -
     return DoesNotFit(text, hint=f"{fits} 'slmctl plan {name}' explains it, --force tries it all the same.")
 
 
+def planned_flags(decided: RunPlan) -> dict[str, Any]:
+    """The fields of a `LaunchRequest` that the plan decided."""
+    launch = decided.launch
+    assert launch is not None
+    assert decided.hardware is not None
+    chosen = decided.chosen
+    runtime = chosen.candidate.runtime if chosen is not None else ""
+    return {
+        "parallel": launch.parallel,
+        "threads": launch.threads,
+        "batch_threads": launch.batch_threads,
+        "batch": launch.batch,
+        "micro_batch": launch.micro_batch,
+        "gpu_layers": launch.gpu_layers,
+        "main_gpu": None if launch.device is None else main_gpu(decided.hardware, runtime, launch.device),
+        "cache_type_k": launch.type_k,
+        "cache_type_v": launch.type_v,
+        "flash_attention": launch.flash_attention,
+        "cache_ram_mib": launch.cache_ram >> 20,
+        "context_checkpoints": launch.context_checkpoints,
+        "mmap": launch.mmap,
+        "repack": launch.repack,
+    }
+
+
+def pace_of(decided: RunPlan) -> Pace | None:
+    """What the answers' times are held against; None where a GPU and the CPU share the work."""
+    chosen, hardware = decided.chosen, decided.hardware
+    if chosen is None or chosen.speed is None or hardware is None or decided.foreign:
+        return None
+    candidate, shape = chosen.candidate, chosen.candidate.shape
+    facts, engine = candidate.build.facts, hardware.engine(candidate.runtime)
+    whole_model = shape.gpu_layers in (0, (facts.layers or 0) + 1)
+    if engine is None or engine.version is None or not facts.layers or not whole_model:
+        return None
+    assert decided.launch is not None
+    cpu = candidate.place == CPU
+    cached = Shape(context=CONTEXT_STEP, type_k=shape.type_k, type_v=shape.type_v, micro_batch=1)
+    return Pace(
+        engine=candidate.runtime,
+        build=engine.version,
+        place=candidate.place,
+        machine=machine_of(hardware, candidate.place),
+        threads=decided.launch.threads if cpu else 0,
+        layers=facts.layers,
+        bytes=int(weight_bytes_read(facts, candidate.build.size, cpu=cpu)),
+        cache=sum(each.kv for each in remembered(facts, cached)) // CONTEXT_STEP,
+        overhead=chosen.speed.overhead,
+        bandwidth=chosen.speed.bandwidth,
+    )
+
+
+def lesson_of(decided: RunPlan, settings: Settings, name: str) -> Lesson | None:
+    """What the load is held against; None where no plan was made."""
+    chosen, hardware = decided.chosen, decided.hardware
+    if chosen is None or hardware is None:
+        return None
+    if decided.foreign:
+        hardware = Planner(settings, quick=True).hardware
+    engine = hardware.engine(chosen.candidate.runtime)
+    if engine is None or engine.version is None:
+        return None
+    free = {HOST: host_budget(hardware).free}
+    free |= {each.id: device_budget(each, hardware).free for each in hardware.devices if not each.unified}
+    return Lesson(model=short_name(name), chosen=chosen, build=engine.version, free=free)
+
+
 def _less(before: int, now: int) -> str:
     return f"{mib(before - now)} less is free than when it was planned."
 
@@ -226,8 +291,9 @@ def _shrunk(found: Plan, settings: Settings, planner: Planner, name: str, wishes
         here = Planner(settings, quick=True).hardware
         for pool, need, budget in _needs(found.chosen, here):
             if need > budget.bytes:
-                text = f"{name} was planned for another machine: it needs {mib(need)}, and {mib(budget.bytes)} are"
-                text += f" there ({budget.source}): {_less(found.chosen.budget[pool], budget.bytes)}"
+                there = f"it needs {mib(need)}, and {mib(budget.bytes)} are there ({budget.source})"
+                shrunk = _less(found.chosen.budget[pool], budget.bytes)
+                text = f"{name} was planned for another machine: {there}: {shrunk}"
                 if not wishes.force:
                     raise DoesNotFit(text, hint="Leave out --for; --force loads it all the same.")
                 yield text
@@ -237,7 +303,8 @@ def _shrunk(found: Plan, settings: Settings, planner: Planner, name: str, wishes
     for pool, before in wishes.planned.chosen.budget.items():
         now = found.chosen.budget.get(pool)
         if now is not None and before - now >= _WORTH_SAYING and found.launch != wishes.planned.launch:
-            yield f"{_less(before, now)} It runs with {found.chosen.candidate.shape.context:,} tokens of context."
+            context = found.chosen.candidate.shape.context
+            yield f"{_less(before, now)} It runs with {context:,} tokens of context."
 
 
 def _needs(chosen: Evaluated, hardware: Hardware) -> Iterator[tuple[str, int, Budget]]:

@@ -77,4 +77,5 @@ def nofit_line(plan: Plan, name: str) -> str:
     build = " ".join(
         filter(None, (bound.variant, f"with a {bound.kv_type} KV cache" if bound.kv_type else ""))
     )
-    return f"{name} does not fit here: {build or 'it'} needs {mib(bound.need)}, and {mib(bound.budget)} are there."
+    needed = f"{build or 'it'} needs {mib(bound.need)}, and {mib(bound.budget)} are there"
+    return f"{name} does not fit here: {needed}."

@@ -26,9 +26,9 @@ from slmctl.cli.plan_options import PlanOptions, plan_options
 from slmctl.cli.plan_view import view
 
 _ABOUT = (
-    "Say which build of NAME runs how on this machine, with the numbers that decide it; no weights are fetched."
-    " NAME is a model in the store or the library, a family of it (qwen3: its sizes are compared), a place"
-    " such as hf.co/ORG/REPO, or a file. Exits with 4 when nothing fits."
+    "Say which build of NAME runs how on this machine, with the numbers that decide it. No weights are"
+    " fetched. NAME is a model in the store or the library, a family of it (qwen3: its sizes are compared), a"
+    " place such as hf.co/ORG/REPO, or a file. Exits with 4 when nothing fits."
 )
 
 
