@@ -50,6 +50,9 @@ class LlamaCppOnPaper:
     def cache_types(self, placement: Placement) -> tuple[str, ...]:
         return ("f16", "q8_0")
 
+    def most_context(self, placement: Placement) -> int | None:
+        return None
+
     def need(self, build: Build, shape: Shape, placement: Placement, features: frozenset[str]) -> Need:
         device = placement.device
         return llamacpp_need(

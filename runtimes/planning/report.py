@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from runtimes.planning.assess import Assessor, Option, rejected
+from runtimes.planning.budget import MIB
 from runtimes.planning.choose import contexts
 from runtimes.planning.outcome import Outcome, admits_floor
 from runtimes.planning.quality import is_cache_safe, limit
@@ -20,7 +21,11 @@ def considered(result: Outcome, assessor: Assessor) -> tuple[Evaluated, ...]:
 
 def rejections(result: Outcome, assessor: Assessor) -> tuple[Rejection, ...]:
     """What was turned down, one line for each build, engine and cache: the place that came nearest."""
-    found = [*_refused(result.field.refused, result.field.options), *_dominated(result)]
+    found = [
+        *_refused(result.field.refused, result.field.options),
+        *_other_engines(result, assessor),
+        *_dominated(result),
+    ]
     beaten = {(each.option.build.variant, each.option.engine.name) for each in result.dominated}
     places: dict[tuple[str, str, str], list[Evaluated]] = {}
     for option, evaluated in _all(result.field.options, assessor):
@@ -33,6 +38,43 @@ def rejections(result: Outcome, assessor: Assessor) -> tuple[Rejection, ...]:
         if own is not None:
             found.append(own)
     return tuple(found)
+
+
+def _other_engines(result: Outcome, assessor: Assessor) -> Iterator[Rejection]:
+    """Engines that could run it too: not here yet, or no better than the one that was taken."""
+    decision = result.decision
+    if decision is None:
+        return
+    own = decision.option.engine.name
+    told = {own}
+    for offer in result.offers:
+        candidate, name = offer.evaluated.candidate, offer.option.engine.name
+        if name in told:
+            continue
+        told.add(name)
+        if offer.option.engine.reserves:
+            share = max(offer.evaluated.budget.values())
+            detail = (
+                f"It takes {share // MIB:,} MiB of the device whatever the model, for {candidate.shape.parallel}"
+                f" at once; {own} does with {decision.evaluated.need.total // MIB:,} MiB."
+            )
+        else:
+            detail = f"{offer.speed:.0f} tokens/s are expected, with {own} {decision.speed:.0f}: no reason to change."
+        yield rejected(candidate, "DOMINATED", detail)
+    for option in result.field.options:
+        name = option.engine.name
+        if option.installed or name in told:
+            continue
+        told.add(name)
+        engine = assessor.hardware.engine(name)
+        command = f": {engine.install}" if engine is not None and engine.install else ""
+        yield Rejection(
+            code="NOT_INSTALLED",
+            detail=f"{name} is not installed here{command}.",
+            model=option.build.model,
+            variant=option.build.variant,
+            runtime=name,
+        )
 
 
 def _why_not(tried: Sequence[Evaluated], assessor: Assessor, *, floor: bool) -> Rejection | None:
