@@ -31,14 +31,14 @@ class LlamaCppOnPaper:
         facts = build.facts
         if facts.format != "gguf":
             return Refusal(code="FORMAT_NO_RUNTIME", detail=f"llama.cpp runs GGUF files, not {facts.format}.")
-        if facts.architecture in _FORKS:
-            return Refusal(
-                code="ARCH_UNSUPPORTED", detail=f"{facts.architecture} is a fork's own; bitnet.cpp runs it."
-            )
         unknown = sorted({row.type for row in facts.tensors} - GGML_TYPES_BY_NAME.keys())
         if unknown:
             return Refusal(
                 code="TYPE_UNSUPPORTED", detail=f"llama.cpp does not know the tensor type {unknown[0]}."
+            )
+        if facts.architecture in _FORKS:
+            return Refusal(
+                code="ARCH_UNSUPPORTED", detail=f"{facts.architecture} is a fork's own; bitnet.cpp runs it."
             )
         return None
 

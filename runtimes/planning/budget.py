@@ -87,7 +87,7 @@ def _of_device(device: Device, pool: str, free: int, reserve: int) -> Budget:
         free=free,
         reserve=reserve,
         code="MEM_DEVICE",
-        source=f"{device.name}: {device.source}",
+        source=f"{free // MIB:,} MiB free on {device.name}, {reserve // MIB:,} MiB kept in reserve",
     )
 
 

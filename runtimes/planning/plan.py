@@ -138,6 +138,8 @@ def _notes(chosen: Outcome, assessor: Assessor) -> Iterator[str]:
         yield f"{decision.option.engine.name} is not installed here{f': {command}' if command else ''}."
     if hardware.emulated is not None:
         yield f"This process is translated ({hardware.emulated}): use a native Python."
+    if hardware.system == "linux" and "apple" in (hardware.cpu.model or "").lower() and not hardware.devices:
+        yield "A Linux guest on a Mac has no Metal: run slmctl on macOS itself to use the GPU."
     if decision.evaluated.need.method == "parameters":
         yield "The need is a rough estimate: the formulas are not verified for such a model."
     if hardware.cpu.numa_nodes > 1 and decision.option.placement.device is None:

@@ -15,8 +15,10 @@ _GATES = frozenset({"EP_MISSING", "DRIVER_OLD", "ISA_MISSING", "CTX_EXCEEDS_STAT
 
 
 def considered(result: Outcome, assessor: Assessor) -> tuple[Evaluated, ...]:
-    """Every option with every cache that it may have, at the context that is wanted."""
-    return tuple(evaluated for _, evaluated in _all(result.field.options, assessor))
+    """Every option with every cache that it may have, at the context that is wanted; where nothing fits, at
+    the least that would do."""
+    least = result.decision is None
+    return tuple(evaluated for _, evaluated in _all(result.field.options, assessor, least=least))
 
 
 def rejections(result: Outcome, assessor: Assessor) -> tuple[Rejection, ...]:
@@ -28,7 +30,7 @@ def rejections(result: Outcome, assessor: Assessor) -> tuple[Rejection, ...]:
     ]
     beaten = {(each.option.build.variant, each.option.engine.name) for each in result.dominated}
     places: dict[tuple[str, str, str], list[Evaluated]] = {}
-    for option, evaluated in _all(result.field.options, assessor):
+    for option, evaluated in _all(result.field.options, assessor, least=result.decision is None):
         key = (option.build.variant, option.engine.name, evaluated.candidate.shape.type_k)
         if key[:2] not in beaten:
             places.setdefault(key, []).append(evaluated)
@@ -53,13 +55,13 @@ def _other_engines(result: Outcome, assessor: Assessor) -> Iterator[Rejection]:
             continue
         told.add(name)
         if offer.option.engine.reserves:
-            share = max(offer.evaluated.budget.values())
+            share = offer.evaluated.budget[offer.option.place] // MIB
+            need, many = decision.evaluated.need.total // MIB, candidate.shape.parallel
             detail = (
-                f"It takes {share // MIB:,} MiB of the device whatever the model, for {candidate.shape.parallel}"
-                f" at once; {own} does with {decision.evaluated.need.total // MIB:,} MiB."
+                f"It takes {share:,} MiB whatever the model; for {many} at once {own} does with {need:,}."
             )
         else:
-            detail = f"{offer.speed:.0f} tokens/s are expected, with {own} {decision.speed:.0f}: no reason to change."
+            detail = f"{offer.speed:.0f} tokens/s are expected, with {own} {decision.speed:.0f}."
         yield rejected(candidate, "DOMINATED", detail)
     for option in result.field.options:
         name = option.engine.name
@@ -96,12 +98,12 @@ def _why_not(tried: Sequence[Evaluated], assessor: Assessor, *, floor: bool) -> 
     return None
 
 
-def _all(options: Iterable[Option], assessor: Assessor) -> Iterator[tuple[Option, Evaluated]]:
+def _all(options: Iterable[Option], assessor: Assessor, *, least: bool) -> Iterator[tuple[Option, Evaluated]]:
     pinned = assessor.request.kv_type
     for option in sorted(options, key=lambda option: option.key):
-        wanted = contexts(assessor.request, option.build.facts.trained_context).wanted
+        span = contexts(assessor.request, option.build.facts.trained_context)
         for cache_type in (pinned,) if pinned else option.engine.cache_types(option.placement):
-            yield option, assessor.assess(option, wanted, cache_type)
+            yield option, assessor.assess(option, span.least if least else span.wanted, cache_type)
 
 
 def _refused(refused: Iterable[Rejection], options: Sequence[Option]) -> Iterator[Rejection]:
