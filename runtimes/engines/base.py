@@ -96,4 +96,4 @@ class Engine(Protocol):
         """
 
     def is_at_template(self, stderr_tail: str) -> bool:
-        """Whether a worker that wrote `stderr_tail` has loaded all, and is now at the chat template."""
+        """Whether a worker that is not ready yet, and wrote `stderr_tail`, is now at the chat template."""

@@ -61,6 +61,7 @@ class LlamaCppOnPaper:
             device_pool=None if device is None else device.id,
             unified=device is not None and device.unified,
             features=features,
+            api=placement.api,
         )
 
     def _on(self, device: Device, hardware: Hardware) -> Placement | Refusal:

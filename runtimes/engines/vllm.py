@@ -53,7 +53,7 @@ class VllmOnPaper:
     def need(self, build: Build, shape: Shape, placement: Placement, features: frozenset[str]) -> Need:
         device = placement.device
         assert device is not None
-        return vllm_need(build, shape, device_pool=device.id, device_total=device.total)
+        return vllm_need(build, shape, device_pool=device.id)
 
 
 def _on(device: Device, build: Build) -> Placement | Refusal:

@@ -1,36 +1,54 @@
-"""What MLX takes: the weights as they are, a cache in 16 bits, and its buffers (fit.md 1.4, 2.3)."""
+"""What MLX takes to hold a model (fit.md 2.3): weights, cache, and what it works with.
+
+Low confidence: there is one source for the last part, the peak less the weights of Qwen3-4B on an M4 Max
+(0.98 to 1.09 GB at bf16, q8 and q4). It is taken to grow with the width of a layer.
+"""
 
 from __future__ import annotations
 
-from runtimes.planning.kv_cache import remembered
+from registry.errors import MalformedFile
+from registry.formats.facts import ModelFacts
+from runtimes.planning.kv_cache import total_remembered
 from runtimes.planning.memory import HOST, PARAMETERS_MARGIN, process_bytes
 from runtimes.planning.values import Build, Need, Part, Shape
 
-_BUFFERS, _HIDDEN = 1_000_000_000, 2560
-"""Peak less weights of Qwen3-4B at benchmark prompts, 0.98 to 1.09 GB in every width (fit.md 2.3), its cache
-included; other models by their width."""
+_WORKING = 1_000_000_000
+_WORKING_WIDTH = 5 * 2560 + 3 * 9728  # of Qwen3-4B, as in compute.py
+_STEP = 256  # tokens by which its cache grows
 
 
 def mlx_need(build: Build, shape: Shape, *, device_pool: str | None) -> Need:
-    """What `build` takes in MLX; `device_pool` is a device with memory of its own, None for the host's.
+    """What `build` takes on a device of its own, or of the host's memory where `device_pool` is None.
 
-    Raises MalformedFile for facts that lack a size of the cache.
+    The cache is in 16 bits, or in 8 where the type is `q8_0`: groups of 64 with scale and bias are 8.5 bits
+    too. Raises MalformedFile for facts that lack a size.
     """
-    facts, pool = build.facts, device_pool or HOST
-    kind = "anon" if pool == HOST else "device"
-    cache = sum(layer.kv + layer.state for layer in remembered(facts, shape))
-    buffers = _BUFFERS * (facts.hidden or _HIDDEN) // _HIDDEN
-    process = process_bytes(facts)
+    facts = build.facts
+    pool, kind = (HOST, "anon") if device_pool is None else (device_pool, "device")
+    memory = total_remembered(facts, shape)
     parts = (
         Part(
             name="weights",
             pool=pool,
             bytes=facts.tensor_bytes or build.size,
             kind=kind,
-            source="tensor table" if facts.tensors else "size of the files",
+            source="tensor table",
         ),
-        Part(name="kv", pool=pool, bytes=cache, kind=kind, source=f"{shape.context} tokens in 16 bits"),
-        Part(name="compute", pool=pool, bytes=buffers, kind=kind, source="measured for Qwen3-4B, by width"),
-        Part(name="process", pool=HOST, bytes=process, kind="anon", source="as llama.cpp's"),
+        Part(
+            name="kv",
+            pool=pool,
+            bytes=memory.kv + memory.state,
+            kind=kind,
+            source=f"steps of {_STEP} tokens, {shape.type_k}",
+        ),
+        Part(name="compute", pool=pool, bytes=_working(facts), kind=kind, source="measured on Qwen3-4B"),
+        Part(name="process", pool=HOST, bytes=process_bytes(facts), kind="anon", source="as llama.cpp's"),
     )
     return Need(parts=parts, method="parameters", margin=PARAMETERS_MARGIN)
+
+
+def _working(facts: ModelFacts) -> int:
+    if facts.hidden is None:
+        raise MalformedFile("These facts do not say how wide the model is.")
+    wide = max(facts.feed_forward) if isinstance(facts.feed_forward, tuple) else facts.feed_forward or 0
+    return _WORKING * (5 * facts.hidden + 3 * wide) // _WORKING_WIDTH

@@ -1,42 +1,54 @@
-"""What vLLM must find in its share of a device: the weights, its own overhead, and every request's cache.
+"""What vLLM needs to hold a model for so many requests (fit.md 2.3).
 
-It takes `gpu_memory_utilization` of the device whatever the model (fit.md 2.3); what of that is left after
-weights and overhead is the pool of the caches.
+It takes `gpu_memory_utilization` of a device's whole memory whatever the model is: the budget is that
+reservation, and the need is what must find room in it.
 """
 
 from __future__ import annotations
 
-from runtimes.planning.kv_cache import remembered
-from runtimes.planning.memory import HOST
+from registry.errors import MalformedFile
+from registry.formats.facts import ModelFacts
+from runtimes.planning.kv_cache import cache_layers, has_kv, per_layer
+from runtimes.planning.memory import HEADER_MARGIN, HOST, process_bytes
 from runtimes.planning.values import Build, Need, Part, Shape
 
-_OVERHEAD, _LARGE_OVERHEAD, _LARGE = 1536 * 2**20, 2048 * 2**20, 40 * 2**30  # fit.md 6.8 (22) and (23)
-_PROCESS = 4 * 2**30  # Python, torch and CUDA's host side: a guess
-_TYPES = {"fp8": "i8"}  # a byte each, whatever its bits mean
+UTILIZATION = 0.9
+"""The share of a device's memory that vLLM takes by default."""
+
+_OVERHEAD = 1536 * 2**20  # activations, CUDA graphs and context: 1.5 to 2 GiB
+_ELEMENT = {"f32": 4, "f16": 2, "bf16": 2, "fp8": 1, "q8_0": 1}
+_BLOCK = 16  # tokens that its cache hands out together
 
 
-def vllm_need(build: Build, shape: Shape, *, device_pool: str, device_total: int | None) -> Need:
-    """What `build` takes on the device of that id for `shape.parallel` requests of `shape.context` tokens.
+def vllm_need(build: Build, shape: Shape, *, device_pool: str) -> Need:
+    """What `build` takes on the device for `shape.parallel` requests of `shape.context` tokens each.
 
-    Exact but for the overhead: what vLLM does not find, it serves in turn, so there is no margin. Raises
-    MalformedFile for facts that lack a size of the cache.
+    The cache's type may be `fp8` beside the usual 16 bits. Raises MalformedFile for facts that lack a size.
     """
     facts = build.facts
-    kind = _TYPES.get(shape.type_k, shape.type_k)
-    one = Shape(context=shape.context, type_k=kind, type_v=kind, micro_batch=shape.micro_batch)
-    each = sum(layer.kv + layer.state for layer in remembered(facts, one))
-    overhead = _LARGE_OVERHEAD if (device_total or 0) >= _LARGE else _OVERHEAD
-    caches = f"{shape.parallel} requests of {shape.context} tokens in {shape.type_k}"
+    size = facts.tensor_bytes or build.size
+    tokens = -(-shape.context // _BLOCK) * _BLOCK * shape.parallel
+    kv = tokens * bytes_per_token(facts, shape.type_k)
     parts = (
+        Part(name="weights", pool=device_pool, bytes=size, kind="device", source="tensor table"),
+        Part(name="kv", pool=device_pool, bytes=kv, kind="device", source=f"{tokens} tokens, {shape.type_k}"),
         Part(
-            name="weights",
-            pool=device_pool,
-            bytes=facts.tensor_bytes or build.size,
-            kind="device",
-            source="tensor table" if facts.tensors else "size of the files",
+            name="compute", pool=device_pool, bytes=_OVERHEAD, kind="device", source="reported, 1.5 to 2 GiB"
         ),
-        Part(name="kv", pool=device_pool, bytes=each * shape.parallel, kind="device", source=caches),
-        Part(name="compute", pool=device_pool, bytes=overhead, kind="device", source="fit.md 2.3"),
-        Part(name="process", pool=HOST, bytes=_PROCESS, kind="anon", source="a guess"),
+        Part(name="process", pool=HOST, bytes=process_bytes(facts), kind="anon", source="as llama.cpp's"),
     )
-    return Need(parts=parts, method="parameters", margin=1.0)
+    return Need(parts=parts, method="header", margin=HEADER_MARGIN)
+
+
+def bytes_per_token(facts: ModelFacts, kind: str) -> int:
+    """Bytes of the cache for one token in all layers. Raises MalformedFile for facts that lack a size."""
+    element = _ELEMENT.get(kind, 2)
+    if facts.head_size_k is None or facts.head_size_v is None or facts.kv_heads is None:
+        raise MalformedFile("These facts do not say how large the heads of the KV cache are.")
+    width = facts.head_size_k if facts.latent is not None else facts.head_size_k + facts.head_size_v
+    heads = (
+        1 if facts.latent is not None else per_layer(facts.kv_heads, layer) or 0
+        for layer in range(cache_layers(facts))
+        if has_kv(facts, layer)
+    )
+    return sum(heads) * width * element

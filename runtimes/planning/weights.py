@@ -40,6 +40,13 @@ class Placed:
     device: int
 
 
+def layers_on_device(layers: int, gpu_layers: int) -> int:
+    """How many of the repeating layers, the last ones, are on the device: the output is the first to go
+    there.
+    """
+    return min(max(gpu_layers - 1, 0), layers)
+
+
 def placed(facts: ModelFacts, gpu_layers: int, *, repack: bool, features: frozenset[str]) -> Placed:
     """Where the weights lie when `gpu_layers` layers, the output counted as one, are on the device.
 
@@ -53,7 +60,7 @@ def placed(facts: ModelFacts, gpu_layers: int, *, repack: bool, features: frozen
     body = sum(row.bytes for row in repeated)
     if gpu_layers > 0 and facts.tied_embeddings:
         output = sum(row.bytes for row in facts.tensors if row.tensor_class == "token_embd")
-    on_device = min(max(gpu_layers - 1, 0), layers)
+    on_device = layers_on_device(layers, gpu_layers)
     device = body * on_device // layers + (output if gpu_layers > 0 else 0)
     host = embedding + body - body * on_device // layers + (0 if gpu_layers > 0 else output)
     copied = 0

@@ -26,6 +26,7 @@ LOG_SECONDS = 0.2
 LAST_LINES_SECONDS = 0.01  # the log of the last answer comes from a thread, and is not worth more waiting
 SOCKET_TIMEOUT_SECONDS = 600
 LOG_LEVEL = 3  # what it does; at 5 llama.cpp writes whole requests
+LOADING_LEVEL = 4  # as it loads also how large its buffers are, which a plan is compared with
 _PR_SET_PDEATHSIG = 1
 
 
@@ -205,6 +206,11 @@ def close_doors(params: Any) -> None:
     params.hf_token = ""
 
 
+def log_level_setter(engine: Any) -> Any:
+    """llama.cpp's own function for it; None where this build does not export it."""
+    return getattr(ctypes.CDLL(engine.xllamacpp.__file__), "_Z30common_log_set_verbosity_tholdi", None)
+
+
 def set_parameters(engine: Any, params: Any, document: dict[str, Any], flags: dict[str, Any]) -> None:
     folder = text(document["folder"])
     params.hostnames = [text(document["socket"])]
@@ -226,6 +232,8 @@ def set_parameters(engine: Any, params: Any, document: dict[str, Any], flags: di
     params.timeout_read = SOCKET_TIMEOUT_SECONDS
     params.timeout_write = SOCKET_TIMEOUT_SECONDS
     params.fit_params = False
+    params.kv_unified = False  # each slot has its own cells, and windows keep no more than they need:
+    params.swa_full = False  # a plan counts on it
     for name in _SAME_NAME:
         if name in flags:
             setattr(params, name, flags[name])
@@ -273,12 +281,17 @@ def main() -> None:
         set_parameters(xllamacpp, params, document, flags)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         fail("document", f"this build of xllamacpp does not take the launch document: {error!r}")
+    set_log_level = log_level_setter(xllamacpp)
+    if set_log_level is not None:
+        params.verbosity = LOADING_LEVEL
     try:
         server = xllamacpp.Server(params)  # holds the interpreter until the model is loaded
     except (RuntimeError, ValueError, MemoryError) as error:
         # why it failed stands only in the log, which llama.cpp writes from a thread of its own
         time.sleep(LOG_SECONDS)
         fail("load", str(error) or type(error).__name__)
+    if set_log_level is not None:
+        set_log_level(LOG_LEVEL)
     threading.Event().wait()
     del server
 

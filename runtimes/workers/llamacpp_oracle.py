@@ -73,6 +73,8 @@ def parameters(engine: Any, model: str, flags: dict[str, Any], socket: str) -> A
     params.no_alloc = True
     params.load_mode = engine.llama_load_mode.LLAMA_LOAD_MODE_NONE
     params.fit_params = False
+    params.kv_unified = False
+    params.swa_full = False
     params.warmup = False
     params.verbosity = LOG_LEVEL
     params.ui = False

@@ -9,13 +9,11 @@ import gguf
 import numpy as np
 import pytest
 
-from registry.errors import MalformedFile
-from registry.formats.facts import ModelFacts, TensorRow
+from registry.formats.facts import ModelFacts
 from registry.formats.gguf import read_header
 from registry.formats.gguf_facts import facts_from_gguf
-from registry.formats.model_shapes import Dimensions, facts_of, shapes_of
-from slmctl.app.quantized_size import q4_k_m_bytes
-from tools.library_facts import LIBRARY, SHAPES, documents
+from runtimes.planning.mix import quantized_bytes
+from tools.library_facts import LIBRARY, SHAPES, Shape, documents, facts_of, shapes_of
 from tools.random_model import TINY, write_random_model
 
 # Sums and sizes (MB = 10^6) that were computed apart and checked against llama.cpp; the cache in bytes per token
@@ -62,7 +60,7 @@ def test_the_facts_are_those_of_the_table(row: list[str]) -> None:
         *(layers, found.hidden, found.heads, found.kv_heads, found.head_size_k, found.feed_forward),
         *(found.vocabulary, "y" if found.tied_embeddings else "n", found.trained_context, found.parameters),
         full * found.kv_heads * ((found.head_size_k or 0) + (found.head_size_v or 0)) * 2,
-        *(round(q4_k_m_bytes(found) / 1e6, 1), round(found.tensor_bytes / 1e6, 1)),
+        *(round(quantized_bytes(found, "Q4_K_M") / 1e6, 1), round(found.tensor_bytes / 1e6, 1)),
     ] == [value if value in {"y", "n"} else float(value) for value in row[1:]]
 
 
@@ -77,13 +75,13 @@ def test_an_encoder_has_no_cache() -> None:
     assert (found.kv_layers, found.causal, found.pooling) == ((False,), False, 1)
     assert found.parameters == 22_565_376  # 22,713,216 as published, less the pooling layer's 384 * 385
     assert 45.5e6 < found.tensor_bytes < 45.9e6  # the F16 file has 45.9 MB
-    assert 20.5e6 < q4_k_m_bytes(found) < 21.0e6  # the Q4_K_M file has 21 MB
+    assert 20.5e6 < quantized_bytes(found, "Q4_K_M") < 21.0e6  # the Q4_K_M file has 21 MB
 
 
 def test_a_llama_file_has_the_same_facts(tmp_path: Path) -> None:
     """tools.random_model has its own idea of a Llama."""
     write_random_model(tmp_path / "tiny.gguf", shape=TINY)
-    shape = Dimensions(
+    shape = Shape(
         architecture="llama", layers=TINY.layers, hidden=TINY.hidden, heads=TINY.heads, kv_heads=TINY.kv_heads,
         head_size=TINY.head_size, feed_forward=TINY.feed_forward, vocabulary=TINY.vocabulary, context=TINY.context,
         published_as="F32",
@@ -97,20 +95,20 @@ def read(path: Path) -> ModelFacts:
 
 
 SMALL = {
-    "qwen3": Dimensions(
+    "qwen3": Shape(
         architecture="qwen3", layers=3, hidden=64, heads=4, kv_heads=2, head_size=32, feed_forward=96, vocabulary=100,
         context=256, tied=False, published_as="F16",
     ),
-    "gemma3": Dimensions(
+    "gemma3": Shape(
         architecture="gemma3", layers=7, hidden=64, heads=4, kv_heads=1, head_size=32, feed_forward=96, vocabulary=100,
         context=256, window=32, windowed_layers=(True,) * 5 + (False,), published_as="F16",
     ),
-    "phi3": Dimensions(
+    "phi3": Shape(
         architecture="phi3", layers=2, hidden=96, heads=3, kv_heads=1, head_size=32, feed_forward=64, vocabulary=100,
         context=256, window=512, rotary=(("rope_factors_long.weight", 12), ("rope_factors_short.weight", 12)),
         published_as="F16",
     ),
-    "bert": Dimensions(
+    "bert": Shape(
         architecture="bert", layers=2, hidden=64, heads=2, kv_heads=2, head_size=32, feed_forward=96, vocabulary=100,
         context=64, published_as="F16",
     ),
@@ -162,11 +160,3 @@ def test_llama_cpp_knows_every_tensor(entry: str) -> None:
     }
     others = {name.rpartition(".")[0] for name in shapes_of(shape) if "blk." not in name}
     assert first | others <= known
-
-
-def test_facts_without_what_the_rules_need_have_no_size() -> None:
-    row = TensorRow(tensor_class="attn_q", type="F16", count=2, columns=None, elements=512, bytes=1024)
-    with pytest.raises(MalformedFile, match="no layers or no tensors"):
-        q4_k_m_bytes(ModelFacts(format="gguf", architecture="llama"))
-    with pytest.raises(MalformedFile, match="rows of attn_q"):
-        q4_k_m_bytes(ModelFacts(format="gguf", architecture="llama", layers=2, tensors=(row,)))
