@@ -170,7 +170,8 @@ class Assessor:
         if most is None:
             return found
         return [
-            replace(each, bytes=most, source="--max-memory") if most < each.bytes else each for each in found
+            replace(each, bytes=most, reserve=0, source="--max-memory") if most < each.bytes else each
+            for each in found
         ]
 
     def _need(self, option: Option, candidate: Candidate) -> Need:
@@ -189,7 +190,7 @@ class Assessor:
             wanted = int(need.of(budget.pool) * need.margin)
             bound = self._bound(candidate, budget.pool)
             if wanted > budget.bytes:
-                detail = f"{_mib(wanted)} are needed, {_mib(budget.bytes)} are there ({budget.source})."
+                detail = f"{_mib(wanted)} are needed, {_mib(budget.bytes)} are there ({_reason(budget)})."
             elif bound is not None and bound >= budget.bytes:
                 wanted = bound + 1
                 detail = f"{_mib(bound)} did not suffice before, {_mib(budget.bytes)} are there."
@@ -275,6 +276,13 @@ def _unknown(build: Build) -> Need:
     size = build.size or build.facts.tensor_bytes
     part = Part(name="all", pool=HOST, bytes=size * 3 // 2, kind="anon", source="size of the file")
     return Need(parts=(part,), method="parameters", margin=1.12)
+
+
+def _reason(budget: Budget) -> str:
+    """What set the budget, in a few words: a cgroup's file by its name."""
+    if budget.code == "MEM_HOST" and budget.reserve:
+        return f"{_mib(budget.free)} free, {_mib(budget.reserve)} kept in reserve"
+    return budget.source
 
 
 def _mib(size: int) -> str:

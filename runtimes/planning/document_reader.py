@@ -9,7 +9,7 @@ from registry.errors import MalformedFile
 
 
 class Fields:
-    """One JSON object at `place`. Every method raises MalformedFile for what is missing or of another kind."""
+    """One JSON object at `place`. Every method raises MalformedFile for what is missing or mistyped."""
 
     def __init__(self, value: object, place: str) -> None:
         self._place = place

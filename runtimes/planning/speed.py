@@ -137,7 +137,10 @@ def cache_bytes_read(facts: ModelFacts, shape: Shape) -> int:
     """Bytes of the KV cache that one token reads when as much is filled as usually is."""
     filled = min(shape.context, TYPICAL_FILL)
     one = Shape(
-        context=filled, type_k=shape.type_k, type_v=shape.type_v, micro_batch=max(1, min(filled, 512))
+        context=filled,
+        type_k=_ggml(shape.type_k),
+        type_v=_ggml(shape.type_v),
+        micro_batch=max(1, min(filled, 512)),
     )
     return sum(layer.kv + layer.state for layer in remembered(facts, one))
 
@@ -149,6 +152,11 @@ def spread(basis: str) -> float:
 
 
 _FAST = ("avx512vnni",)
+
+
+def _ggml(cache_type: str) -> str:
+    """ggml's type of that size: it has no fp8, vLLM has."""
+    return "i8" if cache_type == "fp8" else cache_type
 
 
 def _speed(seconds: float, rate: Rate) -> Speed:
