@@ -16,6 +16,7 @@ from modelfiles.authoring import from_text
 from modelfiles.library.entry import Build, LibraryEntry
 from modelfiles.spec import ModelSpec
 from registry.errors import NameTaken, NotFound, UsageError
+from registry.formats.facts import ModelFacts
 from registry.names import DEFAULT_TAG, OLLAMA_NAMESPACE, ModelRef, Source, parse
 from registry.store.index import NameTable
 from slmctl.app.library import LibraryModel, family_of, find_model, library, modelfile_text
@@ -45,7 +46,8 @@ class Where:
     `tracks` those that it belongs to where that is not what is asked. `spec` is what the library's author
     adds. `said` tells how a bare name was understood, None where nothing had to be. `further` are where else
     to look if there is nothing. `is_bundle` says that the one place is a bundle or a store on a disk here,
-    whose word on where a model came from gives it no rights.
+    whose word on where a model came from gives it no rights. `facts` are the library's, of the model before
+    it was quantized.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Where:
     said: str | None = None
     further: tuple[ModelRef, ...] = ()
     is_bundle: bool = False
+    facts: ModelFacts | None = None
 
     @property
     def is_of_library(self) -> bool:
@@ -184,7 +187,9 @@ def _from_library(ref: ModelRef, model: LibraryModel, before: Sequence[ModelRef]
     shown = " and ".join(map(str, before or [places[0].ref]))
     said = f"{ref.short_name}{size} is {entry.title} of the library: {shown}."
     again = tuple(Asked(ref=place) for place in before)
-    return Where(name=ref.full_name, places=places, before=again, spec=_spec(model), said=said)
+    return Where(
+        name=ref.full_name, places=places, before=again, spec=_spec(model), said=said, facts=model.facts
+    )
 
 
 def _spec(model: LibraryModel) -> ModelSpec:

@@ -82,18 +82,12 @@ def plan_run(
         return RunPlan(variant=usual)
     planner = Planner(settings, profile=wishes.profile, quick=True)
     trained = min((each.facts.trained_context for each in builds if each.facts.trained_context), default=None)
-    request = PlanRequest(
+    request = replace(
+        request_of(wishes, context=None, usual=None),
         context=asked if asked is None or trained is None else min(asked, trained),
         context_is_pinned=pinned,
-        prefer=wishes.prefer,
         variant=usual.id if variant is not None or len(builds) == 1 else None,
-        runtime=wishes.runtime,
-        kv_type=wishes.kv,
         gpu_layers=_gpu_layers(given, planner.hardware),
-        max_memory=wishes.max_memory,
-        min_speed=PlanRequest().min_speed if wishes.min_speed is None else wishes.min_speed,
-        speed_is_pinned=wishes.min_speed is not None,
-        force=wishes.force,
         embedding=is_embedding(builds),
     )
     name = short_name(package.name)
@@ -119,6 +113,23 @@ def plan_run(
         hardware=planner.hardware,
         notes=notes,
         foreign=wishes.profile is not None,
+    )
+
+
+def request_of(wishes: RunWishes, *, context: int | None, usual: int | None) -> PlanRequest:
+    """What the wishes ask of a plan; `context` is a command, `usual` the settings' wish."""
+    default = PlanRequest()
+    return PlanRequest(
+        context=context or usual,
+        context_is_pinned=context is not None,
+        prefer=wishes.prefer,
+        runtime=wishes.runtime,
+        kv_type=wishes.kv,
+        max_memory=wishes.max_memory,
+        min_speed=default.min_speed if wishes.min_speed is None else wishes.min_speed,
+        comfort_speed=max(default.comfort_speed, wishes.min_speed or 0.0),
+        speed_is_pinned=wishes.min_speed is not None,
+        force=wishes.force,
     )
 
 
