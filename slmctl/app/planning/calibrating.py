@@ -198,7 +198,7 @@ def _record(found: Calibration, hardware: Hardware, runs: Sequence[TimedRun]) ->
         build=found.build,
         place=found.place,
         machine=machine_of(hardware, found.place),
-        threads=found.threads if found.place == CPU else hardware.cpu.threads,
+        threads=found.threads if found.place == CPU else 0,
         overhead=found.after.overhead,
         bandwidth=found.after.bandwidth,
         samples=0,
