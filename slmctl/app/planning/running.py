@@ -24,8 +24,7 @@ from slmctl.app.package import Package, Variant
 from slmctl.app.parameters import whole
 from slmctl.app.planning.files import file_of_builds
 from slmctl.app.planning.hardware import CPU, machine_of
-from slmctl.app.planning.learn import Pace
-from slmctl.app.planning.lessons import Lesson
+from slmctl.app.planning.learn import Lesson, Pace
 from slmctl.app.planning.package_builds import builds_of_package, is_embedding
 from slmctl.app.planning.planner import Planner, main_gpu
 from slmctl.app.planning.wishes import NO_WISHES, RunWishes
