@@ -15,10 +15,11 @@ from dataclasses import dataclass
 class Cpu:
     """The processor, as far as this process may use it.
 
-    `features` are instruction sets in Linux's spelling without underscores (`sse42 avx avx2 fma f16c bmi2
-    avxvnni avx512f avx512vnni avx512bf16 amxint8`; `neon dotprod i8mm sve sve2 sme bf16`), sorted. `physical`
-    counts cores, `performance` those of the fast kind where there are two kinds. `affinity` is how many
-    logical CPUs this process may run on; `quota` is how many it may keep busy (a cgroup's), in CPUs.
+    `logical` is how many CPUs the machine has. `features` are instruction sets in Linux's spelling without
+    underscores (`sse42 avx avx2 fma f16c bmi2 avxvnni avx512f avx512vnni avx512bf16 amxint8`; `neon dotprod
+    i8mm sve sve2 sme bf16`), sorted. `physical` counts the cores that this process may run on, `performance`
+    those of them that are of the fast kind, where there are two kinds. `affinity` is how many logical CPUs
+    this process may run on; `quota` is how many it may keep busy (a cgroup's), in CPUs.
     """
 
     model: str | None
@@ -70,7 +71,8 @@ class Device:
 
     `unified` devices share the host's memory: `free` is then None or a limit within it (`working_set`,
     Metal's recommendedMaxWorkingSetSize), never to be added to it. `capability` is CUDA's compute capability
-    (8.9), AMD's gfx target, None elsewhere. A MIG slice is a device of its own.
+    (8.9), AMD's gfx target, None elsewhere. `address` is the PCI one (`0000:01:00.0`). A MIG slice is a
+    device of its own.
     """
 
     id: str
@@ -86,6 +88,7 @@ class Device:
     capability: str | None = None
     driver: str | None = None
     uuid: str | None = None
+    address: str | None = None
     note: str | None = None
     source: str
 
@@ -96,7 +99,8 @@ class EngineBuild:
 
     `apis` are the ways its build can compute (`cpu`, `cuda`, ...), `features` the CPU instruction sets it was
     made for (None: it picks by itself, or is not known), `devices` the ids of devices it sees (None:
-    unknown). `install` is the command that brings it, where it is not there.
+    unknown). `install` is the command that brings it, where it is not there. `note` says what is odd about
+    it: that this CPU cannot run it, or that it does not use all of it.
     """
 
     name: str
@@ -106,6 +110,7 @@ class EngineBuild:
     features: tuple[str, ...] | None = None
     devices: tuple[str, ...] | None = None
     install: str | None = None
+    note: str | None = None
     source: str
 
 
@@ -147,6 +152,8 @@ class Hardware:
     """What is not there and would help, with the command that brings it."""
     sources: tuple[str, ...] = ()
     """Where a profile's figures are from."""
+    notes: tuple[str, ...] = ()
+    """What could not be found out, and why: a sentence each."""
 
     def engine(self, name: str) -> EngineBuild | None:
         """The engine of that name, None where nothing is known of it."""

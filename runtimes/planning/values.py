@@ -19,7 +19,9 @@ class Build:
     `model` is the name it belongs to (`qwen3:1.7b`; a family has several), `variant` its id (`gguf-q4_k_m`).
     `size` is what a download takes. `projector`, `adapters` and `draft` are what is loaded beside the
     weights. `divergence` is a KL divergence from the unquantized model that somebody measured. `made` is
-    False for one that `quantize` could make of what is there.
+    False for one that `quantize` could make of what is there. `guessed` says that the tensor rows in `facts`
+    are by analogy with other models (a config.json of an unknown architecture): the need's method is then
+    `parameters`.
     """
 
     model: str
@@ -37,6 +39,7 @@ class Build:
     draft: ModelFacts | None = None
     stored: bool = False
     made: bool = True
+    guessed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +116,8 @@ class PlanRequest:
     offline: bool = False
     force: bool = False
     embedding: bool = False
+    rope_scaling: bool = False
+    """The user stretches the context: more than the model was trained on is then no mistake."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,9 +203,37 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LowerBound:
+    """A load that died of too little memory: in `pool`, this build as `shape` needs more than `bytes`."""
+
+    digest: str
+    runtime: str
+    shape: Shape
+    pool: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """What earlier loads have shown, and the engine's own word: it counts more than the formulas.
+
+    `needs` are the oracle's, by (the build's digest, runtime, place, shape); a candidate that is among them
+    has that need. One that a bound speaks of (same build and runtime, a context and slots no smaller) needs
+    at least one byte more than the bound in its pool.
+    """
+
+    needs: Mapping[tuple[str, str, str, Shape], Need] = field(default_factory=dict)
+    bounds: tuple[LowerBound, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The answer. `verdict` is `ok` or `nofit`, `flags` are such as SLOW and KV_Q8, `alternatives` what was
-    planned beside a `nofit`, `would_change` pairs of a condition and what it would bring."""
+    planned beside it, `would_change` pairs of a condition and what it would bring.
+
+    `tier` is what the choice was held to: a machine too slow for an upgrade takes the smallest build that
+    is `balanced`, whose own loss may be near-lossless.
+    """
 
     verdict: str
     flags: tuple[str, ...]
@@ -211,4 +244,5 @@ class Plan:
     alternatives: tuple[Evaluated, ...] = ()
     would_change: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    tier: str | None = None
     considered: tuple[Evaluated, ...] = field(default=(), repr=False)

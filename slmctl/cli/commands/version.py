@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import re
 import sys
-from collections.abc import Sequence
 
+from runtimes.installed import installed_version
 from slmctl import __version__
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
@@ -32,25 +30,3 @@ def command(context: Context) -> None:
             f"Python {fields['python']} on {fields['platform']}"
         ),
     )
-
-
-def installed_version(package: str, folders: Sequence[str]) -> str | None:
-    """The version of an installed distribution whose name is one plain word; None when there is none.
-
-    It stands in the name of the first `<package>-<version>.dist-info` in `folders`, which are those of
-    `sys.path` (binary distribution format, "The .dist-info directory"). importlib.metadata, which knows
-    other ways to install too, is asked only when there is no such folder: importing it takes longer than
-    the rest of the command.
-    """
-    pattern = re.compile(rf"{package}-([0-9][^-/]*)\.dist-info", re.IGNORECASE)
-    for folder in folders:
-        try:
-            names = os.listdir(folder or ".")  # noqa: PTH208 - pathlib is slow to import
-        except OSError:  # a zip file, or nothing
-            continue
-        for name in names:
-            if match := pattern.fullmatch(name):
-                return match[1]
-    from importlib import metadata
-
-    return next((found.version for found in metadata.distributions(name=package, path=list(folders))), None)

@@ -6,7 +6,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from slmctl.cli.commands.version import installed_version
+from runtimes.installed import installed_version
 from tests.slmctl.cli.program import Program
 
 

@@ -1,0 +1,243 @@
+"""Which engines are here, and what their builds say of themselves.
+
+Nothing is imported into this process: versions are read from the folders of `sys.path`, and llama.cpp's build
+is asked in a child. Its answer holds as long as the engine and the devices are the same, and is cached so.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from runtimes.hardware import known_engines as known
+from runtimes.hardware import parse_llamacpp as parse
+from runtimes.hardware.cache import Cache
+from runtimes.hardware.findings import Findings
+from runtimes.hardware.machine import Cpu, Device, EngineBuild
+from runtimes.hardware.matching import matched
+from runtimes.hardware.probe_cpu import X86
+from runtimes.hardware.system import System
+from runtimes.hardware.unused import what_is_unused
+from runtimes.installed import installed_version
+from runtimes.launch import worker_argv
+
+INSPECT_SECONDS = 20.0
+"""Importing an engine with CUDA from a cold disk takes that long on a slow machine."""
+
+
+def probe_engines(
+    system: System,
+    cpu: Cpu,
+    findings: Findings,
+    *,
+    cache: Cache,
+    folders: Sequence[str] | None = None,
+    ask: bool = True,
+) -> tuple[EngineBuild, ...]:
+    """The engines; adds the devices that only an engine sees.
+
+    `folders` are where distributions are looked for, `sys.path` unless given. Without `ask` no child is
+    started: what is not cached is then what the wheel for this machine is known to be made for.
+    """
+    where = tuple(sys.path if folders is None else folders)
+    has_cuda = any("cuda" in device.apis for device in findings.devices)
+    engines = []
+    for name in (known.LLAMA_CPP, known.LLAMA_SERVER, "mlx", "onnxruntime-genai", "vllm", known.BITNET):
+        install = known.install_command(
+            name, platform=system.platform, architecture=system.machine, has_cuda=has_cuda
+        )
+        if name == known.LLAMA_CPP:
+            engine = _xllamacpp(system, cpu, findings.devices, where, cache, install, ask=ask)
+        elif name == known.LLAMA_SERVER:
+            engine = _llama_server(system, cpu, findings.devices, cache, install, ask=ask)
+        else:
+            engine = _packaged(name, system, findings.devices, where, install)
+        if engine.installed and not engine.apis and engine.note:
+            findings.notes.append(f"{engine.name}: {engine.note}")
+        engines.append(engine)
+    return tuple(engines)
+
+
+def _xllamacpp(
+    system: System,
+    cpu: Cpu,
+    devices: list[Device],
+    folders: Sequence[str],
+    cache: Cache,
+    install: str | None,
+    *,
+    ask: bool,
+) -> EngineBuild:
+    version = installed_version("xllamacpp", folders)
+    if version is None:
+        return EngineBuild(
+            name=known.LLAMA_CPP, installed=False, install=install, source="no distribution xllamacpp"
+        )
+    key = ["xllamacpp", version, _stamp(folders, "xllamacpp"), *_surroundings(system, cpu, devices)]
+    kept = cache.text("llama.cpp", key)
+    words = None if kept is None else parse.inspected(kept)
+    source = f"xllamacpp {version}'s own words"
+    if words is None and not ask:
+        return _unasked(system, version, cpu, install)
+    if words is None:
+        kept = None
+        answer = system.run(worker_argv("llamacpp_inspect", python=sys.executable), seconds=INSPECT_SECONDS)
+        words = parse.inspected(answer.text or "")
+        if words is None:
+            return _unusable(version, answer.problem, cpu, install, source)
+    seen = matched(devices, words.devices)
+    if kept is None and not seen.is_momentary:
+        cache.keep("llama.cpp", key, words.text)
+    devices[:] = seen.devices
+    note = what_is_unused(cpu, words.features)
+    return EngineBuild(
+        name=known.LLAMA_CPP,
+        installed=True,
+        version=version,
+        apis=words.apis,
+        features=words.features,
+        devices=seen.ids,
+        install=install,
+        note=note.sentence if note else None,
+        source=source,
+    )
+
+
+def _unasked(system: System, version: str, cpu: Cpu, install: str | None) -> EngineBuild:
+    features = known.WHEEL_FEATURES.get(cpu.architecture) if system.platform == "linux" else None
+    note = what_is_unused(cpu, features)
+    return EngineBuild(
+        name=known.LLAMA_CPP,
+        installed=True,
+        version=version,
+        apis=("cpu",),
+        features=features,
+        install=install,
+        note=note.sentence if note else None,
+        source=f"what the wheel of xllamacpp {version} is known to be made for",
+    )
+
+
+def was_told_of(api: str, cache: Cache, folders: Sequence[str] | None = None) -> bool | None:
+    """Whether the installed xllamacpp said that it can compute that way; None where it was never asked."""
+    where = tuple(sys.path if folders is None else folders)
+    version = installed_version("xllamacpp", where)
+    if version is None:
+        return False
+    kept = cache.text_beginning("llama.cpp", ["xllamacpp", version, _stamp(where, "xllamacpp")])
+    words = None if kept is None else parse.inspected(kept)
+    return None if words is None else api in words.apis
+
+
+def _unusable(version: str, problem: str | None, cpu: Cpu, install: str | None, source: str) -> EngineBuild:
+    if problem is not None and "SIGILL" in problem:
+        lacks = [name for name in ("avx2", "fma", "f16c", "bmi2") if name not in cpu.features]
+        which = f" ({', '.join(lacks)})" if lacks and cpu.architecture in X86 else ""
+        note = f"its build has instructions that this CPU does not have{which}, and cannot run."
+        install = known.XLLAMACPP_FROM_SOURCE
+    else:
+        note = f"it could not be asked: {problem or 'it said nothing that is understood'}."
+    return EngineBuild(
+        name=known.LLAMA_CPP, installed=True, version=version, install=install, note=note, source=source
+    )
+
+
+def _llama_server(
+    system: System,
+    cpu: Cpu,
+    devices: list[Device],
+    cache: Cache,
+    install: str | None,
+    *,
+    ask: bool,
+) -> EngineBuild:
+    """A llama-server on the PATH; its CPU code picks what the CPU has, in the releases of llama.cpp."""
+    path = shutil.which(known.LLAMA_SERVER, path=system.environment.get("PATH", ""))
+    if path is None:
+        return EngineBuild(
+            name=known.LLAMA_SERVER, installed=False, install=install, source="not on the PATH"
+        )
+    key = [path, _file_stamp(Path(path)), *_surroundings(system, cpu, devices)]
+    kept = cache.text("llama-server", key)
+    text = kept
+    if text is None and not ask:
+        return EngineBuild(name=known.LLAMA_SERVER, installed=True, install=install, source=path)
+    if text is None:
+        said = system.run([path, "--version"], with_errors=True)
+        listed = system.run([path, "--list-devices"], with_errors=True)
+        if said.text is None or said.problem is not None:
+            note = f"it could not be asked: {said.problem}."
+            return EngineBuild(
+                name=known.LLAMA_SERVER, installed=True, install=install, note=note, source=path
+            )
+        text = f"{said.text}\n{listed.text or ''}"
+    found = parse.listed_devices(text)
+    seen = matched(devices, found)
+    if kept is None and not seen.is_momentary:
+        cache.keep("llama-server", key, text)
+    devices[:] = seen.devices
+    return EngineBuild(
+        name=known.LLAMA_SERVER,
+        installed=True,
+        version=parse.version(text),
+        apis=tuple(sorted({"cpu", *(each.api for each in found if each.api)})),
+        devices=seen.ids,
+        install=install,
+        source=f"{path} --list-devices",
+    )
+
+
+def _packaged(
+    name: str, system: System, devices: Sequence[Device], folders: Sequence[str], install: str | None
+) -> EngineBuild:
+    packages = known.PACKAGES.get(name, ())
+    found = {package: version for package in packages if (version := installed_version(package, folders))}
+    if not found:
+        source = f"no distribution {packages[0]}" if packages else "slmctl cannot see whether it is here"
+        return EngineBuild(name=name, installed=False, install=install, source=source)
+    package, version = next(iter(found.items()))
+    apis: set[str] = set()
+    if name == "mlx":
+        apis = {"metal"} if system.platform == "darwin" else {"cpu"}
+        if any(installed_version(each, folders) for each in ("mlx_cuda_12", "mlx_cuda_13", "mlx_cuda")):
+            apis.add("cuda")
+    elif name == "onnxruntime-genai":
+        apis = {"cpu"} | ({"cuda"} if package.endswith("cuda") else set())
+    elif name == "vllm":
+        apis = {next((api for api in ("cpu", "rocm") if f"+{api}" in version), "cuda")}
+    usable = tuple(device.id for device in devices if apis & set(device.apis))
+    return EngineBuild(
+        name=name,
+        installed=True,
+        version=version,
+        apis=tuple(sorted(apis)),
+        devices=usable,
+        install=install,
+        source=f"distribution {package} {version}",
+    )
+
+
+def _surroundings(system: System, cpu: Cpu, devices: Sequence[Device]) -> list[str]:
+    """What changes a build's answer beside the build: devices, their drivers, and what hides some of them."""
+    hiding = [f"{name}={value}" for name, value in sorted(system.environment.items()) if "VISIBLE" in name]
+    named = [f"{each.id} {each.name} {each.driver} {each.uuid}" for each in devices]
+    return [str(cpu.model), " ".join(cpu.features), *named, *hiding]
+
+
+def _stamp(folders: Sequence[str], package: str) -> str:
+    """When the folder of an installed package was changed: a forced reinstall of the same version is seen."""
+    for folder in folders:
+        stamp = _file_stamp(Path(folder or ".") / package)
+        if stamp:
+            return stamp
+    return ""
+
+
+def _file_stamp(path: Path) -> str:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return ""
+    return f"{path} {status.st_size} {status.st_mtime_ns}"
