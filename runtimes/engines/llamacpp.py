@@ -44,6 +44,8 @@ FLAGS = frozenset(
         "rope_freq_base",
         "rope_freq_scale",
         "warmup",
+        "context_checkpoints",
+        "repack",
     }
 )
 
@@ -99,6 +101,8 @@ class LlamaCpp:
             "rope_freq_base": request.rope_freq_base,
             "rope_freq_scale": request.rope_freq_scale,
             "warmup": request.warmup,
+            "context_checkpoints": request.context_checkpoints,
+            "repack": request.repack,
         }
         document: dict[str, object] = {
             "model": request.model,

@@ -146,6 +146,8 @@ FLAGS = {
     "rope_freq_base": number,
     "rope_freq_scale": number,
     "warmup": truth,
+    "context_checkpoints": integer(0, 1024),
+    "repack": truth,
 }
 _SAME_NAME = (
     "n_ctx",
@@ -244,6 +246,10 @@ def set_parameters(engine: Any, params: Any, document: dict[str, Any], flags: di
     for name in ("cache_type_k", "cache_type_v"):
         if name in flags:
             setattr(params, name, getattr(engine.ggml_type, f"GGML_TYPE_{flags[name].upper()}"))
+    if "context_checkpoints" in flags:
+        params.n_ctx_checkpoints = flags["context_checkpoints"]
+    if "repack" in flags:
+        params.no_extra_bufts = not flags["repack"]
     if "pooling" in flags:
         params.pooling_type = getattr(
             engine.llama_pooling_type, f"LLAMA_POOLING_TYPE_{flags['pooling'].upper()}"

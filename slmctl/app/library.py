@@ -80,6 +80,14 @@ def find_model(family: str, tag: str | None, *, folder: Path = FOLDER) -> Librar
     return None
 
 
+def family_of(name: str, *, folder: Path = FOLDER) -> list[LibraryModel]:
+    """All models of a family in any case, from small to large; none where the library has no such family.
+    Raises BadContent."""
+    wanted = next((each for each in _folders(folder) if each.name.casefold() == name.casefold()), None)
+    found = [] if wanted is None else [_read_model(wanted.name, each) for each in _folders(wanted)]
+    return sorted(found, key=lambda model: model.facts.parameters or 0)
+
+
 def modelfile_text(entry: LibraryEntry, *, folder: Path = FOLDER) -> bytes:
     """The Modelfile of an entry. Raises BadContent."""
     return _text(folder / entry.family / entry.tag / "Modelfile").encode()

@@ -55,6 +55,17 @@ def in_library(_: click.Context, __: click.Parameter, incomplete: str) -> list[C
     )
 
 
+def profiles(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Machines that come with slmctl; what has a slash in it is a file."""
+    from click.shell_completion import CompletionItem
+
+    from runtimes.hardware.profiles import profile_names
+
+    if "/" in incomplete:
+        return [CompletionItem(incomplete, type="file")]
+    return _beginning(incomplete, profile_names())
+
+
 def models_and_files(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem[str]]:

@@ -28,6 +28,7 @@ from slmctl.entry import is_interrupt
 COMMANDS: dict[str, tuple[str, str]] = {
     "create": ("slmctl.cli.commands.create", "Make a model from a GGUF file or a Modelfile"),
     "run": ("slmctl.cli.commands.run", "Ask a model"),
+    "plan": ("slmctl.cli.commands.plan", "Say which build of a model runs how here, and why"),
     "list": ("slmctl.cli.commands.list", "List the models in the store"),
     "ps": ("slmctl.cli.commands.ps", "List the models that 'run --keep' left loaded"),
     "stop": ("slmctl.cli.commands.stop", "Unload a model"),
@@ -49,6 +50,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logout": ("slmctl.cli.commands.logout", "Forget the password for a registry"),
     "lock": ("slmctl.cli.commands.lock", "Pin models to their digests in a file"),
     "logs": ("slmctl.cli.commands.logs", "Show what a model's engine wrote when it ran last"),
+    "hardware": ("slmctl.cli.commands.hardware", "Show what models can run with on this machine"),
     "modelfile": ("slmctl.cli.commands.modelfile", "Read, check and format Modelfiles"),
     "render": ("slmctl.cli.commands.render", "Print the prompt that a model sees"),
     "config": ("slmctl.cli.commands.config", "Show the settings"),
@@ -58,11 +60,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "find models": ("search", "tags", "library"),
-    "run models": ("run", "ps", "stop", "logs"),
+    "run models": ("plan", "run", "ps", "stop", "logs"),
     "keep them": ("list", "show", "create", "cp", "rm"),
     "look after them": ("verify", "gc", "df"),
     "carry them": ("pull", "push", "export", "import", "adopt", "lock", "login", "logout"),
     "write them": ("modelfile", "render"),
+    "this machine": ("hardware",),
     "slmctl itself": ("config", "completion", "version"),
 }
 """All commands, by what they are for: bare `slmctl` shows them so."""

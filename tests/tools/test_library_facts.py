@@ -12,8 +12,9 @@ import pytest
 from registry.formats.facts import ModelFacts
 from registry.formats.gguf import read_header
 from registry.formats.gguf_facts import facts_from_gguf
+from registry.formats.model_shapes import Dimensions, facts_of, shapes_of
 from runtimes.planning.mix import quantized_bytes
-from tools.library_facts import LIBRARY, SHAPES, Shape, documents, facts_of, shapes_of
+from tools.library_facts import LIBRARY, SHAPES, documents
 from tools.random_model import TINY, write_random_model
 
 # Sums and sizes (MB = 10^6) that were computed apart and checked against llama.cpp; the cache in bytes per token
@@ -81,7 +82,7 @@ def test_an_encoder_has_no_cache() -> None:
 def test_a_llama_file_has_the_same_facts(tmp_path: Path) -> None:
     """tools.random_model has its own idea of a Llama."""
     write_random_model(tmp_path / "tiny.gguf", shape=TINY)
-    shape = Shape(
+    shape = Dimensions(
         architecture="llama", layers=TINY.layers, hidden=TINY.hidden, heads=TINY.heads, kv_heads=TINY.kv_heads,
         head_size=TINY.head_size, feed_forward=TINY.feed_forward, vocabulary=TINY.vocabulary, context=TINY.context,
         published_as="F32",
@@ -95,20 +96,20 @@ def read(path: Path) -> ModelFacts:
 
 
 SMALL = {
-    "qwen3": Shape(
+    "qwen3": Dimensions(
         architecture="qwen3", layers=3, hidden=64, heads=4, kv_heads=2, head_size=32, feed_forward=96, vocabulary=100,
         context=256, tied=False, published_as="F16",
     ),
-    "gemma3": Shape(
+    "gemma3": Dimensions(
         architecture="gemma3", layers=7, hidden=64, heads=4, kv_heads=1, head_size=32, feed_forward=96, vocabulary=100,
         context=256, window=32, windowed_layers=(True,) * 5 + (False,), published_as="F16",
     ),
-    "phi3": Shape(
+    "phi3": Dimensions(
         architecture="phi3", layers=2, hidden=96, heads=3, kv_heads=1, head_size=32, feed_forward=64, vocabulary=100,
         context=256, window=512, rotary=(("rope_factors_long.weight", 12), ("rope_factors_short.weight", 12)),
         published_as="F16",
     ),
-    "bert": Shape(
+    "bert": Dimensions(
         architecture="bert", layers=2, hidden=64, heads=2, kv_heads=2, head_size=32, feed_forward=96, vocabulary=100,
         context=64, published_as="F16",
     ),
