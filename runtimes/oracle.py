@@ -38,6 +38,7 @@ class Place:
     device_pool: str | None = None
     unified: bool = False
     features: frozenset[str] = frozenset()
+    api: str = "cpu"
     main_gpu: int | None = None
 
 
@@ -98,20 +99,23 @@ def oracle_flags(shape: Shape, place: Place) -> dict[str, object]:
     return flags
 
 
-def _measure(
-    build: Build,
-    shapes: Sequence[Shape],
-    path: Path,
-    environ: Mapping[str, str],
+def ask(
+    questions: Sequence[tuple[Path, Shape]],
     place: Place,
-    seconds: float,
-) -> tuple[Measurement, ...]:
+    *,
+    environ: Mapping[str, str],
+    seconds: float = 20.0,
+) -> list[tuple[int, str]]:
+    """For each file and shape how the load ended (0 or a signal, negative) and all that the engine wrote.
+
+    One child answers all questions. Raises as `measure`.
+    """
     document = {
         "parent": os.getpid(),
         "seconds": seconds,
         "memory": _MEMORY,
         "measurements": [
-            {"model": str(path.absolute()), "flags": oracle_flags(shape, place)} for shape in shapes
+            {"model": str(path.absolute()), "flags": oracle_flags(shape, place)} for path, shape in questions
         ],
     }
     try:
@@ -120,27 +124,43 @@ def _measure(
             input=json.dumps(document).encode() + b"\n",
             capture_output=True,
             env=worker_environment(environ),
-            timeout=_START_SECONDS + seconds * len(shapes),
+            timeout=_START_SECONDS + seconds * len(questions),
             check=False,
         )
     except subprocess.TimeoutExpired:
         raise EngineFailed("llama.cpp took too long to say what the model needs.") from None
-    lines = child.stdout.splitlines()
-    if child.returncode != 0 or len(lines) != len(shapes):
+    answers = [json.loads(line) for line in child.stdout.splitlines()]
+    if child.returncode != 0 or len(answers) != len(questions):
         explanation = LLAMA_CPP.explain(child.returncode, child.stderr.decode(errors="replace"))
         raise (EngineUnavailable if explanation.error is EngineUnavailable else EngineFailed)(
             explanation.sentence, hint=explanation.hint
         )
-    return tuple(_said(build, shape, place, line) for shape, line in zip(shapes, lines, strict=True))
+    return [(answer["status"], answer["log"]) for answer in answers]
 
 
-def _said(build: Build, shape: Shape, place: Place, line: bytes) -> Measurement:
-    answer = json.loads(line)
-    buffers = parse(answer["log"])
+def _measure(
+    build: Build,
+    shapes: Sequence[Shape],
+    path: Path,
+    environ: Mapping[str, str],
+    place: Place,
+    seconds: float,
+) -> tuple[Measurement, ...]:
+    answers = ask([(path, shape) for shape in shapes], place, environ=environ, seconds=seconds)
+    return tuple(_said(build, shape, place, *answer) for shape, answer in zip(shapes, answers, strict=True))
+
+
+def _said(build: Build, shape: Shape, place: Place, status: int, log: str) -> Measurement:
+    buffers = parse(log)
     if not buffers.complete:
-        return Measurement(shape=shape, need=None, refusal=LLAMA_CPP.explain(answer["status"], answer["log"]))
+        return Measurement(shape=shape, need=None, refusal=LLAMA_CPP.explain(status, log))
     need = llamacpp_need(
-        build, shape, device_pool=place.device_pool, unified=place.unified, features=place.features
+        build,
+        shape,
+        device_pool=place.device_pool,
+        unified=place.unified,
+        features=place.features,
+        api=place.api,
     )
     return Measurement(shape=shape, need=measured_need(need, buffers), refusal=None)
 

@@ -27,6 +27,7 @@ from typing import Any, NoReturn
 
 DOCUMENT_BYTES = 8 * 1024 * 1024
 LOG_BYTES = 4 * 1024 * 1024
+LOG_SECONDS = 1.0  # the log is written by a thread; where all goes well nobody waits
 LOG_LEVEL = 4  # at 3 the engine does not print the sizes of its buffers
 ALL_IS_SAID = b"llama threadpool init"
 _PR_SET_PDEATHSIG = 1
@@ -110,12 +111,12 @@ def measure(engine: Any, measurement: dict[str, Any], folder: str, memory: int) 
     try:
         socket = os.path.join(folder, "o.sock")  # noqa: PTH118 - nothing but the engine and what it needs is imported
         server = engine.Server(parameters(engine, measurement["model"], measurement["flags"], socket))
-        time.sleep(0.05)  # the log is written by a thread
+        time.sleep(LOG_SECONDS)
         del server
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is told and ends this process
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         sys.stderr.flush()
-        time.sleep(0.05)
+        time.sleep(LOG_SECONDS)
     os._exit(0)
 
 

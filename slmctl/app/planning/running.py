@@ -22,13 +22,11 @@ from runtimes.planning.speed import weight_bytes_read
 from runtimes.planning.values import CONTEXT_STEP, Build, Evaluated, Launch, Plan, PlanRequest, Shape
 from slmctl.app.package import Package, Variant
 from slmctl.app.parameters import whole
-from slmctl.app.planning.builds import builds_of_package, is_embedding
 from slmctl.app.planning.files import file_of_builds
 from slmctl.app.planning.hardware import CPU, machine_of
-from slmctl.app.planning.learn import Pace
-from slmctl.app.planning.lessons import Lesson
+from slmctl.app.planning.learn import Lesson, Pace
+from slmctl.app.planning.package_builds import builds_of_package, is_embedding
 from slmctl.app.planning.planner import Planner, main_gpu
-from slmctl.app.planning.subject import Subject, siblings_of
 from slmctl.app.planning.wishes import NO_WISHES, RunWishes
 from slmctl.app.planning.words import choice_line, mib, need_words, nofit_line
 from slmctl.config import Settings
@@ -91,7 +89,7 @@ def plan_run(
         embedding=is_embedding(builds),
     )
     name = short_name(package.name)
-    subject = Subject(name=name, builds=builds, origin="store", package=package, reader=store)
+    subject = _Subject(name=name, builds=builds, package=package, reader=store)
     found = _planned(planner, request, subject, wishes)
     notes: tuple[str, ...] = ()
     if found.chosen is None and found.binding is not None and found.binding.code not in _NO_NUMBERS:
@@ -116,6 +114,19 @@ def plan_run(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Subject:
+    name: str
+    builds: tuple[Build, ...]
+    package: Package
+    reader: StoreReader
+
+    def siblings(self) -> tuple[Build, ...]:
+        from slmctl.app.planning.subject import siblings  # most models fit, and need no others
+
+        return siblings(self.name, self.builds)
+
+
 def request_of(wishes: RunWishes, *, context: int | None, usual: int | None) -> PlanRequest:
     """What the wishes ask of a plan; `context` is a command, `usual` the settings' wish."""
     default = PlanRequest()
@@ -133,13 +144,13 @@ def request_of(wishes: RunWishes, *, context: int | None, usual: int | None) -> 
     )
 
 
-def _planned(planner: Planner, request: PlanRequest, subject: Subject, wishes: RunWishes) -> Plan:
+def _planned(planner: Planner, request: PlanRequest, subject: _Subject, wishes: RunWishes) -> Plan:
     """The plan, with a file of the right engine's to ask where formulas are not trusted."""
     return planner.plan(
         subject.builds,
         request,
-        siblings=lambda: siblings_of(subject),
-        file_of=file_of_builds(subject) if wishes.profile is None else None,
+        siblings=subject.siblings,
+        file_of=file_of_builds(subject.reader, subject.package) if wishes.profile is None else None,
     )
 
 
@@ -173,7 +184,7 @@ def _gpu_layers(given: Mapping[str, ParameterValue], hardware: Hardware) -> int 
 
 
 def _insisted(
-    planner: Planner, request: PlanRequest, subject: Subject, found: Plan, wishes: RunWishes
+    planner: Planner, request: PlanRequest, subject: _Subject, found: Plan, wishes: RunWishes
 ) -> tuple[Plan | None, str]:
     """The plan of somebody who insists, or of a model so small that it may have what is kept free."""
     unbound = found.binding

@@ -1,7 +1,7 @@
 """GGUF files that are a header and a hole: a few KB that the engine takes for a model of any size.
 
-The tensor table is real, the vocabulary tiny, the weights are never written (`truncate`). Tensor and key names
-are llama.cpp's (src/llama-arch.cpp, gguf-py's constants).
+The tensor table is real, the vocabulary tiny, the weights are never written (`truncate`). Tensor and key
+names are llama.cpp's (src/llama-arch.cpp, gguf-py's constants).
 """
 
 from __future__ import annotations
@@ -15,11 +15,21 @@ import gguf
 import numpy as np
 
 from registry.formats.facts import ModelFacts
-from registry.formats.ggml_types import GGML_TYPES_BY_NAME, fallback_type
+from registry.formats.ggml_types import GGML_TYPES_BY_NAME, GgmlType, fallback_type
 from registry.formats.gguf import read_header
 from registry.formats.gguf_facts import facts_from_gguf
 
 VOCABULARY = 64
+_EXACT = (
+    "_norm",
+    "ffn_gate_inp",
+    "ssm_conv1d",
+    "shortconv.conv",
+    "position_embd",
+    "token_types",
+    "altup",
+    "laurel",
+)
 Value = int | float | str | bool | list[int] | list[bool]
 Dims = tuple[int, ...]
 """Dimensions as GGUF counts them: the row's length first."""
@@ -68,22 +78,9 @@ class Header:
             stream.truncate(-(-length // 32) * 32 + end)
         return path
 
-    def _type(self, name: str, dims: Dims):  # type: ignore[no-untyped-def]
-        if len(dims) == 1 or not name.endswith(".weight"):
-            return GGML_TYPES_BY_NAME["F32"]
-        if any(
-            part in name
-            for part in (
-                "ffn_gate_inp",
-                "ssm_conv1d",
-                "shortconv.conv",
-                "position_embd",
-                "token_types",
-                "_norm",
-            )
-        ):
-            return GGML_TYPES_BY_NAME["F32"]
-        kind = GGML_TYPES_BY_NAME[self.matrices]
+    def _type(self, name: str, dims: Dims) -> GgmlType:
+        exact = len(dims) == 1 or not name.endswith(".weight") or any(part in name for part in _EXACT)
+        kind = GGML_TYPES_BY_NAME["F32" if exact else self.matrices]
         if dims[0] % kind.block_size:
             kind = GGML_TYPES_BY_NAME[fallback_type(self.matrices) or "F16"]
         return kind

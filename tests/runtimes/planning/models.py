@@ -122,7 +122,8 @@ def _experts(
     keys = _keys(layers, hidden, heads, kv_heads, head, wide) | {
         "expert_count": count, "expert_used_count": used, "expert_feed_forward_length": wide,
     }  # fmt: skip
-    return Header(architecture=architecture, keys=keys, tensors=_whole(hidden, [block] * layers, tied=False))
+    tensors = _whole(hidden, [block] * layers, tied=False)
+    return Header(architecture=architecture, keys=keys, tensors=tensors, matrices="TQ1_0")
 
 
 def _mamba() -> Header:
@@ -208,7 +209,9 @@ def _lfm2() -> Header:
 
 
 def _deepseek2() -> Header:
-    """Nearly DeepSeek V2 Lite, latent attention as converted since 2025, one dense layer, three of experts."""
+    """Nearly DeepSeek V2 Lite, latent attention as converted since 2025, one dense layer, three of
+    experts.
+    """
     hidden, heads, query_rank, rank, nope, rope, value, wide = 2048, 16, 768, 512, 128, 64, 128, 10944
     count, used, expert, shared = 64, 6, 1408, 2
     attention = {
@@ -239,7 +242,9 @@ def _deepseek2() -> Header:
         "expert_feed_forward_length": expert, "expert_weights_scale": 1.0,
     }  # fmt: skip
     blocks = [attention | _gated(hidden, wide), *[attention | mixture] * 3]
-    return Header(architecture="deepseek2", keys=keys, tensors=_whole(hidden, blocks, tied=False))
+    return Header(
+        architecture="deepseek2", keys=keys, tensors=_whole(hidden, blocks, tied=False), matrices="Q3_K"
+    )
 
 
 def _biased(block: Block, names: tuple[str, ...]) -> Block:
@@ -262,7 +267,9 @@ def _starcoder2() -> Header:
 
 
 def _gptneox() -> Header:
-    """Pythia 1B's sizes: attention and feed-forward beside each other, everything biased, no grouped heads."""
+    """Pythia 1B's sizes: attention and feed-forward beside each other, everything biased, no grouped
+    heads.
+    """
     layers, hidden, heads, head, wide = 4, 2048, 8, 256, 8192
     block = {
         "attn_norm.weight": (hidden,), "attn_qkv.weight": (hidden, 3 * hidden), "attn_output.weight": (hidden, hidden),
@@ -308,6 +315,65 @@ def _bert() -> Header:
     return Header(architecture="bert", keys=keys, tensors=tensors, matrices="F16", tokenizer="bert")
 
 
+def _gemma3n() -> Header:
+    """Gemma 3n E2B: a cache in the first 20 of 30 layers, whose last four of five see a window only."""
+    layers, hidden, heads, kv_heads, head, wide, small, rank, streams = 30, 2048, 8, 2, 256, 8192, 256, 64, 4
+    block = _attention(hidden, heads, kv_heads, head) | _gated(hidden, wide) | _qk_norms(head) | _post_norms(hidden) | {
+        "inp_gate.weight": (hidden, small), "proj.weight": (small, hidden), "post_norm.weight": (hidden,),
+        "altup_correct_coef.weight": (streams, streams), "altup_correct_scale.weight": (hidden,),
+        "altup_predict_coef.weight": (streams, streams * streams), "altup_router.weight": (hidden, streams),
+        "altup_router_norm.weight": (hidden,), "laurel_l.weight": (hidden, rank), "laurel_r.weight": (rank, hidden),
+        "laurel_post_norm.weight": (hidden,),
+    }  # fmt: skip
+    more: Block = {
+        "per_layer_token_embd.weight": (small * layers, VOCABULARY),
+        "per_layer_model_proj.weight": (hidden, small * layers),
+        "per_layer_proj_norm.weight": (small,),
+        "altup_proj.weight": (hidden, hidden, streams - 1),
+        "altup_unembd_proj.weight": (hidden, hidden, streams - 1),
+    }
+    keys = _keys(layers, hidden, heads, kv_heads, head, wide) | {
+        "attention.sliding_window": 512, "attention.shared_kv_layers": 10,
+        "attention.sliding_window_pattern": [True, True, True, True, False] * 6,
+        "embedding_length_per_layer_input": small,
+    }  # fmt: skip
+    return Header(
+        architecture="gemma3n",
+        keys=keys,
+        tensors=_whole(hidden, [block] * layers, more=more),
+        matrices="Q3_K",
+    )
+
+
+def _jamba() -> Header:
+    """Mamba beside attention, two layers of three each, and experts in every second."""
+    hidden, heads, kv_heads, head, wide, count, used = 1024, 16, 4, 64, 4096, 4, 2
+    inner, state, rank, kernel = 2048, 16, 64, 4
+    recurrent = {
+        "attn_norm.weight": (hidden,), "ssm_in.weight": (hidden, 2 * inner), "ssm_conv1d.weight": (kernel, inner),
+        "ssm_conv1d.bias": (inner,), "ssm_x.weight": (inner, rank + 2 * state), "ssm_dt.weight": (rank, inner),
+        "ssm_dt.bias": (inner,), "ssm_dt_norm.weight": (rank,), "ssm_b_norm.weight": (state,),
+        "ssm_c_norm.weight": (state,), "ssm_a": (state, inner), "ssm_d": (inner,), "ssm_out.weight": (inner, hidden),
+    }  # fmt: skip
+    attention = _attention(hidden, heads, kv_heads, head)
+    mixture = {
+        "ffn_norm.weight": (hidden,), "ffn_gate_inp.weight": (hidden, count),
+        "ffn_gate_exps.weight": (hidden, wide, count), "ffn_up_exps.weight": (hidden, wide, count),
+        "ffn_down_exps.weight": (wide, hidden, count),
+    }  # fmt: skip
+    keys = _keys(4, hidden, heads, [0, kv_heads, 0, 0], head, wide) | {
+        "ssm.conv_kernel": kernel, "ssm.inner_size": inner, "ssm.state_size": state, "ssm.time_step_rank": rank,
+        "expert_count": count, "expert_used_count": used,
+    }  # fmt: skip
+    blocks = [
+        recurrent | _gated(hidden, wide),
+        attention | mixture,
+        recurrent | _gated(hidden, wide),
+        recurrent | mixture,
+    ]
+    return Header(architecture="jamba", keys=keys, tensors=_whole(hidden, blocks, tied=False))
+
+
 MODELS: dict[str, Header] = {
     "llama, grouped heads": dense("llama", (4, 2048, 32, 8, 64, 8192)),
     "llama, a cache for each head": dense("llama", (4, 2048, 32, 32, 64, 8192)),
@@ -336,7 +402,9 @@ MODELS: dict[str, Header] = {
     "mamba": _mamba(),
     "mamba2": _mamba2(),
     "granitehybrid": _granite_hybrid(),
+    "jamba": _jamba(),
     "lfm2": _lfm2(),
+    "gemma3n": _gemma3n(),
     "deepseek2": _deepseek2(),
     "starcoder2": _starcoder2(),
     "gptneox": _gptneox(),

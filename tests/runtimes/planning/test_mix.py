@@ -1,4 +1,6 @@
-"""Sizes after quantization, against a table that was computed apart and checked against llama.cpp (fit.md 2.6)."""
+"""Sizes after quantization, against a table that was computed apart and checked against llama.cpp (fit.md
+2.6).
+"""
 
 from __future__ import annotations
 
