@@ -91,7 +91,8 @@ class Chat:
 
     @property
     def variant(self) -> Variant:
-        return self._package.choose(self._variant)
+        loaded = self._model.about.variant if self._model is not None else None
+        return self._package.choose(loaded or self._variant)
 
     @property
     def system(self) -> str | None:

@@ -18,7 +18,7 @@ from slmctl.app.outdated import pulled_names
 from slmctl.app.package import Package
 from slmctl.app.pull import PullRequest
 from slmctl.app.upstream import is_same_repository, place_of, tracked
-from slmctl.app.where import Asked, Where, spec_for, specs_of, where_is
+from slmctl.app.where import Asked, Sized, Where, spec_for, specs_of, where_is
 
 _NO_BUNDLE = (
     "What 'slmctl export' wrote is pulled; of a model's file make one: slmctl create NAME --from FILE"
@@ -33,11 +33,12 @@ def by_name(
     name: ModelRef | None = None,
     force: bool = False,
     variants: tuple[str, ...] = (),
+    sized: Sized | None = None,
 ) -> PullRequest:
-    """The pull of what `ref` names, under its own name or `name`. Raises as `where_is` does."""
+    """The pull of what `ref` names, under its own name or `name`; `sized` as for `where_is`, which raises."""
     if ref.source is Source.FILE:
         return PullRequest(where=_in_bundle(ref, name), force=force, variants=variants)
-    where = where_is(ref, store.names(), search=search, force=force or name is not None)
+    where = where_is(ref, store.names(), search=search, force=force or name is not None, sized=sized)
     if name is not None:
         where = replace(where, name=name.full_name, before=())
     return PullRequest(where=where, force=force, variants=variants)
