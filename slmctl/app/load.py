@@ -63,7 +63,8 @@ class LoadRequest:
     """Which model is loaded how. `parameters` are Ollama's and win over the package's.
 
     `keep_seconds` leaves it loaded for so long after its last use (infinity: until it is stopped), 0 unloads
-    what an earlier run kept; None unloads what was loaded here and leaves what was kept as it is.
+    what an earlier run kept; None unloads what was loaded here and leaves what was kept as it is. `wishes`
+    are what was said about the plan.
     """
 
     package: Package
