@@ -372,3 +372,24 @@ def test_tags_lists_builds_without_fetching_weights(slmctl: Program, hub: FakeHu
     assert set(problems.values()) == {None}
     assert slmctl("tags", "qwen3", "--json").json["library"][0]["tag"] == "0.6b"
     assert not slmctl.store.exists()
+
+
+def test_tags_lists_the_builds_of_all_places_of_a_model_of_the_library(slmctl: Program, hub: FakeHub) -> None:
+    done = slmctl("tags", "qwen3:0.6b", "--json")
+    listed = [(each["id"], each["place"]) for each in done.json["variants"]]
+    assert listed == [
+        ("gguf-q4_k_m", f"hf://unsloth/Qwen3-0.6B-GGUF@{COMMIT}:Q4_K_M"),
+        ("gguf-q8_0", f"hf://Qwen/Qwen3-0.6B-GGUF@{COMMIT}:Q8_0"),
+        ("mlx-q4-g64", f"hf://mlx-community/Qwen3-0.6B-4bit@{COMMIT}"),
+    ]
+    assert done.json["place"] == listed[0][1]
+    for gone in ("hf://onnx-community/Qwen3-0.6B-ONNX", "hf://Qwen/Qwen3-0.6B"):
+        assert f"{gone} is left out: " in done.err
+    assert not [path for path in hub.paths() if path.endswith((".gguf", ".safetensors"))]
+    rows = slmctl("tags", "qwen3:0.6b", "--facts").out.splitlines()
+    assert "hf://mlx-community/Qwen3-0.6B-4bit" in rows[3]
+    assert not slmctl.store.exists()
+    nobody = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    assert slmctl("tags", "qwen3:0.6b", environment=nobody).code == 6
+    hub.repositories.clear()
+    assert slmctl("tags", "qwen3:0.6b").code == 3
