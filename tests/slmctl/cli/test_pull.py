@@ -137,6 +137,33 @@ def test_run_pulls_what_is_missing_and_only_then(slmctl: Program, author: Author
     assert slmctl("list", "--json").json["models"][0]["digest"] == second
 
 
+def test_always_pulling_is_no_reason_to_fail_where_there_is_nothing_to_pull(
+    slmctl: Program, author: Author, place: str, tiny_model: Path
+) -> None:
+    """What came with slmctl, was made here, or is out of somebody's bundle has no place to be asked."""
+    made = f"{place}:mine"  # a name that says a place belongs to what was made all the same
+    for name in ("mine", made):
+        assert slmctl("create", name, "--from", str(tiny_model)).code == 0
+    author.create("m", 1)
+    author.publish("m", _tag(place, "v1"))
+    author.slmctl.go_online()
+    assert author.slmctl("pull", f"{place}:v1", "--as", "theirs").code == 0
+    bundle = author.slmctl.home / "bundle.tar"
+    assert author.slmctl("export", "theirs", "-o", str(bundle)).code == 0
+    assert slmctl("import", str(bundle)).code == 0
+    for name, why in (
+        ("hello", "came with slmctl"),
+        ("mine", "was made here"),
+        (made, "was made here"),
+        ("theirs", "out of a bundle"),
+    ):
+        outcome = slmctl("run", name, "a", "--max-tokens", "2", "--pull", "always")
+        assert outcome.code == 0, outcome.err
+        assert why in outcome.err
+        assert "it runs as it is here" in outcome.err
+    assert slmctl("run", "nothing-of-that-name", "a", "--pull", "always").code == 6
+
+
 def test_a_dry_run_says_what_it_would_fetch_and_leaves_the_store_alone(
     slmctl: Program, author: Author, place: str
 ) -> None:
