@@ -23,7 +23,7 @@ from registry.names import ModelRef, Source, parse_name, short_name
 from registry.remotes.base import Artifact, FileRemote, Listing, Remote
 from registry.remotes.mirrors import sources_of
 from registry.store.index import Entry
-from registry.store.room import free_bytes
+from registry.store.room import free_bytes, nearest_folder
 from registry.store.store import Session, Store
 from registry.transfer.pace import Pace
 from registry.transfer.space import check_space, needed
@@ -280,7 +280,6 @@ def _outcome(store: Store, coming: Coming, request: PullRequest) -> Pulled:
     old = store.names().find(request.where.name)
     digest = coming.root.digest if coming.root is not None else None
     stands = old is not None and old.descriptor.digest == digest and not missing
-    folder = next(path for path in (store.root, *store.root.absolute().parents) if path.is_dir())
     return Pulled(
         name=request.where.name,
         source=coming.source,
@@ -289,7 +288,7 @@ def _outcome(store: Store, coming: Coming, request: PullRequest) -> Pulled:
         others=coming.others,
         size=coming.size,
         missing=missing,
-        free=free_bytes(folder),
+        free=free_bytes(nearest_folder(store.root)),
         changed=not stands,
     )
 
