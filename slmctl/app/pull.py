@@ -111,7 +111,8 @@ def pull(
                 coming = _coming(work, places, request, asked, kept, on_event)
                 check_name(store, request.where, coming.asked, coming.source, force=request.force)
                 return _outcome(store, coming, request)
-    with store.session(f"pull {request.where.name}", resumable=True) as session:
+    purpose = f"pull {request.where.name.casefold()}"  # what a cut pull has left is that name's, in any case
+    with store.session(purpose, resumable=True) as session:
         work = Work(store=store, session=session)
         for spec in (request.where.spec, *request.other_specs):
             where = replace(request.where, spec=spec)

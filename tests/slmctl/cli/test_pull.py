@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
+from tests.fakes.relay import relay
+from tests.registries.programs import Registry
 from tests.slmctl.cli.program import Program
 from tests.slmctl.cli.publishing import Author
 
@@ -191,6 +194,24 @@ def test_verify_repair_fetches_what_is_damaged_from_the_registry(
         assert repaired.code == 0, repaired.err
         assert blob.read_bytes() == good
     assert slmctl("run", f"{place}:v1", "a", "--max-tokens", "2").code == 0
+
+
+def test_a_killed_pull_is_gone_on_with_however_the_name_is_spelled(
+    slmctl: Program, author: Author, plain_registry: Registry, place: str
+) -> None:
+    """Nothing of it is left over, as it would be of the pull of another name."""
+    author.create("m", 1)
+    author.publish("m", _tag(place, "v1"))
+    with relay(plain_registry.host) as between:
+        name = f"{between.host}/{_tag(place, 'v1')}"
+        child = slmctl.start("pull", name, "--as", "Mine", "--limit-rate", "50kB")
+        between.on_served = lambda served: child.kill() if served >= 60_000 else None
+        child.communicate(timeout=60)
+        assert child.returncode == -signal.SIGKILL
+        between.on_served = None
+        assert len(list(slmctl.store.glob("leases/*"))) == 1
+        assert slmctl("pull", name, "--as", "mine").code == 0
+    assert not list(slmctl.store.glob("leases/*"))
 
 
 def test_nothing_is_said_with_quiet_and_events_are_lines_of_json(
