@@ -181,30 +181,15 @@ class Store(StoreReader):
         source: str | None,
         linked: str,
         replace_rule: Replace,
-        still_named: bool = False,
-        tracks: tuple[str, ...] = (),
-        claimed: bool = False,
     ) -> Entry:
         """Point `name` at a manifest that is in the store; gives the entry as it now stands.
 
         A name that differs only in case is the same name and keeps its spelling. Raises NameTaken when the
         name exists, points elsewhere, and `replace_rule` does not allow it to move. What it pointed at and
-        nothing else needs is freed. Whoever holds no lease on the manifest's blobs says `still_named`: then
-        NotFound is raised unless another name keeps them.
+        nothing else needs is freed.
         """
-        entry = Entry(
-            name=name,
-            descriptor=descriptor,
-            source=source,
-            linked=linked,
-            tracks=tracks,
-            claimed=claimed,
-        )
-        return self.link_all(
-            [entry],
-            lambda old, new: check_replaceable(old, new, replace_rule),
-            still_named=still_named,
-        )[0]
+        entry = Entry(name=name, descriptor=descriptor, source=source, linked=linked)
+        return self.link_all([entry], lambda old, new: check_replaceable(old, new, replace_rule))[0]
 
     def link_all(
         self,
@@ -216,6 +201,8 @@ class Store(StoreReader):
     ) -> list[Entry]:
         """As `link`, for several names at once: all of them or none. `check(old, new)` raises for a name that
         may not move. With `keep_equal`, a name that points at the same manifest already stays as it is.
+        Whoever holds no lease on the manifests' blobs says `still_named`: then NotFound is raised unless
+        other names keep them.
         """
         replaced = []
         linked = []

@@ -140,6 +140,7 @@ def pull(
             tracks=()
             if request.where.is_bundle
             else tracks_to_keep(coming.source, tracks_of(request.where, coming.asked)),
+            pins=coming.pins,
             claimed=request.where.is_bundle and coming.source != IMPORTED_HERE,
         )
         linked = store.link_all(

@@ -122,18 +122,19 @@ def of_lock(store: StoreReader, lock: Lock, names: Iterable[ModelRef]) -> list[P
 
 
 def _pinned(model: LockedModel, entry: Entry | None) -> PullRequest:
-    if model.source is None:
+    if not model.sources:
         raise NotFound(
             f"The lock file says of no place that has {model.name}.",
             hint="Carry it there in a bundle: slmctl export, slmctl import.",
         )
-    source = replace(parse(model.source), plain_http=False)  # a file permits nothing: the user does
-    place = place_of(model.source) or source
+    # a file permits no plain HTTP: the user does
+    sources = [replace(parse(source), plain_http=False) for source in model.sources]
+    places = tuple(place_of(str(source)) or source for source in sources)
     before = tracked(entry) if entry is not None else ()
-    tracks = before if any(is_same_repository(place, each) for each in before) else (place,)
-    where = replace(_at(model.name, [source]), tracks=tracks)
+    goes_on = before and all(any(is_same_repository(place, each) for each in before) for place in places)
+    where = replace(_at(model.name, sources), tracks=before if goes_on else places)
     locked = frozenset(variant.id for variant in model.variants)
-    others = (ModelSpec(), *specs_of([place]))
+    others = (ModelSpec(), *specs_of(places))
     return PullRequest(where=where, expected=model.digest, locked=locked, other_specs=others)
 
 
