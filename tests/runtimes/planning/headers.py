@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import gguf
@@ -38,13 +38,16 @@ Dims = tuple[int, ...]
 @dataclass(frozen=True, kw_only=True)
 class Header:
     """A model: its architecture, keys without the architecture's prefix, and tensors. Matrices are of
-    `matrices`, or of what stands in for it where it does not divide their rows; the rest F32."""
+    `matrices`, or of what stands in for it where it does not divide their rows; the rest F32. `types` are
+    those of single tensors that differ. There are as many tokens as the token embedding has rows.
+    """
 
     architecture: str
     keys: Mapping[str, Value]
     tensors: Mapping[str, Dims]
     matrices: str = "Q8_0"
     tokenizer: str = "gpt2"
+    types: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, path: Path) -> Path:
         writer = gguf.GGUFWriter(path, self.architecture)
@@ -53,8 +56,9 @@ class Header:
         writer.add_tokenizer_model(self.tokenizer)
         writer.add_tokenizer_pre("default")
         writer.add_token_type_count(2)
-        writer.add_token_list([f"t{number}" for number in range(VOCABULARY)])
-        writer.add_token_types([gguf.TokenType.NORMAL] * VOCABULARY)
+        vocabulary = self.tensors["token_embd.weight"][1]
+        writer.add_token_list([f"t{number}" for number in range(vocabulary)])
+        writer.add_token_types([gguf.TokenType.NORMAL] * vocabulary)
         writer.add_token_merges(["t 0"])
         writer.add_bos_token_id(0)
         writer.add_eos_token_id(1)
@@ -79,6 +83,8 @@ class Header:
         return path
 
     def _type(self, name: str, dims: Dims) -> GgmlType:
+        if name in self.types:
+            return GGML_TYPES_BY_NAME[self.types[name]]
         exact = len(dims) == 1 or not name.endswith(".weight") or any(part in name for part in _EXACT)
         kind = GGML_TYPES_BY_NAME["F32" if exact else self.matrices]
         if dims[0] % kind.block_size:
