@@ -20,6 +20,9 @@ from slmctl.app.planning.words import mib
 _SMALL = 32 << 20
 """An estimate is not too far off that is off by less: process and page sizes alone are that much."""
 
+_PLAUSIBLE = 2
+"""A load that has this many times what it should need did not die of too little memory."""
+
 _COMPARED = ("weights", "kv", "state", "compute", "output")
 
 
@@ -101,6 +104,8 @@ def remember_death(home: Path, lesson: Lesson, error: SlmctlError, on_event: OnE
     if not pools or candidate.build.digest is None:
         return
     pool = max(pools, key=lambda each: need.of(each) / max(1, lesson.free[each]))
+    if need.of(pool) * _PLAUSIBLE < lesson.free[pool]:
+        return  # somebody killed it
     bound = LowerBound(
         digest=candidate.build.digest,
         runtime=candidate.runtime,
