@@ -25,7 +25,7 @@ from runtimes.planning.document import from_json, to_json
 from runtimes.planning.plan import plan
 from runtimes.planning.quality import NO_TIER, TIERS, is_cache_safe, limit, quality
 from runtimes.planning.values import Build, Need, Plan, PlanRequest, Shape
-from tests.runtimes.planning.library import LABELS, MIB, folder, ggufs, plan_schema
+from tests.runtimes.planning.library import LABELS, folder, ggufs, plan_schema
 
 MODELS = ("smollm2:135m", "smollm2:360m", "gemma3:1b", "qwen3:0.6b", "qwen3:4b", "llama3.1:8b")
 ORDER = (*TIERS, NO_TIER, None)
