@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from runtimes.hardware import known_engines as known
@@ -166,13 +167,15 @@ def _llama_server(
         return EngineBuild(name=known.LLAMA_SERVER, installed=True, install=install, source=path)
     if text is None:
         said = system.run([path, "--version"], with_errors=True)
-        listed = system.run([path, "--list-devices"], with_errors=True)
+        if said.text is not None and said.problem is None:
+            listed = system.run([path, "--list-devices"], with_errors=True)
+            said = replace(said, text=f"{said.text}\n{listed.text or ''}", problem=listed.problem)
         if said.text is None or said.problem is not None:
             note = f"it could not be asked: {said.problem}."
             return EngineBuild(
                 name=known.LLAMA_SERVER, installed=True, install=install, note=note, source=path
             )
-        text = f"{said.text}\n{listed.text or ''}"
+        text = said.text
     found = parse.listed_devices(text)
     seen = matched(devices, found)
     if kept is None and not seen.is_momentary:
