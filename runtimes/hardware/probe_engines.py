@@ -17,7 +17,6 @@ from runtimes.hardware import parse_llamacpp as parse
 from runtimes.hardware.cache import Cache
 from runtimes.hardware.findings import Findings
 from runtimes.hardware.machine import Cpu, Device, EngineBuild
-from runtimes.hardware.matching import matched
 from runtimes.hardware.probe_cpu import X86
 from runtimes.hardware.system import System
 from runtimes.hardware.unused import what_is_unused
@@ -88,10 +87,9 @@ def _xllamacpp(
         words = parse.inspected(answer.text or "")
         if words is None:
             return _unusable(version, answer.problem, cpu, install, source)
-    seen = matched(devices, words.devices)
-    if kept is None and not seen.is_momentary:
+    ids, is_momentary = _match(devices, words.devices)
+    if kept is None and not is_momentary:
         cache.keep("llama.cpp", key, words.text)
-    devices[:] = seen.devices
     note = what_is_unused(cpu, words.features)
     return EngineBuild(
         name=known.LLAMA_CPP,
@@ -99,7 +97,7 @@ def _xllamacpp(
         version=version,
         apis=words.apis,
         features=words.features,
-        devices=seen.ids,
+        devices=ids,
         install=install,
         note=note.sentence if note else None,
         source=source,
@@ -177,16 +175,15 @@ def _llama_server(
             )
         text = said.text
     found = parse.listed_devices(text)
-    seen = matched(devices, found)
-    if kept is None and not seen.is_momentary:
+    ids, is_momentary = _match(devices, found)
+    if kept is None and not is_momentary:
         cache.keep("llama-server", key, text)
-    devices[:] = seen.devices
     return EngineBuild(
         name=known.LLAMA_SERVER,
         installed=True,
         version=parse.version(text),
         apis=tuple(sorted({"cpu", *(each.api for each in found if each.api)})),
-        devices=seen.ids,
+        devices=ids,
         install=install,
         source=f"{path} --list-devices",
     )
@@ -220,6 +217,17 @@ def _packaged(
         install=install,
         source=f"distribution {package} {version}",
     )
+
+
+def _match(devices: list[Device], seen: Sequence[parse.SeenDevice]) -> tuple[tuple[str, ...], bool]:
+    """Ids of the devices that an engine sees, and whether its answer is of the moment; adds what it alone sees."""
+    if not seen:
+        return (), False
+    from runtimes.hardware.matching import matched  # most builds see none
+
+    found = matched(devices, seen)
+    devices[:] = found.devices
+    return found.ids, found.is_momentary
 
 
 def _surroundings(system: System, cpu: Cpu, devices: Sequence[Device]) -> list[str]:
