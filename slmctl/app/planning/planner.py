@@ -1,7 +1,8 @@
 """Planning as every command does it: the machine, what was learned on it, and the builds, to a plan.
 
 Where an estimate for an architecture was off too far once, and for graphs that the formulas do not cover, the
-engine itself is asked about what was chosen (the oracle), until the choice rests on its word: so `runtimes.planning.plan` stays pure.
+engine itself is asked about what was chosen (the oracle), until the choice rests on its word. So
+`runtimes.planning.plan` stays pure.
 """
 
 from __future__ import annotations

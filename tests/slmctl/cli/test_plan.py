@@ -96,7 +96,7 @@ def test_the_text_has_a_verdict_a_table_a_picture_and_reasons_in_80_columns(slmc
         assert max(map(len, lines)) <= 80
         assert "\x1b" not in outcome.out
         assert any(line.startswith("  [") and line.endswith("]") and len(line) == 64 for line in lines)
-        assert "What decided:" in lines or "Beside it:" in lines
+        assert ("What decided:" in lines) == (name != "llama3.1:8b")  # which has all that it could want
         assert any(line.split()[:1] == ["kv"] for line in lines)
 
 
@@ -120,7 +120,7 @@ def test_memory_and_speed_may_be_bounded(slmctl: Program) -> None:
     assert less["memory"]["need_hi_bytes"] <= 1500 << 20
     fast = slmctl("plan", "qwen3:8b", "--for", PI, "--ctx", "4096", "--min-speed", "50")
     assert fast.code == 4
-    assert "SPEED_FLOOR" in fast.out
+    assert fast.out.startswith("qwen3:8b is too slow here: ")
 
 
 def test_a_stored_model_is_planned_for_this_machine(tiny: Program) -> None:
@@ -170,7 +170,7 @@ def test_run_refuses_before_anything_is_started_and_insisting_helps(tiny: Progra
 def test_run_launches_what_was_planned(tiny: Program) -> None:
     planned = tiny("plan", "tiny", "--json").json
     ran = tiny("run", "tiny", "--max-tokens", "3", "--json", "x").json
-    assert ran["context_length"] == planned["choice"]["ctx"] == 16384
+    assert ran["context_length"] == planned["choice"]["ctx"] == TINY.context
     log = tiny("logs", "tiny").out
     launch = planned["launch"]
     assert f"n_ctx_seq             = {launch['context']}" in log
@@ -184,11 +184,11 @@ def test_run_launches_what_was_planned(tiny: Program) -> None:
 
 def test_the_settings_context_is_a_wish_and_the_user_s_a_command(tiny: Program) -> None:
     wished = tiny(
-        "run", "tiny", "--max-tokens", "1", "--json", "x", environment={"OLLAMA_CONTEXT_LENGTH": "3000"}
+        "run", "tiny", "--max-tokens", "1", "--json", "x", environment={"OLLAMA_CONTEXT_LENGTH": "900"}
     )
-    assert wished.json["context_length"] == 3000
+    assert wished.json["context_length"] == 900
     said = tiny("run", "tiny", "--max-tokens", "1", "--ctx", "700", "--json", "x",
-                environment={"OLLAMA_CONTEXT_LENGTH": "3000"})  # fmt: skip
+                environment={"OLLAMA_CONTEXT_LENGTH": "900"})  # fmt: skip
     assert said.json["context_length"] == 700
 
 
