@@ -43,6 +43,8 @@ def located(
     if ref.source is Source.FILE:
         return *locate(context.reader, ref, context.output.on_event), wanted.wishes
     missing: NotFound | None = None
+    if policy == "always" and _stays(context, ref):
+        return locate(context.reader, ref, context.output.on_event)
     if policy != "always":
         try:
             reader, package = locate(context.reader, ref, context.output.on_event)
@@ -90,6 +92,17 @@ def _picker(context: Context, wanted: Wanted) -> Picker:
     request = request_of(wanted.wishes, context=wanted.context, usual=context.settings.context_length)
     planner = Planner(context.settings, profile=wanted.wishes.profile)
     return Picker(planner, request, context.output.on_event, strict=not wanted.wishes.force)
+
+
+def _stays(context: Context, ref: ModelRef) -> bool:
+    """Whether a model is here that nobody can be asked for again; it is said then."""
+    from slmctl.app.pulls import nothing_to_pull
+
+    search = context.settings.network.search
+    why = nothing_to_pull(context.reader.names(), ref, search=search)
+    if why is not None:
+        context.output.note(f"{ref.short_name} {why}: there is nothing to pull, it runs as it is here.")
+    return why is not None
 
 
 def _is_here(package: Package, variant: str | None) -> bool:
