@@ -33,10 +33,6 @@ def compare_load(home: Path, lesson: Lesson, text: str, on_event: OnEvent) -> No
     found = {name: size for name in _COMPARED if (size := buffers.total(name))}
     if not buffers.complete or not found:
         return
-    weights = buffers.by_buffer.get("weights", {})
-    if "weights" in found and any(name.endswith("_Mapped") for name in weights):
-        # both the file's pages and what was copied out of them are named; the pages are given back
-        found["weights"] -= sum(size for name, size in weights.items() if name.endswith("_REPACK"))
     planned = sum(part.bytes for part in lesson.chosen.need.parts if _component(part) in found)
     measured = sum(found.values())
     candidate = lesson.chosen.candidate
