@@ -89,6 +89,18 @@ def _post_norms(hidden: int) -> Block:
     return {"post_attention_norm.weight": (hidden,), "post_ffw_norm.weight": (hidden,)}
 
 
+_MIDDLE = (4, 2048, 16, 8, 128, 8192)
+
+
+def _biases(sizes: tuple[int, int, int, int, int, int]) -> Block:
+    _, _, heads, kv_heads, head, _ = sizes
+    return {
+        "attn_q.bias": (heads * head,),
+        "attn_k.bias": (kv_heads * head,),
+        "attn_v.bias": (kv_heads * head,),
+    }
+
+
 def _phi3() -> Header:
     layers, hidden, heads, kv_heads, head, wide = 4, 3072, 24, 8, 128, 8192
     block = {
@@ -423,4 +435,23 @@ MODELS: dict[str, Header] = {
         "exaone4", (8, 2048, 32, 8, 64, 8192), more=_qk_norms(64) | _post_norms(2048),
         keys={}, without=("attn_norm.weight", "ffn_norm.weight"),
     ),
+    "gemma": dense("gemma", (4, 2048, 8, 1, 256, 16384)),
+    "minicpm": dense(
+        "minicpm", (4, 2304, 36, 36, 64, 5760),
+        keys={"embedding_scale": 12.0, "residual_scale": 0.2, "logit_scale": 9.0},
+    ),
+    "mistral3": dense("mistral3", (4, 3072, 32, 8, 128, 9216)),
+    "qwen2vl": dense(
+        "qwen2vl", _MIDDLE, tied=False, more=_biases(_MIDDLE), keys={"rope.dimension_sections": [16, 24, 24, 0]}
+    ),
+    "seed_oss": dense(
+        "seed_oss", _MIDDLE, tied=False, more=_biases(_MIDDLE) | {"post_attention_norm.weight": (2048,)},
+        without=("ffn_norm.weight",),
+    ),
+    "hunyuan-dense": dense("hunyuan-dense", _MIDDLE, more=_qk_norms(128)),
+    "maincoder": dense("maincoder", _MIDDLE, more=_qk_norms(128)),
+    "internlm2": dense("internlm2", _MIDDLE, tied=False),
+    "ernie4_5": dense("ernie4_5", _MIDDLE),
+    "exaone": dense("exaone", _MIDDLE),
+    "xverse": dense("xverse", (4, 4096, 32, 32, 128, 11008), tied=False, matrices="Q4_K"),
 }  # fmt: skip
