@@ -17,7 +17,9 @@ class LaunchRequest:
     name of one of the launch's `links`; so are `projector`, `adapters` (LoRA, each applied in full) and
     `draft`, the model that guesses ahead (`draft_tokens` at a time). `context_length` is what one request may
     use; a worker that answers `parallel` requests at once holds that many contexts. `predict_limit` ends the
-    answers to requests that name no limit of their own. Sizes are in tokens unless the name says otherwise.
+    answers to requests that name no limit of their own. `repack` lets the engine rearrange weights, in a
+    copy of their own that its CPU reads faster; `context_checkpoints` is how many states of a cache that
+    cannot be cut back are remembered. Sizes are in tokens unless the name says otherwise.
     """
 
     model: str
@@ -46,6 +48,8 @@ class LaunchRequest:
     rope_freq_base: float | None = None
     rope_freq_scale: float | None = None
     warmup: bool = True
+    context_checkpoints: int | None = None
+    repack: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,4 +100,4 @@ class Engine(Protocol):
         """
 
     def is_at_template(self, stderr_tail: str) -> bool:
-        """Whether a worker that wrote `stderr_tail` has loaded all, and is now at the chat template."""
+        """Whether a worker that is not ready yet, and wrote `stderr_tail`, is now at the chat template."""

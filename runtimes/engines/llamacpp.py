@@ -44,6 +44,8 @@ FLAGS = frozenset(
         "rope_freq_base",
         "rope_freq_scale",
         "warmup",
+        "context_checkpoints",
+        "repack",
     }
 )
 
@@ -99,6 +101,8 @@ class LlamaCpp:
             "rope_freq_base": request.rope_freq_base,
             "rope_freq_scale": request.rope_freq_scale,
             "warmup": request.warmup,
+            "context_checkpoints": request.context_checkpoints,
+            "repack": request.repack,
         }
         document: dict[str, object] = {
             "model": request.model,
@@ -114,6 +118,7 @@ class LlamaCpp:
 
     def explain(self, returncode: int | None, stderr_tail: str) -> Explanation:
         report = _worker_report(stderr_tail)
+        stderr_tail = _without_the_models_words(stderr_tail)
         for meaning in _MEANINGS:
             found = meaning.pattern.search(report) or meaning.pattern.search(stderr_tail)
             if found is not None:
@@ -121,7 +126,7 @@ class LlamaCpp:
                 return Explanation(
                     sentence=meaning.sentence.format(**said), hint=meaning.hint, error=meaning.error
                 )
-        if returncode in _CRASHES and self.is_at_template(stderr_tail):
+        if returncode in _CRASHES and stderr_tail.rfind(_SLOTS_ARE_MADE) > stderr_tail.rfind(_ALL_IS_LOADED):
             return too_much("brought the engine down")
         if returncode is not None and returncode < 0:
             return _SIGNALS.get(-returncode) or Explanation(
@@ -138,7 +143,8 @@ class LlamaCpp:
         return llamacpp_log.loggable(line)
 
     def is_at_template(self, stderr_tail: str) -> bool:
-        return stderr_tail.rfind(_SLOTS_ARE_MADE) > stderr_tail.rfind(_ALL_IS_LOADED)
+        # that all is loaded is not looked for: a template's text is in the log too, and could say so
+        return _SLOTS_ARE_MADE in stderr_tail
 
 
 LLAMA_CPP = LlamaCpp()
@@ -319,6 +325,19 @@ _SIGNALS: dict[int, Explanation] = {
         hint="The model file or the request is damaged, or this is a bug of the engine.",
     ),
 }
+
+
+# what the model's file says of itself, and what its template made of an example
+_MODELS_WORDS = re.compile(
+    r"^.{0,40}\b(?:llama_model_loader: - kv|print_info:)[^\n]*\n?"
+    r"|\bchat template, example_format: '(?s:.*?)(?=\n\d+\.\d\d\.\d{3}\.\d{3} [EWID] |\Z)",
+    re.MULTILINE,
+)
+
+
+def _without_the_models_words(stderr_tail: str) -> str:
+    """The log without texts of the model's own, which could sound like the engine's complaints."""
+    return _MODELS_WORDS.sub("", stderr_tail)
 
 
 def _check_choice(what: str, value: str | None, choices: frozenset[str]) -> None:

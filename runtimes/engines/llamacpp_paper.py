@@ -31,14 +31,14 @@ class LlamaCppOnPaper:
         facts = build.facts
         if facts.format != "gguf":
             return Refusal(code="FORMAT_NO_RUNTIME", detail=f"llama.cpp runs GGUF files, not {facts.format}.")
-        if facts.architecture in _FORKS:
-            return Refusal(
-                code="ARCH_UNSUPPORTED", detail=f"{facts.architecture} is a fork's own; bitnet.cpp runs it."
-            )
         unknown = sorted({row.type for row in facts.tensors} - GGML_TYPES_BY_NAME.keys())
         if unknown:
             return Refusal(
                 code="TYPE_UNSUPPORTED", detail=f"llama.cpp does not know the tensor type {unknown[0]}."
+            )
+        if facts.architecture in _FORKS:
+            return Refusal(
+                code="ARCH_UNSUPPORTED", detail=f"{facts.architecture} is a fork's own; bitnet.cpp runs it."
             )
         return None
 
@@ -50,6 +50,9 @@ class LlamaCppOnPaper:
     def cache_types(self, placement: Placement) -> tuple[str, ...]:
         return ("f16", "q8_0")
 
+    def most_context(self, placement: Placement) -> int | None:
+        return None
+
     def need(self, build: Build, shape: Shape, placement: Placement, features: frozenset[str]) -> Need:
         device = placement.device
         return llamacpp_need(
@@ -58,6 +61,7 @@ class LlamaCppOnPaper:
             device_pool=None if device is None else device.id,
             unified=device is not None and device.unified,
             features=features,
+            api=placement.api,
         )
 
     def _on(self, device: Device, hardware: Hardware) -> Placement | Refusal:

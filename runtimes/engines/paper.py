@@ -67,6 +67,9 @@ class PaperEngine(Protocol):
     def cache_types(self, placement: Placement) -> tuple[str, ...]:
         """Types of the cache there."""
 
+    def most_context(self, placement: Placement) -> int | None:
+        """Tokens of prompt and answer together, where a graph is compiled for so many; None elsewhere."""
+
     def need(self, build: Build, shape: Shape, placement: Placement, features: frozenset[str]) -> Need:
         """What it takes there. `features` are the CPU's instruction sets that count. Raises MalformedFile for
         facts that lack a size."""

@@ -65,6 +65,7 @@ def from_json(value: object) -> Hardware:
         sources=top.texts("sources"),
         notes=top.texts("notes"),
     )
+    top.below("calibration")  # how the speeds were found: of no use to a plan
     top.done()
     ids = [each.id for each in hardware.devices]
     if len(set(ids)) < len(ids) or {"host", "cpu"} & set(ids):

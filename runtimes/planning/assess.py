@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from registry.errors import MalformedFile
+from registry.formats.facts import ModelFacts
 from runtimes.engines.paper import CPU, PaperEngine, Placement
 from runtimes.hardware.machine import Hardware
 from runtimes.planning.budget import HOST, MIB, Budget, device_budget, host_budget, reserved_budget
 from runtimes.planning.quality import quality
 from runtimes.planning.speed import (
+    TYPICAL_FILL,
     Rate,
     cache_bytes_read,
     cpu_features,
@@ -67,6 +69,8 @@ class Assessor:
         self._known: dict[tuple[object, ...], Evaluated] = {}
         self._rates: dict[tuple[str, str, str], Rate] = {}
         self._read: dict[tuple[int, bool], float] = {}
+        self._bare: dict[int, ModelFacts] = {}
+        self._caches: dict[tuple[ModelFacts, str, str, int], int] = {}
         self._qualities: dict[tuple[int, str], Quality] = {}
         self._budgets: dict[tuple[str, str], tuple[Budget, ...]] = {}
         self._features: dict[str, frozenset[str]] = {}
@@ -166,7 +170,8 @@ class Assessor:
         if most is None:
             return found
         return [
-            replace(each, bytes=most, source="--max-memory") if most < each.bytes else each for each in found
+            replace(each, bytes=most, reserve=0, source="--max-memory") if most < each.bytes else each
+            for each in found
         ]
 
     def _need(self, option: Option, candidate: Candidate) -> Need:
@@ -185,7 +190,7 @@ class Assessor:
             wanted = int(need.of(budget.pool) * need.margin)
             bound = self._bound(candidate, budget.pool)
             if wanted > budget.bytes:
-                detail = f"{_mib(wanted)} are needed, {_mib(budget.bytes)} are there ({budget.source})."
+                detail = f"{_mib(wanted)} are needed, {_mib(budget.bytes)} are there ({_reason(budget)})."
             elif bound is not None and bound >= budget.bytes:
                 wanted = bound + 1
                 detail = f"{_mib(bound)} did not suffice before, {_mib(budget.bytes)} are there."
@@ -233,10 +238,17 @@ class Assessor:
         return self._read[key]
 
     def _cache_read(self, build: Build, shape: Shape) -> int:
-        try:
-            return cache_bytes_read(build.facts, shape)
-        except MalformedFile:
-            return 0
+        """Builds of one model differ in their tensors only, and so have one cache."""
+        bare = self._bare.get(id(build))
+        if bare is None:
+            bare = self._bare[id(build)] = replace(build.facts, tensors=(), quantization=None)
+        key = (bare, shape.type_k, shape.type_v, min(shape.context, TYPICAL_FILL))
+        if key not in self._caches:
+            try:
+                self._caches[key] = cache_bytes_read(bare, shape)
+            except MalformedFile:
+                self._caches[key] = 0
+        return self._caches[key]
 
 
 def rejected(
@@ -264,6 +276,13 @@ def _unknown(build: Build) -> Need:
     size = build.size or build.facts.tensor_bytes
     part = Part(name="all", pool=HOST, bytes=size * 3 // 2, kind="anon", source="size of the file")
     return Need(parts=(part,), method="parameters", margin=1.12)
+
+
+def _reason(budget: Budget) -> str:
+    """What set the budget, in a few words: a cgroup's file by its name."""
+    if budget.code == "MEM_HOST" and budget.reserve:
+        return f"{_mib(budget.free)} free, {_mib(budget.reserve)} kept in reserve"
+    return budget.source
 
 
 def _mib(size: int) -> str:

@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from runtimes.hardware.machine import Device, Hardware, MemoryLimit
+from runtimes.planning.vllm_memory import UTILIZATION
 
 HOST = "host"
 MIB = 2**20
 
 _HOST_RESERVE, _CGROUP_RESERVE, _RESERVED_SHARE = 512 * MIB, 128 * MIB, 10  # a tenth, or so much at least
+_SMALL_SHARE = 4  # a board of 512 MiB would have nothing left: a quarter is enough below 2 GiB
 _DEVICE_MARGIN, _SMALL_DEVICE_MARGIN, _SMALL_DEVICE = 1024 * MIB, 512 * MIB, 8 * 2**30  # llama.cpp's -fitt
 _WORKING_SET_SHARE = 95  # percent of what Metal recommends
-VLLM_SHARE = 90  # percent of a device that vLLM takes whatever the model (gpu_memory_utilization)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,8 @@ def binding_limits(hardware: Hardware) -> tuple[MemoryLimit, ...]:
 def host_budget(hardware: Hardware) -> Budget:
     """What the host has: the least of its own remainder and of every cgroup's above this process."""
     memory = hardware.memory
-    found = [_budget("MEM_HOST", memory.available, memory.total, _HOST_RESERVE, memory.source)]
+    least = min(_HOST_RESERVE, memory.total // _SMALL_SHARE)
+    found = [_budget("MEM_HOST", memory.available, memory.total, least, memory.source)]
     found += [
         _budget("MEM_CGROUP", each.limit - each.usage, each.limit, _CGROUP_RESERVE, _said(each))
         for each in binding_limits(hardware)
@@ -68,7 +70,7 @@ def reserved_budget(device: Device) -> Budget:
     """What vLLM may take of a device: its share of the whole, or what is free where that is less."""
     total = device.total or device.free or 0
     free = device.free if device.free is not None else total
-    wanted = total * VLLM_SHARE // 100
+    wanted = int(total * UTILIZATION)
     return _of_device(device, device.id, min(free, wanted), 0)
 
 
@@ -85,7 +87,7 @@ def _of_device(device: Device, pool: str, free: int, reserve: int) -> Budget:
         free=free,
         reserve=reserve,
         code="MEM_DEVICE",
-        source=f"{device.name}: {device.source}",
+        source=f"{free // MIB:,} MiB free on {device.name}, {reserve // MIB:,} MiB kept in reserve",
     )
 
 

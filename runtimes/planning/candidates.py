@@ -6,12 +6,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from runtimes.engines.llamacpp_paper import LLAMA_CPP_ON_PAPER
-from runtimes.engines.paper import PaperEngine, Refusal
+from runtimes.engines.mlx import MLX_ON_PAPER
+from runtimes.engines.onnx import ONNX_ON_PAPER
+from runtimes.engines.paper import PaperEngine, Placement, Refusal
+from runtimes.engines.vllm import VLLM_ON_PAPER
 from runtimes.hardware.machine import Hardware
 from runtimes.planning.assess import Option
+from runtimes.planning.choose import contexts
 from runtimes.planning.values import Build, PlanRequest, Rejection
 
-PAPER_ENGINES: tuple[PaperEngine, ...] = (LLAMA_CPP_ON_PAPER,)
+PAPER_ENGINES: tuple[PaperEngine, ...] = (
+    LLAMA_CPP_ON_PAPER,
+    MLX_ON_PAPER,
+    VLLM_ON_PAPER,
+    ONNX_ON_PAPER,
+)
 """The engines that a plan weighs, in order of preference."""
 
 _DISK_SPARE = 2**30  # what stays free on the disk (fit.md 6.2)
@@ -43,9 +52,10 @@ def field_of(builds: Sequence[Build], hardware: Hardware, request: PlanRequest) 
                 continue
             there = hardware.engine(engine.name)
             for placement in engine.placements(build, hardware):
-                if isinstance(placement, Refusal):
-                    refused[_rejection(placement, build, engine.name)] = None
-                elif _is_wanted(placement.place, request):
+                against = _refusal(placement, engine, build, request)
+                if against is not None:
+                    refused[_rejection(against, build, engine.name)] = None
+                elif isinstance(placement, Placement) and _is_wanted(placement.place, request):
                     installed = there is not None and there.installed
                     options.append(
                         Option(build=build, engine=engine, placement=placement, installed=installed)
@@ -102,6 +112,23 @@ def _against(build: Build, hardware: Hardware, request: PlanRequest) -> Refusal 
             detail=f"It takes {build.size:,} bytes and 1 GiB to spare; the disk has {free:,} free.",
         )
     return None
+
+
+def _refusal(
+    placement: Placement | Refusal, engine: PaperEngine, build: Build, request: PlanRequest
+) -> Refusal | None:
+    """Why not there: the engine's own reason, or a graph compiled for less than is wanted."""
+    if isinstance(placement, Refusal):
+        return placement
+    most = engine.most_context(placement)
+    least = contexts(request, build.facts.trained_context).least
+    if most is None or least <= most:
+        return None
+    return Refusal(
+        code="CTX_EXCEEDS_STATIC",
+        detail=f"A context of {least:,} is the least; this graph is compiled for {most:,}.",
+        place=placement.place,
+    )
 
 
 def _is_wanted(place: str, request: PlanRequest) -> bool:

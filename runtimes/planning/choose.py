@@ -85,11 +85,12 @@ class _Search:
 
     def upgrade(self) -> Decision | None:
         """Near-lossless where there is plenty: a plain cache, room to spare, and comfortable speed."""
-        if self.request.kv_type not in (None, "f16"):
+        plain = _plain(self.options[0])
+        if self.request.kv_type not in (None, plain):
             return None
         found: list[Found] = []
         for option in self.options:
-            evaluated = self._largest(option, "f16", self._is_roomy) if self._upgrades(option) else None
+            evaluated = self._largest(option, plain, self._is_roomy) if self._upgrades(option) else None
             if evaluated is not None:
                 found.append((option, evaluated))
         if not found:
@@ -114,8 +115,10 @@ class _Search:
     def least_loss(self, *, floor: bool) -> Decision | None:
         """The lowest loss that fits at all, however slow, then the best cache and context for it."""
         most = limit("compact")
-        for option in sorted(self.options, key=lambda option: (self._loss(option, "f16"), option.key)):
-            if not floor and self._loss(option, "f16") > most:
+        for option in sorted(
+            self.options, key=lambda option: (self._loss(option, _plain(option)), option.key)
+        ):
+            if not floor and self._loss(option, _plain(option)) > most:
                 continue
             if self._is_slow(option) and self.request.speed_is_pinned:
                 continue
@@ -187,7 +190,7 @@ class _Search:
 
     def _upgrades(self, option: Option) -> bool:
         fast = self._expected(option) >= self.request.comfort_speed
-        return fast and self._loss(option, "f16") <= limit("near-lossless")
+        return fast and self._loss(option, _plain(option)) <= limit("near-lossless")
 
     def _is_roomy(self, evaluated: Evaluated) -> bool:
         """Whether so much stays free that nothing else on the machine minds."""
@@ -271,6 +274,10 @@ def _tie(found: Found) -> tuple[object, ...]:
 
 def _speed(evaluated: Evaluated) -> float:
     return evaluated.speed.expected if evaluated.speed is not None else 0.0
+
+
+def _plain(option: Option) -> str:
+    return option.engine.cache_types(option.placement)[0]
 
 
 def _fits(evaluated: Evaluated) -> bool:

@@ -54,13 +54,14 @@ def _better(decision: Decision, result: Outcome, assessor: Assessor) -> Iterator
     wanted = contexts(assessor.request, option.build.facts.trained_context).wanted
     if shape.context < wanted:
         yield assessor.assess(option, wanted, shape.type_k, shape.gpu_layers or None)
-    if shape.type_k != "f16" and assessor.request.kv_type is None:
-        yield assessor.assess(option, shape.context, "f16", shape.gpu_layers or None)
+    plain = option.engine.cache_types(option.placement)[0]
+    if shape.type_k != plain and assessor.request.kv_type is None:
+        yield assessor.assess(option, shape.context, plain, shape.gpu_layers or None)
     if shape.gpu_layers and shape.gpu_layers <= (option.build.facts.layers or 0):
         yield assessor.assess(option, shape.context, shape.type_k)
     better = _next_tier(decision, result, assessor)
     if better is not None:
-        yield assessor.assess(better, shape.context, "f16")
+        yield assessor.assess(better, shape.context, plain)
 
 
 def _next_tier(decision: Decision, result: Outcome, assessor: Assessor) -> Option | None:
@@ -78,7 +79,8 @@ def _next_tier(decision: Decision, result: Outcome, assessor: Assessor) -> Optio
         and each.build.made == decision.option.build.made
         and assessor.quality(each.build, "f16").loss <= most
     ]
-    failing = [each for each in own if assessor.assess(each, shape.context, "f16").rejection is not None]
+    plain = decision.option.engine.cache_types(decision.option.placement)[0]
+    failing = [each for each in own if assessor.assess(each, shape.context, plain).rejection is not None]
     if len(failing) < len(own):
         return None
     return min(failing, key=lambda each: (size(each), each.key), default=None)
@@ -100,7 +102,8 @@ def _no_upgrade(decision: Decision, result: Outcome, assessor: Assessor) -> Reje
         return None
     option = min(own, key=lambda each: (size(each), each.key))
     shape = decision.evaluated.candidate.shape
-    evaluated = assessor.assess(option, shape.context, "f16")
+    plain = option.engine.cache_types(option.placement)[0]
+    evaluated = assessor.assess(option, shape.context, plain)
     comfort = assessor.request.comfort_speed
     expected = evaluated.speed.expected if evaluated.speed is not None else 0.0
     if expected < comfort:

@@ -8,7 +8,8 @@ cells, rounded up to 256.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from registry.errors import MalformedFile
 from registry.formats.facts import ModelFacts, Pattern, PerLayer, Recurrent
@@ -39,11 +40,42 @@ def window_cells(context: int, window: int, micro_batch: int) -> int:
 
 def remembered(facts: ModelFacts, shape: Shape) -> tuple[Remembered, ...]:
     """What each layer keeps, first to last. Raises MalformedFile for facts that lack a size it needs."""
+    return _remembered(_without_weights(facts), shape)
+
+
+def total_remembered(facts: ModelFacts, shape: Shape) -> Remembered:
+    """What all layers keep together. Raises as `remembered`."""
+    return _total(_without_weights(facts), shape)
+
+
+def checkpoint_bytes(facts: ModelFacts, shape: Shape) -> int:
+    """Bytes of one context checkpoint of one slot: llama-server copies what it could not cut back, which is
+    recurrent state and the caches of windows, and keeps up to `ctx_checkpoints` copies on the host."""
+    one = replace(shape, parallel=1)
+    layers = remembered(facts, one)
+    windows = (layer.kv for number, layer in enumerate(layers) if is_windowed(facts, number))
+    return sum(layer.state for layer in layers) + sum(windows)
+
+
+def _without_weights(facts: ModelFacts) -> ModelFacts:
+    """The facts that memory of the context depends on: the same for every quantization of a model."""
+    return replace(facts, tensors=(), quantization=None, format="gguf")
+
+
+# a plan asks the same of every quantization and every split, and it takes a loop over all layers
+@lru_cache(maxsize=1024)
+def _remembered(facts: ModelFacts, shape: Shape) -> tuple[Remembered, ...]:
     layers = cache_layers(facts)
     return tuple(
         Remembered(_kv(facts, shape, layer) if has_kv(facts, layer) else 0, _state(facts, shape, layer))
         for layer in range(layers)
     )
+
+
+@lru_cache(maxsize=1024)
+def _total(facts: ModelFacts, shape: Shape) -> Remembered:
+    layers = _remembered(facts, shape)
+    return Remembered(sum(layer.kv for layer in layers), sum(layer.state for layer in layers))
 
 
 def cache_layers(facts: ModelFacts) -> int:
@@ -65,6 +97,11 @@ def is_windowed(facts: ModelFacts, layer: int) -> bool:
 
 def cache_cells(facts: ModelFacts, shape: Shape) -> tuple[int, ...]:
     """The cells of each cache that there is, all slots together: the whole context's, the windows'."""
+    return _cache_cells(_without_weights(facts), shape)
+
+
+@lru_cache(maxsize=1024)
+def _cache_cells(facts: ModelFacts, shape: Shape) -> tuple[int, ...]:
     layers = [layer for layer in range(cache_layers(facts)) if has_kv(facts, layer)]
     kinds = sorted({is_windowed(facts, layer) for layer in layers})
     return tuple(_cells(facts, shape, windowed=windowed) * shape.parallel for windowed in kinds)

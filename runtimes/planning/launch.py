@@ -27,7 +27,7 @@ def launch_of(decision: Decision, assessor: Assessor) -> Launch:
     return Launch(
         context=shape.context,
         parallel=shape.parallel,
-        threads=threads_to_decode(assessor.hardware, assessor.features(decision.option.engine)),
+        threads=threads_to_decode(assessor.hardware),
         batch_threads=_all_cores(cpu),
         batch=shape.batch,
         micro_batch=shape.micro_batch,

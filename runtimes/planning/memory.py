@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from registry.formats.facts import ModelFacts
 from runtimes.planning.compute import compute_bytes, is_covered, output_bytes
-from runtimes.planning.kv_cache import remembered
+from runtimes.planning.kv_cache import remembered, total_remembered
 from runtimes.planning.values import Build, Need, Part, Shape
-from runtimes.planning.weights import placed
+from runtimes.planning.weights import layers_on_device, placed
 
 HOST = "host"
 
@@ -20,24 +20,35 @@ _PROCESS_PER_TOKEN = 0.35 * 1024  # bytes for each entry of the vocabulary, with
 
 
 def llamacpp_need(
-    build: Build, shape: Shape, *, device_pool: str | None, unified: bool, features: frozenset[str]
+    build: Build,
+    shape: Shape,
+    *,
+    device_pool: str | None,
+    unified: bool,
+    features: frozenset[str],
+    api: str = "cpu",
 ) -> Need:
     """What `build` takes when llama.cpp loads it as `shape` says.
 
-    `device_pool` is the id of the device that `shape.gpu_layers` are put on, None for the CPU alone. On a
-    `unified` device all is of the pool `host`. `features` are the instruction sets that both the CPU and the
-    engine's build have. Raises MalformedFile for facts that lack a size.
+    `device_pool` is the id of the device that `shape.gpu_layers` are put on, None for the CPU alone, and
+    `api` how llama.cpp computes there. On a `unified` device all is of the pool `host`; Metal moreover reads
+    the mapped file itself, so that nothing is held twice. `features` are the instruction sets that both the
+    CPU and the engine's build have. Raises MalformedFile for facts that lack a size.
     """
     facts = build.facts
-    layers_on_device = shape.gpu_layers if device_pool is not None else 0
+    gpu_layers = shape.gpu_layers if device_pool is not None else 0
     device = HOST if device_pool is None or unified else device_pool
     parts = [
-        *_weights(facts, shape, layers_on_device, device, features),
-        *_memory(facts, shape, layers_on_device, device),
-        *_buffers(facts, shape, layers_on_device, device),
-        *_beside(build, shape, layers_on_device, device),
+        *(
+            _shared_weights(facts)
+            if api == "metal" and unified
+            else _weights(facts, shape, gpu_layers, device, features)
+        ),
+        *_memory(facts, shape, gpu_layers, device),
+        *_buffers(facts, shape, gpu_layers, device),
+        *_beside(build, shape, gpu_layers, device),
     ]
-    covered = is_covered(facts)
+    covered = is_covered(facts, shape)
     return Need(
         parts=tuple(part for part in parts if part.bytes),
         method="header" if covered else "parameters",
@@ -66,9 +77,13 @@ def _weights(
     yield Part(name="weights on the device", pool=device, bytes=where.device, kind="device", source=source)
 
 
+def _shared_weights(facts: ModelFacts) -> Iterator[Part]:
+    yield Part(name="weights", pool=HOST, bytes=facts.tensor_bytes, kind="file", source="tensor table")
+
+
 def _memory(facts: ModelFacts, shape: Shape, gpu_layers: int, device: str) -> Iterator[Part]:
     layers = remembered(facts, shape)
-    first = max(len(layers) + 1 - gpu_layers, 0) if gpu_layers else len(layers)
+    first = len(layers) - layers_on_device(len(layers), gpu_layers)
     for pool, some in ((HOST, layers[:first]), (device, layers[first:])):
         kind = "anon" if pool == HOST else "device"
         kv, state = sum(layer.kv for layer in some), sum(layer.state for layer in some)
@@ -99,7 +114,7 @@ def _beside(build: Build, shape: Shape, gpu_layers: int, device: str) -> Iterato
     yield Part(name="adapters", pool=where, bytes=build.adapter_bytes, kind=kind, source="file size")
     draft = build.draft
     if draft is not None:
-        layers = remembered(draft, shape)
-        kv = sum(layer.kv + layer.state for layer in layers)
+        memory = total_remembered(draft, shape)
+        kv = memory.kv + memory.state
         size = draft.tensor_bytes + kv + compute_bytes(draft, shape) + output_bytes(draft, shape)
         yield Part(name="draft", pool=where, bytes=size, kind=kind, source="the draft model's own header")

@@ -9,7 +9,7 @@ OpenELM): there the figure is as good as the facts (`is_exact` says so).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from registry.errors import MalformedFile, UsageError
@@ -38,36 +38,30 @@ def quantized(facts: ModelFacts, quantization: str, *, importance_matrix: bool |
     """The facts of this model quantized from full precision, its rows exact to the byte (see `is_exact`).
 
     `importance_matrix` changes some recipes; None stands for one only where the recipe needs it. Raises
-    UsageError for a label that is none or cannot be made, MalformedFile for facts that lack what the rules need:
-    layers, rows of tensors, or how long those are.
+    UsageError for a label that is none or cannot be made, MalformedFile for facts that lack what the rules
+    need: layers, rows of tensors, or how long those are.
     """
-    base = BASE_TYPES.get(quantization)
-    if base is None:
-        raise UsageError(
-            f"There is no quantization {quantization}.", hint=f"There are {', '.join(QUANTIZATIONS)}."
-        )
-    needs_matrix = quantization in NEEDS_IMPORTANCE_MATRIX
-    if needs_matrix and importance_matrix is False:
-        raise UsageError(f"{quantization} cannot be made without an importance matrix.")
-    if not facts.layers or not facts.tensors:
-        raise MalformedFile("These facts have no layers or no tensors, and so no size after quantization.")
-    model = Model(
-        architecture=facts.architecture,
-        label=quantization,
-        base=base,
-        layers=facts.layers,
-        value_matrices=sum(row.count for row in facts.tensors if CATEGORIES.get(row.tensor_class) == "value"),
-        heads_per_kv_head=_heads_per_kv_head(facts),
-        experts=facts.experts.count if facts.experts is not None else 0,
-        tied=bool(facts.tied_embeddings),
-        importance_matrix=needs_matrix if importance_matrix is None else importance_matrix,
-    )
-    rows = (made for row in _by_class(facts) for made in _quantized_row(row, model))
+    model = _model(facts, quantization, importance_matrix)
+    rows = (made for row in _by_class(facts) for made in _quantized_rows(row, model))
     return replace(facts, quantization=quantization, tensors=tuple(rows))
 
 
+def tensor_types(
+    facts: ModelFacts, quantization: str, *, importance_matrix: bool | None = None
+) -> Mapping[str, tuple[str, ...]]:
+    """The types that the matrices of each class get, in the order of their layers. Raises as `quantized`.
+
+    Classes are those of the facts (`registry.formats.tensor_classes`); what stays as it is has none here.
+    """
+    model = _model(facts, quantization, importance_matrix)
+    return {group.name: _types(group, model) for group in _by_class(facts) if group.count}
+
+
 def quantized_bytes(facts: ModelFacts, quantization: str, *, importance_matrix: bool | None = None) -> int:
-    """Bytes of the tensors after quantization, without the header; a file has a few MB more. Raises as above."""
+    """Bytes of the tensors after quantization, without the header; a file has a few MB more.
+
+    Raises as `quantized`.
+    """
     return quantized(facts, quantization, importance_matrix=importance_matrix).tensor_bytes
 
 
@@ -109,7 +103,7 @@ def _by_class(facts: ModelFacts) -> Iterator[_Class]:
 
 
 def _stays(row: TensorRow) -> bool:
-    # what has no class of its own is mostly small and F32; a matrix that the converter made 16-bit is quantized
+    # what has no class of its own is mostly small and F32; what the converter made 16-bit is quantized
     unknown = row.tensor_class == "other" and (row.type == "F32" or row.columns is None)
     return row.tensor_class in _NOT_QUANTIZED or _is_vector(row) or unknown
 
@@ -118,19 +112,46 @@ def _is_vector(row: TensorRow) -> bool:
     return row.columns is not None and row.elements == row.columns * row.count
 
 
-def _quantized_row(group: _Class, model: Model) -> Iterator[TensorRow]:
-    """The group's rows after quantization, sorted by type: its tensors in layer order get their types."""
-    types: Counter[str] = Counter()
-    if group.count and group.columns is None:
+def _model(facts: ModelFacts, quantization: str, importance_matrix: bool | None) -> Model:
+    base = BASE_TYPES.get(quantization)
+    if base is None:
+        raise UsageError(
+            f"There is no quantization {quantization}.", hint=f"There are {', '.join(QUANTIZATIONS)}."
+        )
+    needs_matrix = quantization in NEEDS_IMPORTANCE_MATRIX
+    if needs_matrix and importance_matrix is False:
+        raise UsageError(
+            f"{quantization} cannot be made without an importance matrix.",
+            hint="Q2_K and Q3_K_S are the smallest that can.",
+        )
+    if not facts.layers or not facts.tensors:
+        raise MalformedFile("These facts have no layers or no tensors, and so no size after quantization.")
+    return Model(
+        architecture=facts.architecture,
+        label=quantization,
+        base=base,
+        layers=facts.layers,
+        value_matrices=sum(row.count for row in facts.tensors if CATEGORIES.get(row.tensor_class) == "value"),
+        heads_per_kv_head=_heads_per_kv_head(facts),
+        experts=facts.experts.count if facts.experts is not None else 0,
+        tied=bool(facts.tied_embeddings),
+        importance_matrix=needs_matrix if importance_matrix is None else importance_matrix,
+    )
+
+
+def _types(group: _Class, model: Model) -> tuple[str, ...]:
+    if group.columns is None:
         raise MalformedFile(f"These facts do not say how long the rows of {group.name} are.")
-    for number in range(group.count):
-        place = Place(group.name, number, group.count, group.columns or 1)
-        types[_fitting(target_type(model, place), group)] += 1
-    rows = [replace(row) for row in group.kept]
-    for name, count in types.items():
+    places = (Place(group.name, number, group.count, group.columns) for number in range(group.count))
+    return tuple(_fitting(target_type(model, place), group.columns) for place in places)
+
+
+def _quantized_rows(group: _Class, model: Model) -> Iterator[TensorRow]:
+    """The group's rows after quantization, sorted by type."""
+    rows = list(group.kept)
+    for name, count in Counter(_types(group, model) if group.count else ()).items():
         kind = GGML_TYPES_BY_NAME[name]
         elements = group.elements * count // group.count
-        size = elements // kind.block_size * kind.block_bytes
         rows.append(
             TensorRow(
                 tensor_class=group.name,
@@ -138,16 +159,15 @@ def _quantized_row(group: _Class, model: Model) -> Iterator[TensorRow]:
                 count=count,
                 columns=group.columns,
                 elements=elements,
-                bytes=size,
+                bytes=elements // kind.block_size * kind.block_bytes,
             )
         )
-    merged = {kind: [row for row in rows if row.type == kind] for kind in sorted({row.type for row in rows})}
-    yield from (_sum(same) for same in merged.values())
+    for kind_name in sorted({row.type for row in rows}):
+        yield _sum([row for row in rows if row.type == kind_name])
 
 
-def _fitting(name: str, group: _Class) -> str:
+def _fitting(name: str, columns: int) -> str:
     """The type, or the one that stands in where it does not divide the rows (`tensor_type_fallback`)."""
-    columns = group.columns or 1
     if columns % GGML_TYPES_BY_NAME[name].block_size == 0:
         return name
     other = fallback_type(name) or "F16"

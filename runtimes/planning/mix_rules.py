@@ -61,7 +61,7 @@ _EXPERTS_OUTPUT_AS_Q5_K = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """What the rules ask of the model and the recipe. `value_matrices` counts the tensors whose kind is value."""
+    """What the rules ask of the model and the recipe. `value_matrices` counts tensors of that category."""
 
     architecture: str
     label: str

@@ -20,6 +20,9 @@ MANY = 8
 _FASTER = 1.15
 """What another engine must gain, measured, to displace the default; within it MLX wins ties on a Mac."""
 
+_CLEARLY_FASTER = 1.5
+"""What a CPU must gain over a device by priors alone, which may be off by 40 percent."""
+
 _GROUPS = ((True, True), (True, False), (False, True), (False, False))
 """Installed engines before others, builds that exist before those that could be made."""
 
@@ -72,7 +75,7 @@ def _of_engine(name: str, options: Sequence[Option], assessor: Assessor, *, floo
         decision = decide(list(group), assessor, floor=floor)
         if decision is not None:
             found.append(decision)
-    best = min(found, key=_order, default=None)
+    best = min(found, key=_preferred, default=None)
     if best is None or best.option.place == CPU:
         shared = split(own, assessor, floor=floor)
         if shared is not None and (best is None or _order(shared) < _order(best)):
@@ -101,6 +104,15 @@ def _displaces(offer: Decision, best: Decision, assessor: Assessor) -> bool:
         return offer.speed * _FASTER >= best.speed
     speed = offer.evaluated.speed
     return speed is not None and speed.basis != "prior" and offer.speed >= best.speed * _FASTER
+
+
+def _preferred(decision: Decision) -> tuple[object, ...]:
+    """Decoding is about as fast on a CPU as on a GPU that shares its memory, reading prompts is not: the CPU
+    must be clearly faster."""
+    on_cpu, speed = decision.option.place == CPU, decision.evaluated.speed
+    is_prior = speed is None or speed.basis == "prior"
+    handicap = 1.0 if not on_cpu else _CLEARLY_FASTER if is_prior else _FASTER
+    return (decision.rank, -decision.speed / handicap, decision.option.key)
 
 
 def _order(decision: Decision) -> tuple[object, ...]:

@@ -17,9 +17,19 @@ from runtimes.planning.launch import launch_of
 from runtimes.planning.outcome import Outcome, outcome
 from runtimes.planning.quality import TIERS
 from runtimes.planning.sizes import best_size, by_parameters, neighbours
-from runtimes.planning.values import Build, Evaluated, Learned, Plan, PlanRequest, Rejection
+from runtimes.planning.values import (
+    MIN_CONTEXT,
+    Build,
+    Evaluated,
+    Learned,
+    Plan,
+    PlanRequest,
+    Rejection,
+)
 
 _MOST_ALTERNATIVES = 3
+_SHORT = (2048, 1024)
+"""Contexts that nobody is given unasked, but may ask for where nothing else fits."""
 
 
 def plan(
@@ -128,8 +138,10 @@ def _notes(chosen: Outcome, assessor: Assessor) -> Iterator[str]:
         yield f"{decision.option.engine.name} is not installed here{f': {command}' if command else ''}."
     if hardware.emulated is not None:
         yield f"This process is translated ({hardware.emulated}): use a native Python."
+    if hardware.system == "linux" and "apple" in (hardware.cpu.model or "").lower() and not hardware.devices:
+        yield "A Linux guest on a Mac has no Metal: run slmctl on macOS itself to use the GPU."
     if decision.evaluated.need.method == "parameters":
-        yield "The need is a rough estimate: this model's graph is not one that the formulas are verified for."
+        yield "The need is a rough estimate: the formulas are not verified for such a model."
     if hardware.cpu.numa_nodes > 1 and decision.option.placement.device is None:
         yield "The machine has several memory nodes; binding to one of them is faster than using all."
 
@@ -156,7 +168,13 @@ def _relaxed(builds: Sequence[Build], assessor: Assessor) -> Iterator[Evaluated]
         gpu_layers=None,
         speed_is_pinned=False,
     )
-    for each in (*softer.values(), everything):
+    wanted = request.context or MIN_CONTEXT
+    shorter = [
+        dataclasses.replace(request, context=context, context_is_pinned=True)
+        for context in _SHORT
+        if context < wanted
+    ]
+    for each in (*softer.values(), everything, *shorter):
         if each != request:
             yield from _planned(builds, each, assessor)
 

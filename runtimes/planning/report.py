@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from runtimes.planning.assess import Assessor, Option, rejected
+from runtimes.planning.budget import MIB
 from runtimes.planning.choose import contexts
 from runtimes.planning.outcome import Outcome, admits_floor
 from runtimes.planning.quality import is_cache_safe, limit
@@ -14,16 +15,22 @@ _GATES = frozenset({"EP_MISSING", "DRIVER_OLD", "ISA_MISSING", "CTX_EXCEEDS_STAT
 
 
 def considered(result: Outcome, assessor: Assessor) -> tuple[Evaluated, ...]:
-    """Every option with every cache that it may have, at the context that is wanted."""
-    return tuple(evaluated for _, evaluated in _all(result.field.options, assessor))
+    """Every option with every cache that it may have, at the context that is wanted; where nothing fits, at
+    the least that would do."""
+    least = result.decision is None
+    return tuple(evaluated for _, evaluated in _all(result.field.options, assessor, least=least))
 
 
 def rejections(result: Outcome, assessor: Assessor) -> tuple[Rejection, ...]:
     """What was turned down, one line for each build, engine and cache: the place that came nearest."""
-    found = [*_refused(result.field.refused, result.field.options), *_dominated(result)]
+    found = [
+        *_refused(result.field.refused, result.field.options),
+        *_other_engines(result, assessor),
+        *_dominated(result),
+    ]
     beaten = {(each.option.build.variant, each.option.engine.name) for each in result.dominated}
     places: dict[tuple[str, str, str], list[Evaluated]] = {}
-    for option, evaluated in _all(result.field.options, assessor):
+    for option, evaluated in _all(result.field.options, assessor, least=result.decision is None):
         key = (option.build.variant, option.engine.name, evaluated.candidate.shape.type_k)
         if key[:2] not in beaten:
             places.setdefault(key, []).append(evaluated)
@@ -33,6 +40,43 @@ def rejections(result: Outcome, assessor: Assessor) -> tuple[Rejection, ...]:
         if own is not None:
             found.append(own)
     return tuple(found)
+
+
+def _other_engines(result: Outcome, assessor: Assessor) -> Iterator[Rejection]:
+    """Engines that could run it too: not here yet, or no better than the one that was taken."""
+    decision = result.decision
+    if decision is None:
+        return
+    own = decision.option.engine.name
+    told = {own}
+    for offer in result.offers:
+        candidate, name = offer.evaluated.candidate, offer.option.engine.name
+        if name in told:
+            continue
+        told.add(name)
+        if offer.option.engine.reserves:
+            share = offer.evaluated.budget[offer.option.place] // MIB
+            need, many = decision.evaluated.need.total // MIB, candidate.shape.parallel
+            detail = (
+                f"It takes {share:,} MiB whatever the model; for {many} at once {own} does with {need:,}."
+            )
+        else:
+            detail = f"{offer.speed:.0f} tokens/s are expected, with {own} {decision.speed:.0f}."
+        yield rejected(candidate, "DOMINATED", detail)
+    for option in result.field.options:
+        name = option.engine.name
+        if option.installed or name in told:
+            continue
+        told.add(name)
+        engine = assessor.hardware.engine(name)
+        command = f": {engine.install}" if engine is not None and engine.install else ""
+        yield Rejection(
+            code="NOT_INSTALLED",
+            detail=f"{name} is not installed here{command}.",
+            model=option.build.model,
+            variant=option.build.variant,
+            runtime=name,
+        )
 
 
 def _why_not(tried: Sequence[Evaluated], assessor: Assessor, *, floor: bool) -> Rejection | None:
@@ -54,12 +98,12 @@ def _why_not(tried: Sequence[Evaluated], assessor: Assessor, *, floor: bool) -> 
     return None
 
 
-def _all(options: Iterable[Option], assessor: Assessor) -> Iterator[tuple[Option, Evaluated]]:
+def _all(options: Iterable[Option], assessor: Assessor, *, least: bool) -> Iterator[tuple[Option, Evaluated]]:
     pinned = assessor.request.kv_type
     for option in sorted(options, key=lambda option: option.key):
-        wanted = contexts(assessor.request, option.build.facts.trained_context).wanted
+        span = contexts(assessor.request, option.build.facts.trained_context)
         for cache_type in (pinned,) if pinned else option.engine.cache_types(option.placement):
-            yield option, assessor.assess(option, wanted, cache_type)
+            yield option, assessor.assess(option, span.least if least else span.wanted, cache_type)
 
 
 def _refused(refused: Iterable[Rejection], options: Sequence[Option]) -> Iterator[Rejection]:

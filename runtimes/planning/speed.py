@@ -23,7 +23,12 @@ from runtimes.hardware.unused import what_is_unused
 from runtimes.planning.kv_cache import remembered
 from runtimes.planning.values import Shape, Speed
 
+TYPICAL_FILL = 512
+"""Tokens in the cache when a speed is stated: what the figures of fit.md 6.8 are for."""
+
 _GB = 1e9
+_SATURATES = 12 * _GB
+"""Bytes per second that one decoding thread is good for, to count threads (7950X: 61 GB/s with 4 or 5)."""
 _NOT_READ = frozenset({"vision", "audio", "projector", "position_embd", "token_types"})
 _EXPERTS = re.compile(r"_(ch)?exps$")
 
@@ -44,10 +49,10 @@ def cpu_features(hardware: Hardware, engine: EngineBuild | None) -> frozenset[st
     return here if engine is None or engine.features is None else here & frozenset(engine.features)
 
 
-def threads_to_decode(hardware: Hardware, features: frozenset[str]) -> int:
+def threads_to_decode(hardware: Hardware) -> int:
     """Threads that saturate the memory: 8 do but where its bandwidth wants more (fit.md 4.3)."""
-    memory, per_thread = hardware.memory.bandwidth, _cpu_row(features)["thread_gbps"] * _GB
-    enough = max(8, math.ceil(memory / per_thread)) if memory else 8
+    memory = hardware.memory.bandwidth
+    enough = max(8, math.ceil(memory / _SATURATES)) if memory else 8
     return min(hardware.cpu.threads, enough)
 
 
@@ -61,7 +66,7 @@ def cpu_rate(hardware: Hardware, engine: str, features: frozenset[str]) -> Rate:
         spare = what_is_unused(hardware.cpu, features) if known.basis == "prior" else None
         return rate if spare is None else replace(rate, bandwidth=rate.bandwidth * spare.decode)
     row = _cpu_row(features)
-    by_threads = row["thread_gbps"] * _GB * threads_to_decode(hardware, features)
+    by_threads = row["thread_gbps"] * _GB * threads_to_decode(hardware)
     if memory.bandwidth is None:
         reached = by_threads
     elif memory.bandwidth_measured:
@@ -130,9 +135,12 @@ def weight_bytes_read(facts: ModelFacts, size: int, *, cpu: bool) -> float:
 
 def cache_bytes_read(facts: ModelFacts, shape: Shape) -> int:
     """Bytes of the KV cache that one token reads when as much is filled as usually is."""
-    filled = min(shape.context, int(_table()["typical_fill"]["tokens"]))
+    filled = min(shape.context, TYPICAL_FILL)
     one = Shape(
-        context=filled, type_k=shape.type_k, type_v=shape.type_v, micro_batch=max(1, min(filled, 512))
+        context=filled,
+        type_k=_ggml(shape.type_k),
+        type_v=_ggml(shape.type_v),
+        micro_batch=max(1, min(filled, 512)),
     )
     return sum(layer.kv + layer.state for layer in remembered(facts, one))
 
@@ -144,6 +152,11 @@ def spread(basis: str) -> float:
 
 
 _FAST = ("avx512vnni",)
+
+
+def _ggml(cache_type: str) -> str:
+    """ggml's type of that size: it has no fp8, vLLM has."""
+    return "i8" if cache_type == "fp8" else cache_type
 
 
 def _speed(seconds: float, rate: Rate) -> Speed:

@@ -33,11 +33,18 @@ _REPACKED: Mapping[str, frozenset[str]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
-    """Bytes of the weights: mapped from the file on the host, copied into another layout there, on the device."""
+    """Bytes of the weights: mapped from the file, copied on the host into another layout, on the device."""
 
     mapped: int
     repacked: int
     device: int
+
+
+def layers_on_device(layers: int, gpu_layers: int) -> int:
+    """How many of the repeating layers, the last ones, are on the device: the output is the first to go
+    there.
+    """
+    return min(max(gpu_layers - 1, 0), layers)
 
 
 def placed(facts: ModelFacts, gpu_layers: int, *, repack: bool, features: frozenset[str]) -> Placed:
@@ -53,7 +60,7 @@ def placed(facts: ModelFacts, gpu_layers: int, *, repack: bool, features: frozen
     body = sum(row.bytes for row in repeated)
     if gpu_layers > 0 and facts.tied_embeddings:
         output = sum(row.bytes for row in facts.tensors if row.tensor_class == "token_embd")
-    on_device = min(max(gpu_layers - 1, 0), layers)
+    on_device = layers_on_device(layers, gpu_layers)
     device = body * on_device // layers + (output if gpu_layers > 0 else 0)
     host = embedding + body - body * on_device // layers + (0 if gpu_layers > 0 else output)
     copied = 0

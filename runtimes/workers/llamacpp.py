@@ -26,6 +26,7 @@ LOG_SECONDS = 0.2
 LAST_LINES_SECONDS = 0.01  # the log of the last answer comes from a thread, and is not worth more waiting
 SOCKET_TIMEOUT_SECONDS = 600
 LOG_LEVEL = 3  # what it does; at 5 llama.cpp writes whole requests
+LOADING_LEVEL = 4  # as it loads also how large its buffers are, which a plan is compared with
 _PR_SET_PDEATHSIG = 1
 
 
@@ -145,6 +146,8 @@ FLAGS = {
     "rope_freq_base": number,
     "rope_freq_scale": number,
     "warmup": truth,
+    "context_checkpoints": integer(0, 1024),
+    "repack": truth,
 }
 _SAME_NAME = (
     "n_ctx",
@@ -205,6 +208,11 @@ def close_doors(params: Any) -> None:
     params.hf_token = ""
 
 
+def log_level_setter(engine: Any) -> Any:
+    """llama.cpp's own function for it; None where this build does not export it."""
+    return getattr(ctypes.CDLL(engine.xllamacpp.__file__), "_Z30common_log_set_verbosity_tholdi", None)
+
+
 def set_parameters(engine: Any, params: Any, document: dict[str, Any], flags: dict[str, Any]) -> None:
     folder = text(document["folder"])
     params.hostnames = [text(document["socket"])]
@@ -226,6 +234,8 @@ def set_parameters(engine: Any, params: Any, document: dict[str, Any], flags: di
     params.timeout_read = SOCKET_TIMEOUT_SECONDS
     params.timeout_write = SOCKET_TIMEOUT_SECONDS
     params.fit_params = False
+    params.kv_unified = False  # each slot has its own cells, and windows keep no more than they need:
+    params.swa_full = False  # a plan counts on it
     for name in _SAME_NAME:
         if name in flags:
             setattr(params, name, flags[name])
@@ -236,6 +246,10 @@ def set_parameters(engine: Any, params: Any, document: dict[str, Any], flags: di
     for name in ("cache_type_k", "cache_type_v"):
         if name in flags:
             setattr(params, name, getattr(engine.ggml_type, f"GGML_TYPE_{flags[name].upper()}"))
+    if "context_checkpoints" in flags:
+        params.n_ctx_checkpoints = flags["context_checkpoints"]
+    if "repack" in flags:
+        params.no_extra_bufts = not flags["repack"]
     if "pooling" in flags:
         params.pooling_type = getattr(
             engine.llama_pooling_type, f"LLAMA_POOLING_TYPE_{flags['pooling'].upper()}"
@@ -273,12 +287,17 @@ def main() -> None:
         set_parameters(xllamacpp, params, document, flags)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         fail("document", f"this build of xllamacpp does not take the launch document: {error!r}")
+    set_log_level = log_level_setter(xllamacpp)
+    if set_log_level is not None:
+        params.verbosity = LOADING_LEVEL
     try:
         server = xllamacpp.Server(params)  # holds the interpreter until the model is loaded
     except (RuntimeError, ValueError, MemoryError) as error:
         # why it failed stands only in the log, which llama.cpp writes from a thread of its own
         time.sleep(LOG_SECONDS)
         fail("load", str(error) or type(error).__name__)
+    if set_log_level is not None:
+        set_log_level(LOG_LEVEL)
     threading.Event().wait()
     del server
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from modelfiles.library.entry import LibraryEntry, parse_entry, size_class
 from registry.errors import BadContent, MalformedFile, UsageError
 from registry.formats.facts import ModelFacts
-from slmctl.app.quantized_size import q4_k_m_bytes
+from runtimes.planning.mix import quantized_bytes
 
 FOLDER = Path(__file__).parents[2] / "modelfiles" / "library"
 """Beside this package, wherever slmctl is installed: the program checks that at its start."""
@@ -32,7 +32,7 @@ class LibraryModel:
     @property
     def size(self) -> int:
         """Bytes of the weights as Q4_K_M, the build that people take; of a model that ships, as it ships."""
-        return self.facts.tensor_bytes if self.entry.ships else q4_k_m_bytes(self.facts)
+        return self.facts.tensor_bytes if self.entry.ships else quantized_bytes(self.facts, "Q4_K_M")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +78,14 @@ def find_model(family: str, tag: str | None, *, folder: Path = FOLDER) -> Librar
         if tag is not None or model.entry.default:
             return model
     return None
+
+
+def family_of(name: str, *, folder: Path = FOLDER) -> list[LibraryModel]:
+    """All models of a family in any case, from small to large; none where the library has no such family.
+    Raises BadContent."""
+    wanted = next((each for each in _folders(folder) if each.name.casefold() == name.casefold()), None)
+    found = [] if wanted is None else [_read_model(wanted.name, each) for each in _folders(wanted)]
+    return sorted(found, key=lambda model: model.facts.parameters or 0)
 
 
 def modelfile_text(entry: LibraryEntry, *, folder: Path = FOLDER) -> bytes:

@@ -34,6 +34,8 @@ from slmctl.app.events import EngineLog, Note, OnEvent, ignore
 from slmctl.app.formats import engine_template, jinja_format
 from slmctl.app.package import Package, Variant
 from slmctl.app.parameters import LOAD_PARAMETERS, sampling_of
+from slmctl.app.planning.learn import Learning, Pace
+from slmctl.app.planning.wishes import NO_WISHES, RunWishes
 from slmctl.app.thoughts import thoughtful
 from slmctl.config import Settings
 
@@ -61,7 +63,8 @@ class LoadRequest:
     """Which model is loaded how. `parameters` are Ollama's and win over the package's.
 
     `keep_seconds` leaves it loaded for so long after its last use (infinity: until it is stopped), 0 unloads
-    what an earlier run kept; None unloads what was loaded here and leaves what was kept as it is.
+    what an earlier run kept; None unloads what was loaded here and leaves what was kept as it is. `wishes`
+    are what was said about the plan.
     """
 
     package: Package
@@ -69,6 +72,7 @@ class LoadRequest:
     variant: str | None = None
     verify: bool = False
     keep_seconds: float | None = None
+    wishes: RunWishes = NO_WISHES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,13 +96,16 @@ class LoadedFile:
     chat_template: str | None
     has_chat_template: bool
     notes: tuple[str, ...]
+    pace: Pace | None = None
 
     @classmethod
     def from_json(cls, fields: Mapping[str, object]) -> LoadedFile:
         context, template, notes = fields["context_length"], fields["chat_template"], fields["notes"]
+        pace = fields.get("pace")
         assert isinstance(context, int)
         assert isinstance(notes, list)
         return cls(
+            pace=Pace(**pace) if isinstance(pace, dict) else None,
             engine=str(fields["engine"]),
             context_length=context,
             chat_template=template if isinstance(template, str) else None,
@@ -126,8 +133,10 @@ class LoadedModel:
         has_chat_template: bool,
         environment: Mapping[str, str],
         on_event: OnEvent,
+        learns: Learning | None = None,
     ) -> None:
         self.about = about
+        self._learns = learns
         renderer = known_renderer(spec.renderer)
         self._go_template = None if renderer else spec.template
         authored = jinja_format(renderer) if renderer else self._go_template
@@ -182,10 +191,15 @@ class LoadedModel:
         parameters: Mapping[str, ParameterValue],
         *,
         schema: Mapping[str, object] | None = None,
+        to_the_limit: bool = False,
     ) -> Generator[protocol.Event]:
-        """Continue `text` as it is, behind the token that begins a text, or tokens."""
+        """Continue `text` as it is, behind the token that begins a text, or tokens.
+
+        `to_the_limit` goes on behind the model's own end of the text, up to num_predict.
+        """
         sampling = self._sampling(parameters)
-        return self._stream(protocol.completion_request(text, sampling, json_schema=schema))
+        question = protocol.completion_request(text, sampling, json_schema=schema, ignore_end=to_the_limit)
+        return self._stream(question)
 
     def _rendered(self, template: str, messages: Messages, think: protocol.Think | None) -> str:
         from slmctl.app.prompt import render_outside  # few models have one
@@ -214,7 +228,10 @@ class LoadedModel:
         with _last_words(self._worker, self._on_event):
             if question.path == protocol.CHAT:
                 check_prompt(self._worker, question)
-            yield from Client(self._worker.endpoint, self._worker).stream(question)
+            for event in Client(self._worker.endpoint, self._worker).stream(question):
+                yield event
+                if self._learns is not None and isinstance(event, protocol.Finished):
+                    self._learns.answered(event)
 
 
 @contextmanager
@@ -233,16 +250,9 @@ def load(
     Raises NotFound, BadContent, DoesNotFit, UsageError, EngineFailed.
     """
     package = request.package
-    variant = package.choose(request.variant)
-    if len(package.variants) > 1 and request.variant is None:
-        on_event(
-            Note(text=f"Running {variant.id} of {len(package.variants)} variants; --variant chooses another.")
-        )
-    parameters = {**variant.spec.parameters, **request.parameters}
     started = time.monotonic()
     with ExitStack() as stack:
-        identity = _identity(store, variant, parameters, settings)
-        kept = find_kept(settings.runtime_folders, identity)
+        kept, variant = _kept_of(store, settings, request)
         if kept is not None and request.verify:  # to verify is to load anew: what is in memory was read then
             if request.keep_seconds is not None:
                 kept.keep_for(0.0)
@@ -251,17 +261,20 @@ def load(
         if kept is None:
             from slmctl.app.loading import start
 
-            worker, about, held = start(store, settings, request, variant, identity, on_event, big_bytes)
-            stack.callback(held.release)
+            begun = start(store, settings, request, on_event, big_bytes)
+            worker, about, variant, learns = begun.worker, begun.about, begun.variant, begun.learning
+            stack.callback(begun.held.release)
         else:
             worker, about = kept, LoadedFile.from_json(kept.about)
+            learns = Learning(home=settings.home, pace=about.pace)
             if request.keep_seconds is not None:
                 kept.keep_for(finite(request.keep_seconds))
         stack.enter_context(worker)
         for note in about.notes:
             on_event(Note(text=note.format(name=package.name)))
-        with _last_words(worker, on_event):
+        with _last_words(worker, on_event), learns.watching(on_event):
             worker.ensure_ready()
+        learns.loaded(worker, on_event)
         loaded = Loaded(
             name=package.name,
             digest=package.digest,
@@ -270,15 +283,32 @@ def load(
             context_length=about.context_length,
             load_seconds=time.monotonic() - started,
         )
-        yield LoadedModel(
-            loaded,
-            variant.spec,
-            worker,
-            chat_template=about.chat_template,
-            has_chat_template=about.has_chat_template,
-            environment=settings.environment,
-            on_event=on_event,
-        )
+        with learns.watching(on_event):
+            yield LoadedModel(
+                loaded,
+                variant.spec,
+                worker,
+                chat_template=about.chat_template,
+                has_chat_template=about.has_chat_template,
+                environment=settings.environment,
+                on_event=on_event,
+                learns=learns,
+            )
+
+
+def _kept_of(store: StoreReader, settings: Settings, request: LoadRequest) -> tuple[Kept | None, Variant]:
+    """The kept worker that answers to this request, and its variant: it runs with the plan that it was loaded
+    by, which is not made again while it holds the memory. Without one the variant is the usual one."""
+    package = request.package
+    usual = package.choose(request.variant)
+    here = [each for each in package.variants if each.local]
+    for variant in (
+        (usual,) if request.variant is not None else (usual, *(each for each in here if each != usual))
+    ):
+        kept = find_kept(settings.runtime_folders, identity_of(store, variant, request, settings))
+        if kept is not None:
+            return kept, variant
+    return None, usual
 
 
 def conversation(system: str | None, *turns: tuple[str, str], opening: Sequence[Message] = ()) -> Messages:
@@ -304,11 +334,17 @@ def _last_words(worker: Worker | Kept, on_event: OnEvent) -> Iterator[None]:
         raise
 
 
-def _identity(
-    store: StoreReader, variant: Variant, parameters: Mapping[str, ParameterValue], settings: Settings
-) -> str:
-    """All that a worker is loaded with: a run may use a kept one only where this is equal."""
+def identity_of(store: StoreReader, variant: Variant, request: LoadRequest, settings: Settings) -> str:
+    """All that a worker is asked to be loaded with: a run may use a kept one only where this is equal.
+
+    What the plan made of it is not in it: that follows from this, and from the memory that was free then.
+    """
+    parameters = {**variant.spec.parameters, **request.parameters}
+    several = len(request.package.variants) > 1
     identity = {
+        "pinned": several and request.variant is not None,
+        "context_is_pinned": "num_ctx" in request.parameters,
+        "wishes": request.wishes.key,
         **({} if store.origin is None else {"origin": store.origin}),
         "slmctl": __version__,
         "format": variant.format,

@@ -10,10 +10,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from modelfiles.spec import ParameterValue
-from registry.errors import MalformedFile, UsageError
+from registry.errors import MalformedFile
 from registry.formats.facts import ModelFacts
 from registry.formats.gguf import GgufHeader, read_header
 from registry.formats.gguf_facts import facts_from_gguf
@@ -30,92 +30,116 @@ from slmctl.app.events import ByteCounter, EngineLog, Note, OnEvent, ReadsFromDi
 from slmctl.app.file_names import file_path
 from slmctl.app.formats import engine_template
 from slmctl.app.holds import Hold, hold
-from slmctl.app.load import LOADED_ROLES, LoadedFile, LoadRequest, finite
+from slmctl.app.load import LOADED_ROLES, LoadedFile, LoadRequest, finite, identity_of
 from slmctl.app.logs import begin_log, has_log
 from slmctl.app.own_template import packaged_template
 from slmctl.app.package import Package, Variant, check_unpacked
 from slmctl.app.pagecache import is_in_memory
 from slmctl.app.parameters import flag, whole
+from slmctl.app.planning.learn import Learning
+from slmctl.app.planning.running import (
+    RunPlan,
+    asked_context,
+    lesson_of,
+    pace_of,
+    plan_run,
+    planned_flags,
+)
 from slmctl.config import Settings
 
 DEFAULT_CONTEXT = 4096
-"""Tokens of context when nobody asked for a number and the model was trained for at least as many."""
+"""Tokens of context where nobody asked for a number and no plan could be made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A worker that was started, and all that is known of it. `held` is to be released when it is gone."""
+
+    worker: Worker | Kept
+    about: LoadedFile
+    held: Hold
+    variant: Variant
+    learning: Learning
 
 
 def start(
-    store: StoreReader,
-    settings: Settings,
-    request: LoadRequest,
-    variant: Variant,
-    identity: str,
-    on_event: OnEvent,
-    big_bytes: int,
-) -> tuple[Worker | Kept, LoadedFile, Hold]:
-    """Start a worker of our own, or have a holder start one that stays. Raises as `load` does.
-
-    What is held for the worker is to be released when it is gone.
-    """
-    held = hold(store, settings, request.package, variant)
+    store: StoreReader, settings: Settings, request: LoadRequest, on_event: OnEvent, big_bytes: int
+) -> Begun:
+    """Plan, and start a worker of our own, or have a holder start one that stays. Raises as `load` does."""
+    decided = plan_run(
+        store,
+        settings,
+        request.package,
+        variant=request.variant,
+        parameters=request.parameters,
+        wishes=request.wishes,
+    )
+    held = hold(store, settings, request.package, decided.variant)
     try:
-        worker, about = _start(store, settings, request, variant, identity, on_event, big_bytes, held)
+        return _start(store, settings, request, decided, on_event, big_bytes, held)
     except BaseException:
         held.release()
         raise
-    return worker, about, held
 
 
 def _start(
     store: StoreReader,
     settings: Settings,
     request: LoadRequest,
-    variant: Variant,
-    identity: str,
+    decided: RunPlan,
     on_event: OnEvent,
     big_bytes: int,
     held: Hold,
-) -> tuple[Worker | Kept, LoadedFile]:
+) -> Begun:
+    variant = decided.variant
     check_unpacked(request.package, variant)
     engine = engine_for(variant.format, variant.facts.architecture if variant.facts else None)
     template = packaged_template(store, variant)
     parameters = {**variant.spec.parameters, **request.parameters}
     with _open_model(store, variant, request.verify, on_event) as model:
-        context = _context_length(parameters, settings, model.facts)
-        trained = model.facts.trained_context
-        notes: tuple[str, ...] = ()
-        if trained is not None and context > trained:
-            notes = (f"{{name}} was trained for {trained} tokens of context; it gets no more.",)
-            context = trained
+        context, notes = _context_length(parameters, settings, model.facts)
+        if decided.launch is not None:
+            context = decided.launch.context
+        for note in decided.notes:
+            on_event(Note(text=note))
         about = LoadedFile(
             engine=engine.name,
             context_length=context,
             chat_template=template or model.chat_template,
             has_chat_template=template is not None or model.has_chat_template,
             notes=notes,
+            pace=pace_of(decided),
         )
         size = sum(file.size for file in variant.weights)
         if size >= big_bytes and not request.verify and _comes_from_disk(model, settings, request.package):
             on_event(ReadsFromDisk(size=size))
         log = begin_log(settings.home, name=request.package.name, variant=variant.id, engine=engine.name)
-        launch = dataclasses.replace(
-            _launch(engine, settings, model, parameters, context, engine_template(variant.spec) or template),
+        wanted = _request(model, parameters, context, engine_template(variant.spec) or template, decided)
+        launch = dataclasses.replace(_launch(engine, settings, model, wanted), log=log)
+        learning = Learning(
+            home=settings.home,
+            pace=about.pace,
+            lesson=lesson_of(decided, settings, request.package.name),
             log=log,
         )
         if not request.keep_seconds:
             worker = Worker(launch)
             worker.start()  # while the files are open
-            return worker, about
-        kept = start_kept(
-            dataclasses.replace(launch, pass_fds=(*launch.pass_fds, *held.fds), lease=held.path),
-            engine=engine.name,
-            identity=identity,
-            about={"name": request.package.name, "variant": variant.id, **dataclasses.asdict(about)},
-            keep_seconds=finite(request.keep_seconds),
-            on_log=lambda text: on_event(EngineLog(text=text)),
-        )
+            return Begun(worker=worker, about=about, held=held, variant=variant, learning=learning)
+        identity = identity_of(store, variant, request, settings)
+        with learning.watching(on_event):  # it is ready when it comes back
+            kept = start_kept(
+                dataclasses.replace(launch, pass_fds=(*launch.pass_fds, *held.fds), lease=held.path),
+                engine=engine.name,
+                identity=identity,
+                about={"name": request.package.name, "variant": variant.id, **dataclasses.asdict(about)},
+                keep_seconds=finite(request.keep_seconds),
+                on_log=lambda text: on_event(EngineLog(text=text)),
+            )
         held.hand_over()
         if kept.unkept is not None:
             on_event(Note(text=f"The model does not stay loaded: {kept.unkept}."))
-        return kept, about
+        return Begun(worker=kept, about=about, held=held, variant=variant, learning=learning)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,29 +208,44 @@ def _header(stream: BinaryIO) -> GgufHeader:
         raise MalformedFile(error.message, hint=error.hint or "Make or pull the model again.") from None
 
 
-def _context_length(parameters: Mapping[str, ParameterValue], settings: Settings, facts: ModelFacts) -> int:
-    """What was asked for, else 4,096 or what the model was trained for if that is less."""
-    asked = parameters.get("num_ctx", settings.context_length)
-    if isinstance(asked, int) and asked != 0:  # 0 is Ollama's way to say: as usual
-        if asked < 1:
-            raise UsageError(f"A context of {asked} tokens is none.", hint="Ask for at least 1 token.")
-        return asked
-    return min(DEFAULT_CONTEXT, facts.trained_context or DEFAULT_CONTEXT)
+def _context_length(
+    parameters: Mapping[str, ParameterValue], settings: Settings, facts: ModelFacts
+) -> tuple[int, tuple[str, ...]]:
+    """What was asked for, else what is usual without a plan; and what is to be said about it."""
+    trained = facts.trained_context
+    asked = asked_context(parameters, settings)
+    if asked is None:
+        return min(DEFAULT_CONTEXT, trained or DEFAULT_CONTEXT), ()
+    if trained is not None and asked > trained:
+        return trained, (f"{{name}} was trained for {trained} tokens of context; it gets no more.",)
+    return asked, ()
 
 
-def _launch(
-    engine: Engine,
-    settings: Settings,
+def _request(
     model: _OpenModel,
     parameters: Mapping[str, ParameterValue],
     context: int,
     chat_template: str | None,
-) -> Launch:
+    decided: RunPlan,
+) -> _Wanted:
+    """What the engine is told: the plan's flags, all of them, and over them what somebody asked for."""
     links: dict[str, int] = {}
     weights = _handed_over(model.streams, "weights", links)
     adapters = tuple(path for each in model.adapters for path in _handed_over([each], "adapter", links))
     draft = _handed_over(model.draft, "draft", links)
     draft_tokens = whole(parameters, "draft_num_predict")
+    planned = {} if decided.launch is None else planned_flags(decided)
+    named = {
+        "threads": whole(parameters, "num_thread"),
+        "batch": whole(parameters, "num_batch"),
+        "gpu_layers": whole(parameters, "num_gpu"),
+        "main_gpu": whole(parameters, "main_gpu"),
+        "mmap": flag(parameters, "use_mmap"),
+    }
+    named = {name: value for name, value in named.items() if value is not None}
+    if "threads" in named:
+        planned.pop("batch_threads", None)  # as many as for all else
+    usual: dict[str, Any] = {"threads": usable_cpus(), "cache_ram_mib": 0, "parallel": 1}
     request = LaunchRequest(
         model=weights[0],
         adapters=adapters,
@@ -214,22 +253,28 @@ def _launch(
         draft_tokens=draft_tokens or None,
         chat_template=chat_template,
         context_length=context,
-        parallel=1,
-        threads=whole(parameters, "num_thread") or usable_cpus(),
-        batch=whole(parameters, "num_batch"),
-        gpu_layers=whole(parameters, "num_gpu"),
-        main_gpu=whole(parameters, "main_gpu"),
-        mmap=flag(parameters, "use_mmap"),
-        cache_ram_mib=0,  # one answer has no use for a cache of prompts
+        **{**usual, **planned, **named},
     )
+    return _Wanted(request=request, links=links)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What the engine is told, and by which names it finds the parts of a set."""
+
+    request: LaunchRequest
+    links: Mapping[str, int]
+
+
+def _launch(engine: Engine, settings: Settings, model: _OpenModel, wanted: _Wanted) -> Launch:
     return Launch(
         argv=worker_argv(engine.worker),
         environment=worker_environment(settings.environment),
-        document=engine.command(request),
+        document=engine.command(wanted.request),
         explain=engine.explain,
         folder_candidates=settings.runtime_folders,
         pass_fds=tuple(stream.fileno() for stream in (*model.streams, *model.adapters, *model.draft)),
-        links=links,
+        links=wanted.links,
         start_timeout_seconds=settings.start_timeout_seconds,
         loggable=engine.loggable,
         is_at_template=engine.is_at_template,

@@ -23,7 +23,7 @@ from registry.names import ModelRef, Source, parse_name, short_name
 from registry.remotes.base import Artifact, FileRemote, Listing, Remote
 from registry.remotes.mirrors import sources_of
 from registry.store.index import Entry
-from registry.store.room import free_bytes
+from registry.store.room import free_bytes, nearest_folder
 from registry.store.store import Session, Store
 from registry.transfer.pace import Pace
 from registry.transfer.space import check_space, needed
@@ -35,9 +35,12 @@ from slmctl.app.coming import Coming, Work
 from slmctl.app.events import Note, OnEvent, ignore
 from slmctl.app.exporting import public_source
 from slmctl.app.fetching import fetch
+from slmctl.app.hub.repository import HubRepository
 from slmctl.app.importing import IMPORTED_HERE
 from slmctl.app.package import Package
 from slmctl.app.places import Places
+from slmctl.app.planning.picking import Picker
+from slmctl.app.planning.remote_builds import builds_of_repository
 from slmctl.app.pull_artifact import coming_artifact
 from slmctl.app.pull_hub import coming_hub
 from slmctl.app.upstream import (
@@ -55,7 +58,8 @@ class PullRequest:
     """`where` is what is asked, and what the result is called; `variants` are ids or unambiguous parts of
     them, none for the usual one. `expected` is the digest that a lock file pins the name to, of a model with
     the variants `locked`; it may have been made with one of `other_specs`. With `dry_run` nothing is fetched
-    but what tells how large the model is, and the store stays as it is.
+    but what tells how large the model is, and the store stays as it is. `picker` chooses where there are
+    several builds and nobody named one; without it that is the usual one.
     """
 
     where: Where
@@ -67,6 +71,7 @@ class PullRequest:
     other_specs: tuple[ModelSpec, ...] = ()
     dry_run: bool = False
     pace: Pace = field(default_factory=Pace)
+    picker: Picker | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +116,8 @@ def pull(
                 coming = _coming(work, places, request, asked, kept, on_event)
                 check_name(store, request.where, coming.asked, coming.source, force=request.force)
                 return _outcome(store, coming, request)
-    with store.session(f"pull {request.where.name}", resumable=True) as session:
+    purpose = f"pull {request.where.name.casefold()}"  # what a cut pull has left is that name's, in any case
+    with store.session(purpose, resumable=True) as session:
         work = Work(store=store, session=session)
         for spec in (request.where.spec, *request.other_specs):
             where = replace(request.where, spec=spec)
@@ -139,6 +145,7 @@ def pull(
             tracks=()
             if request.where.is_bundle
             else tracks_to_keep(coming.source, tracks_of(request.where, coming.asked)),
+            pins=coming.pins,
             claimed=request.where.is_bundle and coming.source != IMPORTED_HERE,
         )
         linked = store.link_all(
@@ -188,6 +195,9 @@ def _coming(
     on_event: OnEvent,
 ) -> Coming:
     remotes, found, refs = _resolved(places, request, asked, on_event)
+    picker = None if kept or request.variants or request.all_variants or request.locked else request.picker
+    if picker is not None and request.where.is_of_library and len(found) == 1:
+        found, refs = _picked(picker, request, remotes[0], found[0], refs, on_event)
     first = found[0]
     if request.where.is_bundle and isinstance(first, Artifact):
         first = replace(first, pinned=public_source(first.pinned) or IMPORTED_HERE)
@@ -202,6 +212,7 @@ def _coming(
             wanted=wanted,
             all_variants=request.all_variants,
             kept=kept,
+            picker=picker,
             on_event=on_event,
         )
         return replace(coming, asked=refs)
@@ -217,10 +228,39 @@ def _coming(
         wanted=wanted,
         all_variants=request.all_variants and not (request.where.is_of_library or request.locked),
         kept=request.locked or kept,
+        picker=picker,
         dry_run=request.dry_run,
         on_event=on_event,
     )
     return replace(coming, asked=refs)
+
+
+def _picked(
+    picker: Picker,
+    request: PullRequest,
+    remote: Remote,
+    found: Artifact | Listing,
+    refs: tuple[ModelRef, ...],
+    on_event: OnEvent,
+) -> tuple[list[Artifact | Listing], tuple[ModelRef, ...]]:
+    """The library names one quantization of a repository that has more: the plan's one, where it is there."""
+    if isinstance(found, Artifact) or request.where.facts is None or found.selector is None:
+        return [found], refs
+    listing = replace(found, selector=None)
+    repository = HubRepository(cast("FileRemote", remote), listing)
+    known = builds_of_repository(
+        repository,
+        [each for each in repository.variants() if each.format == "gguf"],
+        name=short_name(request.where.name),
+        known=request.where.facts,
+    )
+    picked = picker.build(short_name(request.where.name), known.builds)
+    if picked is None or picked.build.quantization is None:
+        return [found], refs
+    on_event(Note(text=picked.said))
+    label = picked.build.quantization
+    pinned = f"{found.pinned.removesuffix(f':{found.selector}')}:{label}"
+    return [replace(found, selector=label, pinned=pinned)], (replace(refs[0], tag=label),)
 
 
 def _resolved(
@@ -280,7 +320,6 @@ def _outcome(store: Store, coming: Coming, request: PullRequest) -> Pulled:
     old = store.names().find(request.where.name)
     digest = coming.root.digest if coming.root is not None else None
     stands = old is not None and old.descriptor.digest == digest and not missing
-    folder = next(path for path in (store.root, *store.root.absolute().parents) if path.is_dir())
     return Pulled(
         name=request.where.name,
         source=coming.source,
@@ -289,7 +328,7 @@ def _outcome(store: Store, coming: Coming, request: PullRequest) -> Pulled:
         others=coming.others,
         size=coming.size,
         missing=missing,
-        free=free_bytes(folder),
+        free=free_bytes(nearest_folder(store.root)),
         changed=not stands,
     )
 

@@ -9,6 +9,7 @@ from functools import partial
 
 from registry.errors import DoesNotFit, UsageError
 from registry.manifest import Descriptor, Manifest
+from registry.names import short_name
 from registry.remotes.base import Artifact, Blob, BlobSource, Remote
 from registry.store.index import Entry
 from registry.store.reader import StoreReader
@@ -17,8 +18,10 @@ from registry.transfer.download import Wanted
 from slmctl.app.artifacts import ReadsThrough, Tree, tree_of
 from slmctl.app.coming import Coming, Work
 from slmctl.app.dialects.unpacking import needs, unpack
-from slmctl.app.events import OnEvent, ignore
+from slmctl.app.events import Note, OnEvent, ignore
 from slmctl.app.package import Package, Variant
+from slmctl.app.planning.package_builds import builds_of_package
+from slmctl.app.planning.picking import Picker
 
 _CHUNK_BYTES = 256 << 10
 
@@ -33,6 +36,7 @@ def coming_artifact(
     wanted: Sequence[str],
     all_variants: bool,
     kept: Collection[str] = (),
+    picker: Picker | None = None,
     on_event: OnEvent = ignore,
 ) -> Coming:
     """Take in the documents of an artifact and all that tells what its variants are; choose among them: what
@@ -46,6 +50,8 @@ def coming_artifact(
         work.session.put(document.raw)
     reader = ReadsThrough(work.store, work.session, remote)
     package = Package.of(reader, Entry(name=name, descriptor=tree.root, source=None, linked=None))
+    if picker is not None and not wanted and len(package.variants) > 1:
+        wanted = _picked(reader, package, picker, on_event)
     chosen = _choose(package, wanted, kept, all_variants=all_variants)
     for variant in chosen:
         if not variant.weights and variant.packed is None:
@@ -102,6 +108,15 @@ def _unpack(session: Session, reader: StoreReader, manifest: Manifest, on_event:
             yield iter(partial(stream.read, _CHUNK_BYTES), b"")
 
     return unpack(session, reader, manifest, blobs=reader, open_layer=opened, on_event=on_event)
+
+
+def _picked(reader: ReadsThrough, package: Package, picker: Picker, on_event: OnEvent) -> Sequence[str]:
+    """The id of the variant that the plan takes; nothing where it has nothing to say."""
+    found = picker.build(short_name(package.name), builds_of_package(reader, package))
+    if found is None:
+        return ()
+    on_event(Note(text=found.said))
+    return (found.build.variant,)
 
 
 def _choose(

@@ -14,9 +14,12 @@ from registry.transfer.download import Wanted
 from slmctl.app.coming import Coming
 from slmctl.app.events import Note, OnEvent
 from slmctl.app.hub.build import build
+from slmctl.app.hub.choosing import highest
 from slmctl.app.hub.repository import HubRepository
 from slmctl.app.hub.variant import HubVariant
 from slmctl.app.packaging import BlobWriter, Build, write_model
+from slmctl.app.planning.picking import Picker
+from slmctl.app.planning.remote_builds import builds_of_repository
 
 _Chosen = tuple[HubRepository, HubVariant]
 
@@ -31,6 +34,7 @@ def coming_hub(
     kept: Collection[str],
     dry_run: bool,
     on_event: OnEvent,
+    picker: Picker | None = None,
 ) -> Coming:
     """Choose builds in repositories and read what tells about them: what is wanted, else the ids in `kept`,
     else the usual one of each. `spec` is said over what the repositories say.
@@ -41,7 +45,9 @@ def coming_hub(
     chosen = [
         (repository, variant)
         for repository in repositories
-        for variant in _choose(repository, wanted, kept, all_variants=all_variants, on_event=on_event)
+        for variant in _choose(
+            repository, wanted, kept, all_variants=all_variants, picker=picker, on_event=on_event
+        )
     ]
     others = [
         variant.id
@@ -73,6 +79,7 @@ def coming_hub(
         labels={digest: each.blob.location for digest, each in blobs.items()},
         root=write_model(_Nowhere(), builds),
         finish=lambda session: write_model(session, builds),
+        pins=tuple(listing.pinned for _, listing in found) if len(found) > 1 else (),
     )
 
 
@@ -89,6 +96,7 @@ def _choose(
     kept: Collection[str],
     *,
     all_variants: bool,
+    picker: Picker | None,
     on_event: OnEvent,
 ) -> list[HubVariant]:
     if all_variants:
@@ -106,6 +114,9 @@ def _choose(
             f"The name says already which build of hf.co/{repository.name} is meant: {selector!r:.80}.",
             hint=f"Name the other: slmctl pull hf.co/{repository.name}:{wanted[0]:.80}",
         )
+    if picker is not None and not wanted and selector is None:
+        picked = _picked(repository, picker, on_event)
+        wanted = () if picked is None else (picked,)
     choices = [repository.choose(each) for each in wanted] or [repository.choose()]
     for choice in choices:
         if choice.said:
@@ -117,6 +128,20 @@ def _choose(
     return sorted(
         chosen.values(), key=lambda variant: order.get(variant.id, len(order))
     )  # one digest for all
+
+
+def _picked(repository: HubRepository, picker: Picker, on_event: OnEvent) -> str | None:
+    """The id of the build that the plan takes, after one header; None where it has nothing to say."""
+    whole = [variant for variant in repository.variants() if variant.problem is None]
+    ggufs = highest([variant for variant in whole if variant.format == "gguf"])
+    if len(ggufs) < 2 or any(variant.adapters for variant in ggufs):
+        return None
+    name = f"hf.co/{repository.name}"
+    found = picker.build(name, builds_of_repository(repository, ggufs, name=name).builds)
+    if found is None:
+        return None
+    on_event(Note(text=found.said))
+    return found.build.variant
 
 
 def _listed(source: str, chosen: Sequence[_Chosen], others: Sequence[str]) -> Coming:

@@ -2,21 +2,24 @@
 
 A reference with a place (`hf.co/...`, `localhost:5000/...`, `ollama://...`) is that place. A bare name is the
 place that it was pulled from before, else the library's, else behind one of the beginnings that the settings
-have (`[names] search`).
+have (`[names] search`). A bare family of the library (`qwen3`) is the size that whoever asks has chosen, else
+its usual one; a name in the store stays with the size that it was pulled as.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from modelfiles.authoring import from_text
 from modelfiles.library.entry import Build, LibraryEntry
 from modelfiles.spec import ModelSpec
 from registry.errors import NameTaken, NotFound, UsageError
+from registry.formats.facts import ModelFacts
 from registry.names import DEFAULT_TAG, OLLAMA_NAMESPACE, ModelRef, Source, parse
 from registry.store.index import NameTable
-from slmctl.app.library import LibraryModel, find_model, library, modelfile_text
+from slmctl.app.library import LibraryModel, family_of, find_model, library, modelfile_text
 from slmctl.app.made_here import SHIPPED_HERE
 from slmctl.app.upstream import is_same_repository, place_of, tracked
 
@@ -43,7 +46,8 @@ class Where:
     `tracks` those that it belongs to where that is not what is asked. `spec` is what the library's author
     adds. `said` tells how a bare name was understood, None where nothing had to be. `further` are where else
     to look if there is nothing. `is_bundle` says that the one place is a bundle or a store on a disk here,
-    whose word on where a model came from gives it no rights.
+    whose word on where a model came from gives it no rights. `facts` are the library's, of the model before
+    it was quantized.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Where:
     said: str | None = None
     further: tuple[ModelRef, ...] = ()
     is_bundle: bool = False
+    facts: ModelFacts | None = None
 
     @property
     def is_of_library(self) -> bool:
@@ -65,10 +70,20 @@ class Where:
         return next((each for each in self.places if each.format == wanted), None)
 
 
+Sized: TypeAlias = Callable[[Sequence[LibraryModel]], tuple[LibraryModel, str] | None]
+"""Chooses one of a family's sizes, from small to large, and says why in a sentence; None for no choice."""
+
+
 def where_is(
-    ref: ModelRef, names: NameTable, *, search: Sequence[str] = SEARCH, force: bool = False
+    ref: ModelRef,
+    names: NameTable,
+    *,
+    search: Sequence[str] = SEARCH,
+    force: bool = False,
+    sized: Sized | None = None,
 ) -> Where:
     """Where `ref` is had. `names` are the store's, `force` looks past the model that has the name now.
+    `sized` is asked which size a bare family means that is not in the store.
 
     Raises NameTaken for a bare name whose model was made here, UsageError for one that comes with slmctl, and
     NotFound where nothing is to be asked.
@@ -77,7 +92,7 @@ def where_is(
         return Where(name=ref.full_name, places=(Asked(ref=ref),))
     entry = names.find(ref.full_name)
     places = tracked(entry) if entry is not None else ()
-    model = _in_library(ref)
+    model = _in_library(ref, places)
     if model is not None and model.entry.ships and (entry is None or entry.source == SHIPPED_HERE):
         raise UsageError(
             f"The model {ref.short_name} comes with slmctl: there is nothing to pull.",
@@ -99,6 +114,11 @@ def where_is(
     if places and not (model is not None and _are_of(model.entry, places)):
         return _from_before(ref, places)
     if model is not None and not model.entry.ships:
+        chosen = None
+        if sized is not None and not places and _is_family(ref):
+            chosen = sized(family_of(ref.path))
+        if chosen is not None:
+            return replace(_from_library(ref, chosen[0], places), said=chosen[1])
         return _from_library(ref, model, places)
     tag = f":{ref.tag}" if ref.tag else ""
     there = [replace(parse(f"{each.rstrip('/')}/{ref.path}{tag}"), digest=ref.digest) for each in search]
@@ -120,7 +140,7 @@ def usual_first(builds: Iterable[Build]) -> list[Build]:
 
 def spec_for(name: ModelRef, places: Sequence[ModelRef]) -> ModelSpec:
     """What the library's author adds to builds pulled from `places` under `name`; nothing for other names."""
-    model = _in_library(name) if name.source is Source.BARE else None
+    model = _in_library(name, places) if name.source is Source.BARE else None
     if model is None or not _are_of(model.entry, places):
         return ModelSpec()
     return _spec(model)
@@ -131,8 +151,19 @@ def specs_of(places: Sequence[ModelRef]) -> list[ModelSpec]:
     return [_spec(model) for model in library() if not model.entry.ships and _are_of(model.entry, places)]
 
 
-def _in_library(ref: ModelRef) -> LibraryModel | None:
-    return find_model(ref.path, None if ref.tag in (None, DEFAULT_TAG) else ref.tag)
+def _is_family(ref: ModelRef) -> bool:
+    return ref.tag in (None, DEFAULT_TAG)
+
+
+def _in_library(ref: ModelRef, places: Sequence[ModelRef] = ()) -> LibraryModel | None:
+    """The library's model of that name; of a family the size that `places` have, else the usual one."""
+    if not _is_family(ref):
+        return find_model(ref.path, ref.tag)
+    usual = find_model(ref.path, None)
+    if usual is None or not places or _are_of(usual.entry, places):
+        return usual
+    others = family_of(ref.path)
+    return next((model for model in others if _are_of(model.entry, places)), usual)
 
 
 def _are_of(entry: LibraryEntry, places: Sequence[ModelRef]) -> bool:
@@ -156,7 +187,9 @@ def _from_library(ref: ModelRef, model: LibraryModel, before: Sequence[ModelRef]
     shown = " and ".join(map(str, before or [places[0].ref]))
     said = f"{ref.short_name}{size} is {entry.title} of the library: {shown}."
     again = tuple(Asked(ref=place) for place in before)
-    return Where(name=ref.full_name, places=places, before=again, spec=_spec(model), said=said)
+    return Where(
+        name=ref.full_name, places=places, before=again, spec=_spec(model), said=said, facts=model.facts
+    )
 
 
 def _spec(model: LibraryModel) -> ModelSpec:

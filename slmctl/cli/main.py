@@ -28,6 +28,7 @@ from slmctl.entry import is_interrupt
 COMMANDS: dict[str, tuple[str, str]] = {
     "create": ("slmctl.cli.commands.create", "Make a model from a GGUF file or a Modelfile"),
     "run": ("slmctl.cli.commands.run", "Ask a model"),
+    "plan": ("slmctl.cli.commands.plan", "Say which build of a model runs how here, and why"),
     "list": ("slmctl.cli.commands.list", "List the models in the store"),
     "ps": ("slmctl.cli.commands.ps", "List the models that 'run --keep' left loaded"),
     "stop": ("slmctl.cli.commands.stop", "Unload a model"),
@@ -59,7 +60,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "find models": ("search", "tags", "library"),
-    "run models": ("run", "ps", "stop", "logs"),
+    "run models": ("plan", "run", "ps", "stop", "logs"),
     "keep them": ("list", "show", "create", "cp", "rm"),
     "look after them": ("verify", "gc", "df"),
     "carry them": ("pull", "push", "export", "import", "adopt", "lock", "login", "logout"),

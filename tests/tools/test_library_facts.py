@@ -9,12 +9,11 @@ import gguf
 import numpy as np
 import pytest
 
-from registry.errors import MalformedFile
-from registry.formats.facts import ModelFacts, TensorRow
+from registry.formats.facts import ModelFacts
 from registry.formats.gguf import read_header
 from registry.formats.gguf_facts import facts_from_gguf
 from registry.formats.model_shapes import Dimensions, facts_of, shapes_of
-from slmctl.app.quantized_size import q4_k_m_bytes
+from runtimes.planning.mix import quantized_bytes
 from tools.library_facts import LIBRARY, SHAPES, documents
 from tools.random_model import TINY, write_random_model
 
@@ -62,7 +61,7 @@ def test_the_facts_are_those_of_the_table(row: list[str]) -> None:
         *(layers, found.hidden, found.heads, found.kv_heads, found.head_size_k, found.feed_forward),
         *(found.vocabulary, "y" if found.tied_embeddings else "n", found.trained_context, found.parameters),
         full * found.kv_heads * ((found.head_size_k or 0) + (found.head_size_v or 0)) * 2,
-        *(round(q4_k_m_bytes(found) / 1e6, 1), round(found.tensor_bytes / 1e6, 1)),
+        *(round(quantized_bytes(found, "Q4_K_M") / 1e6, 1), round(found.tensor_bytes / 1e6, 1)),
     ] == [value if value in {"y", "n"} else float(value) for value in row[1:]]
 
 
@@ -77,7 +76,7 @@ def test_an_encoder_has_no_cache() -> None:
     assert (found.kv_layers, found.causal, found.pooling) == ((False,), False, 1)
     assert found.parameters == 22_565_376  # 22,713,216 as published, less the pooling layer's 384 * 385
     assert 45.5e6 < found.tensor_bytes < 45.9e6  # the F16 file has 45.9 MB
-    assert 20.5e6 < q4_k_m_bytes(found) < 21.0e6  # the Q4_K_M file has 21 MB
+    assert 20.5e6 < quantized_bytes(found, "Q4_K_M") < 21.0e6  # the Q4_K_M file has 21 MB
 
 
 def test_a_llama_file_has_the_same_facts(tmp_path: Path) -> None:
@@ -162,11 +161,3 @@ def test_llama_cpp_knows_every_tensor(entry: str) -> None:
     }
     others = {name.rpartition(".")[0] for name in shapes_of(shape) if "blk." not in name}
     assert first | others <= known
-
-
-def test_facts_without_what_the_rules_need_have_no_size() -> None:
-    row = TensorRow(tensor_class="attn_q", type="F16", count=2, columns=None, elements=512, bytes=1024)
-    with pytest.raises(MalformedFile, match="no layers or no tensors"):
-        q4_k_m_bytes(ModelFacts(format="gguf", architecture="llama"))
-    with pytest.raises(MalformedFile, match="rows of attn_q"):
-        q4_k_m_bytes(ModelFacts(format="gguf", architecture="llama", layers=2, tensors=(row,)))

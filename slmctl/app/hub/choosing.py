@@ -54,7 +54,7 @@ def choose(
     for fits in (_by_file, _by_label, _by_format, *([_by_part] if parts else [])):
         found = [each for each in variants if fits(each, selector)]
         if len(found) > 1:
-            found = _highest(found)
+            found = highest(found)
         if len(found) > 1:
             raise UsageError(
                 f"More than one build in hf.co/{repository} fits {selector!r:.120}.",
@@ -79,7 +79,7 @@ def _usual(variants: Sequence[HubVariant], repository: str) -> Choice:
     if not whole:
         return Choice(variant=_whole(variants[0], repository))
     model_format = min((each.format for each in whole), key=_FORMATS.index)
-    candidates = _highest([each for each in whole if each.format == model_format])
+    candidates = highest([each for each in whole if each.format == model_format])
     best = min(candidates, key=_order)
     equal = [each for each in candidates if each.label == best.label]
     if len(equal) > 1:
@@ -102,7 +102,7 @@ def _order(variant: HubVariant) -> tuple[int, str]:
     return (_NEXT.index(label) if label in _NEXT else len(_NEXT), variant.id)
 
 
-def _highest(variants: Sequence[HubVariant]) -> list[HubVariant]:
+def highest(variants: Sequence[HubVariant]) -> list[HubVariant]:
     """For each label, those that lie nearest to the top of the repository."""
     depths: dict[str | None, int] = {}
     for each in variants:

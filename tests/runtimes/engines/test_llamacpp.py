@@ -72,6 +72,8 @@ def test_it_is_an_engine() -> None:
                 rope_freq_base=1e6,
                 rope_freq_scale=0.5,
                 warmup=False,
+                context_checkpoints=3,
+                repack=False,
             ),
             {
                 "model": "m",
@@ -98,6 +100,8 @@ def test_it_is_an_engine() -> None:
                     "rope_freq_base": 1e6,
                     "rope_freq_scale": 0.5,
                     "warmup": False,
+                    "context_checkpoints": 3,
+                    "repack": False,
                 },
             },
         ),

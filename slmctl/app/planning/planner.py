@@ -1,0 +1,140 @@
+"""Planning as every command does it: the machine, what was learned on it, and the builds, to a plan.
+
+Where an estimate for an architecture was off too far once, the engine itself is asked about what was chosen
+(the oracle), until the choice rests on its word: so `runtimes.planning.plan` stays pure.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from registry.errors import SlmctlError
+from runtimes.hardware.machine import Hardware
+from runtimes.planning.plan import plan
+from runtimes.planning.values import Build, Evaluated, Learned, Need, Plan, PlanRequest, Shape
+from slmctl.app.planning.hardware import CPU, other_machine, this_machine
+from slmctl.app.planning.history import History
+from slmctl.app.planning.history_file import read_history
+from slmctl.config import Settings
+
+FileOf = Callable[[Build], Path | None]
+"""Where the weights of a build lie; None where they are not here, or in several files."""
+
+_POOR = ("compact", "floor")
+
+_MOST_QUESTIONS = 4
+"""So often the engine is asked in one planning; each time costs a third of a second."""
+
+
+class Planner:
+    """Plans for one command. `profile` is another machine's (its history is not ours); `quick` starts no
+    child and measures nothing to know this one."""
+
+    def __init__(self, settings: Settings, *, profile: str | None = None, quick: bool = False) -> None:
+        self.settings = settings
+        self.profile = profile
+        self._quick = quick
+
+    @functools.cached_property
+    def history(self) -> History:
+        return History() if self.profile is not None else read_history(self.settings.home)
+
+    @functools.cached_property
+    def hardware(self) -> Hardware:
+        """The machine. Raises UsageError, MalformedFile for a profile that is none."""
+        if self.profile is not None:
+            return other_machine(self.profile)
+        return this_machine(self.settings, self.history, quick=self._quick)
+
+    def look_again(self) -> None:
+        """Forget the machine: its free memory may have changed."""
+        self.__dict__.pop("hardware", None)
+        self.__dict__.pop("history", None)
+
+    def plan(
+        self,
+        builds: Sequence[Build],
+        request: PlanRequest,
+        *,
+        siblings: Callable[[], Sequence[Build]] | None = None,
+        file_of: FileOf | None = None,
+    ) -> Plan:
+        """The plan for these builds. Where nothing fits well, `siblings` gives other models to offer; with
+        `file_of` the oracle is asked where the formulas are not trusted."""
+        found = self._plan(builds, request, (), file_of)
+        if siblings is not None and (found.chosen is None or "SLOW" in found.flags or found.tier in _POOR):
+            return self._plan(builds, request, siblings(), file_of)
+        return found
+
+    def _plan(
+        self,
+        builds: Sequence[Build],
+        request: PlanRequest,
+        siblings: Sequence[Build],
+        file_of: FileOf | None,
+    ) -> Plan:
+        needs: dict[tuple[str, str, str, Shape], Need] = {}
+        learned = Learned(needs=needs, bounds=tuple(each.bound for each in self.history.bounds))
+        for _ in range(_MOST_QUESTIONS):
+            found = plan(builds, self.hardware, request, siblings, learned=learned)
+            asked = None if file_of is None else self._asked(found, file_of)
+            if asked is None:
+                return found
+            key, need = asked
+            if key in needs:
+                return found
+            needs[key] = need
+        return plan(builds, self.hardware, request, siblings, learned=learned)
+
+    def _asked(self, found: Plan, file_of: FileOf) -> tuple[tuple[str, str, str, Shape], Need] | None:
+        """The engine's own word about the choice; None where nobody doubts it, or it cannot be asked."""
+        chosen = found.chosen
+        if chosen is None or chosen.need.method == "oracle":
+            return None
+        candidate = chosen.candidate
+        build, engine = candidate.build, self.hardware.engine(candidate.runtime)
+        if engine is None or engine.version is None or build.digest is None:
+            return None
+        if not self.history.distrusts(build.facts.architecture, candidate.runtime, engine.version):
+            return None
+        path = file_of(build)
+        need = None if path is None else self._oracle(chosen, path)
+        if need is None:
+            return None
+        return (build.digest, candidate.runtime, candidate.place, candidate.shape), need
+
+    def _oracle(self, chosen: Evaluated, path: Path) -> Need | None:
+        from runtimes.oracle import Place, measure  # few plans ask it
+        from runtimes.planning.speed import cpu_features
+
+        candidate, hardware = chosen.candidate, self.hardware
+        device = next((each for each in hardware.devices if each.id == candidate.place), None)
+        place = Place(
+            device_pool=None if candidate.place == CPU else candidate.place,
+            unified=device is not None and device.unified,
+            features=cpu_features(hardware, hardware.engine(candidate.runtime)),
+            main_gpu=main_gpu(hardware, candidate.runtime, candidate.place),
+        )
+        with suppress(SlmctlError):
+            answers = measure(
+                candidate.build, [candidate.shape], path, environ=self.settings.environment, place=place
+            )
+            return answers[0].need
+        return None
+
+
+def main_gpu(hardware: Hardware, engine: str, place: str) -> int | None:
+    """The number of a device in the engine's own list; None for the CPU, or where it has no list."""
+    build = hardware.engine(engine)
+    if build is None or not build.devices or place not in build.devices:
+        return None
+    return build.devices.index(place)
+
+
+def forced(request: PlanRequest) -> PlanRequest:
+    """The same wish of somebody who insists."""
+    return replace(request, force=True)

@@ -1,0 +1,365 @@
+"""A plan for `run`: what a stored model is loaded with on this machine now, and what is said about it.
+
+What the user names is a pin of the plan; what the package's author or the settings name is a wish. A model
+that no plan can be made for (its facts are not known, or no engine runs its format) is left to the engine's
+own words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from modelfiles.spec import ParameterValue
+from registry.errors import DoesNotFit, MalformedFile, UsageError
+from registry.names import short_name
+from registry.store.reader import StoreReader
+from runtimes.hardware.machine import Hardware
+from runtimes.planning.budget import HOST, Budget, device_budget, host_budget
+from runtimes.planning.kv_cache import remembered
+from runtimes.planning.speed import weight_bytes_read
+from runtimes.planning.values import CONTEXT_STEP, Build, Evaluated, Launch, Plan, PlanRequest, Shape
+from slmctl.app.package import Package, Variant
+from slmctl.app.parameters import whole
+from slmctl.app.planning.files import file_of_builds
+from slmctl.app.planning.hardware import CPU, machine_of
+from slmctl.app.planning.learn import Lesson, Pace
+from slmctl.app.planning.package_builds import builds_of_package, is_embedding
+from slmctl.app.planning.planner import Planner, main_gpu
+from slmctl.app.planning.wishes import NO_WISHES, RunWishes
+from slmctl.app.planning.words import choice_line, mib, need_words, nofit_line
+from slmctl.config import Settings
+
+_TINY = 128 << 20
+"""A model that takes no more than the smallest reserve is let into it: `hello` runs wherever Python does."""
+
+_NO_NUMBERS = frozenset(
+    {"MEM_HOST", "MEM_CGROUP", "MEM_DEVICE", "SPEED_FLOOR", "QUALITY_FLOOR", "PIN_CONFLICT"}
+)
+_WORTH_SAYING = 64 << 20
+"""Less free memory than planned is told from this difference on, if the model still fits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """What was decided: the variant and, where there is a plan, how it is launched. `notes` are sentences."""
+
+    variant: Variant
+    plan: Plan | None = None
+    launch: Launch | None = None
+    hardware: Hardware | None = None
+    notes: tuple[str, ...] = ()
+    foreign: bool = False
+    """Whether the plan is for another machine than this."""
+
+    @property
+    def chosen(self) -> Evaluated | None:
+        return self.plan.chosen if self.plan is not None else None
+
+
+def plan_run(
+    store: StoreReader,
+    settings: Settings,
+    package: Package,
+    *,
+    variant: str | None,
+    parameters: Mapping[str, ParameterValue],
+    wishes: RunWishes = NO_WISHES,
+) -> RunPlan:
+    """Choose the variant and its launch flags. `parameters` are the user's own.
+
+    Raises DoesNotFit with what would fit, UsageError for a context that is none, NotFound for a variant.
+    """
+    usual = package.choose(variant)
+    given = {**usual.spec.parameters, **parameters}
+    asked = asked_context(given, settings)
+    pinned = "num_ctx" in parameters and asked is not None
+    builds = _builds(store, package, usual if variant is not None else None)
+    if not builds:
+        return RunPlan(variant=usual)
+    planner = Planner(settings, profile=wishes.profile, quick=True)
+    trained = min((each.facts.trained_context for each in builds if each.facts.trained_context), default=None)
+    request = replace(
+        request_of(wishes, context=None, usual=None),
+        context=asked if asked is None or trained is None else min(asked, trained),
+        context_is_pinned=pinned,
+        variant=usual.id if variant is not None or len(builds) == 1 else None,
+        gpu_layers=_gpu_layers(given, planner.hardware),
+        embedding=is_embedding(builds),
+    )
+    name = short_name(package.name)
+    subject = _Subject(name=name, builds=builds, package=package, reader=store)
+    found = _planned(planner, request, subject, wishes)
+    notes: tuple[str, ...] = ()
+    if found.chosen is None and found.binding is not None and found.binding.code not in _NO_NUMBERS:
+        return RunPlan(variant=usual)  # the engine says it better
+    if found.chosen is None:
+        roomy, why = _insisted(planner, request, subject, found, wishes)
+        if roomy is None:
+            raise _refusal(found, name, planner.hardware, wishes.planned)
+        found, notes = roomy, (why,)
+    else:
+        notes = (*_shrunk(found, settings, planner, name, wishes), *_told(found, package, request))
+    assert found.chosen is not None
+    build = found.chosen.candidate.build
+    chosen = next(each for each in package.variants if str(each.digest) == build.digest)
+    return RunPlan(
+        variant=chosen,
+        plan=found,
+        launch=found.launch,
+        hardware=planner.hardware,
+        notes=notes,
+        foreign=wishes.profile is not None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Subject:
+    name: str
+    builds: tuple[Build, ...]
+    package: Package
+    reader: StoreReader
+
+    def siblings(self) -> tuple[Build, ...]:
+        from slmctl.app.planning.subject import siblings  # most models fit, and need no others
+
+        return siblings(self.name, self.builds)
+
+
+def request_of(wishes: RunWishes, *, context: int | None, usual: int | None) -> PlanRequest:
+    """What the wishes ask of a plan; `context` is a command, `usual` the settings' wish."""
+    default = PlanRequest()
+    return PlanRequest(
+        context=context or usual,
+        context_is_pinned=context is not None,
+        prefer=wishes.prefer,
+        runtime=wishes.runtime,
+        kv_type=wishes.kv,
+        max_memory=wishes.max_memory,
+        min_speed=default.min_speed if wishes.min_speed is None else wishes.min_speed,
+        comfort_speed=max(default.comfort_speed, wishes.min_speed or 0.0),
+        speed_is_pinned=wishes.min_speed is not None,
+        force=wishes.force,
+    )
+
+
+def _planned(planner: Planner, request: PlanRequest, subject: _Subject, wishes: RunWishes) -> Plan:
+    """The plan, with a file of the right engine's to ask where formulas are not trusted."""
+    return planner.plan(
+        subject.builds,
+        request,
+        siblings=subject.siblings,
+        file_of=file_of_builds(subject.reader, subject.package) if wishes.profile is None else None,
+    )
+
+
+def asked_context(given: Mapping[str, ParameterValue], settings: Settings) -> int | None:
+    """What was asked for: 0 is Ollama's way to say: as usual."""
+    asked = given.get("num_ctx", settings.context_length)
+    if not isinstance(asked, int) or isinstance(asked, bool) or asked == 0:
+        return None
+    if asked < 1:
+        raise UsageError(f"A context of {asked} tokens is none.", hint="Ask for at least 1 token.")
+    return asked
+
+
+def _builds(store: StoreReader, package: Package, only: Variant | None) -> tuple[Build, ...]:
+    """The builds that are here, or the one that was named."""
+    try:
+        builds = builds_of_package(store, package)
+    except MalformedFile:
+        return ()
+    here = {str(each.digest) for each in package.variants if each.local}
+    wanted = {str(only.digest)} if only is not None else here
+    return tuple(build for build in builds if build.digest in wanted)
+
+
+def _gpu_layers(given: Mapping[str, ParameterValue], hardware: Hardware) -> int | None:
+    """Layers that somebody wants on the GPU; of no meaning where the engine has none."""
+    layers = whole(given, "num_gpu")
+    if layers is None or layers < 0 or not any(each.devices for each in hardware.engines):
+        return None
+    return layers
+
+
+def _insisted(
+    planner: Planner, request: PlanRequest, subject: _Subject, found: Plan, wishes: RunWishes
+) -> tuple[Plan | None, str]:
+    """The plan of somebody who insists, or of a model so small that it may have what is kept free."""
+    unbound = found.binding
+    lacking = mib((unbound.need or 0) - (unbound.budget or 0)) if unbound is not None else "more"
+    if wishes.force:
+        everything = Planner(planner.settings, profile=planner.profile)
+        everything.hardware = _with_room(planner.hardware, 1 << 50)
+        roomy = replace(_planned(everything, request, subject, wishes))
+        return (
+            roomy if roomy.chosen is not None else None,
+            f"{subject.name} does not fit here by {lacking}; it is loaded because of --force.",
+        )
+    own = Planner(planner.settings, profile=planner.profile)
+    own.hardware = _with_room(planner.hardware, host_budget(planner.hardware).reserve)
+    roomy = _planned(own, request, subject, wishes)
+    small = roomy.chosen is not None and roomy.chosen.need.total * roomy.chosen.need.margin <= _TINY
+    return (roomy if small else None), f"Memory is short here: {subject.name} takes what is kept free."
+
+
+def _with_room(hardware: Hardware, more: int) -> Hardware:
+    """The machine with so much more free memory of every kind."""
+    memory = replace(
+        hardware.memory,
+        available=hardware.memory.available + more,
+        limits=tuple(replace(each, usage=each.usage - more) for each in hardware.memory.limits),
+    )
+    devices = tuple(
+        replace(
+            each,
+            free=None if each.free is None else each.free + more,
+            working_set=None if each.working_set is None else each.working_set + more,
+        )
+        for each in hardware.devices
+    )
+    return replace(hardware, memory=memory, devices=devices)
+
+
+def _refusal(found: Plan, name: str, hardware: Hardware, planned: Plan | None) -> DoesNotFit:
+    text = nofit_line(found, name)
+    if planned is not None and planned.chosen is not None:
+        before, now = planned.chosen.budget.get(HOST), host_budget(hardware).bytes
+        if before is not None and before > now:
+            text = f"{text} {_less(before, now)}"
+    alternatives = [choice_line(each) for each in found.alternatives]
+    fits = (
+        f"What would fit: {'; or '.join(alternatives)}." if alternatives else "Nothing else was found to fit."
+    )
+    return DoesNotFit(text, hint=f"{fits} 'slmctl plan {name}' explains it, --force tries it all the same.")
+
+
+def planned_flags(decided: RunPlan) -> dict[str, Any]:
+    """The fields of a `LaunchRequest` that the plan decided."""
+    launch = decided.launch
+    assert launch is not None
+    assert decided.hardware is not None
+    chosen = decided.chosen
+    runtime = chosen.candidate.runtime if chosen is not None else ""
+    return {
+        "parallel": launch.parallel,
+        "threads": launch.threads,
+        "batch_threads": launch.batch_threads,
+        "batch": launch.batch,
+        "micro_batch": launch.micro_batch,
+        "gpu_layers": launch.gpu_layers,
+        "main_gpu": None if launch.device is None else main_gpu(decided.hardware, runtime, launch.device),
+        "cache_type_k": launch.type_k,
+        "cache_type_v": launch.type_v,
+        "flash_attention": launch.flash_attention,
+        "cache_ram_mib": launch.cache_ram >> 20,
+        "context_checkpoints": launch.context_checkpoints,
+        "mmap": launch.mmap,
+        "repack": launch.repack,
+    }
+
+
+def pace_of(decided: RunPlan) -> Pace | None:
+    """What the answers' times are held against; None where a GPU and the CPU share the work."""
+    chosen, hardware = decided.chosen, decided.hardware
+    if chosen is None or chosen.speed is None or hardware is None or decided.foreign:
+        return None
+    candidate, shape = chosen.candidate, chosen.candidate.shape
+    facts, engine = candidate.build.facts, hardware.engine(candidate.runtime)
+    whole_model = shape.gpu_layers in (0, (facts.layers or 0) + 1)
+    if engine is None or engine.version is None or not facts.layers or not whole_model:
+        return None
+    assert decided.launch is not None
+    cpu = candidate.place == CPU
+    cached = Shape(context=CONTEXT_STEP, type_k=shape.type_k, type_v=shape.type_v, micro_batch=1)
+    return Pace(
+        engine=candidate.runtime,
+        build=engine.version,
+        place=candidate.place,
+        machine=machine_of(hardware, candidate.place),
+        threads=decided.launch.threads if cpu else 0,
+        layers=facts.layers,
+        bytes=int(weight_bytes_read(facts, candidate.build.size, cpu=cpu)),
+        cache=sum(each.kv for each in remembered(facts, cached)) // CONTEXT_STEP,
+        overhead=chosen.speed.overhead,
+        bandwidth=chosen.speed.bandwidth,
+    )
+
+
+def lesson_of(decided: RunPlan, settings: Settings, name: str) -> Lesson | None:
+    """What the load is held against; None where no plan was made."""
+    chosen, hardware = decided.chosen, decided.hardware
+    if chosen is None or hardware is None:
+        return None
+    if decided.foreign:
+        hardware = Planner(settings, quick=True).hardware
+    engine = hardware.engine(chosen.candidate.runtime)
+    if engine is None or engine.version is None:
+        return None
+    free = {HOST: host_budget(hardware).free}
+    free |= {each.id: device_budget(each, hardware).free for each in hardware.devices if not each.unified}
+    return Lesson(model=short_name(name), chosen=chosen, build=engine.version, free=free)
+
+
+def _less(before: int, now: int) -> str:
+    return f"{mib(before - now)} less is free than when it was planned."
+
+
+def _shrunk(found: Plan, settings: Settings, planner: Planner, name: str, wishes: RunWishes) -> Iterator[str]:
+    """What became of the free memory since the plan was made: by a profile, or before a pull."""
+    assert found.chosen is not None
+    if wishes.profile is not None:
+        here = Planner(settings, quick=True).hardware
+        for pool, need, budget in _needs(found.chosen, here):
+            if need > budget.bytes:
+                there = f"it needs {mib(need)}, and {mib(budget.bytes)} are there ({budget.source})"
+                shrunk = _less(found.chosen.budget[pool], budget.bytes)
+                text = f"{name} was planned for another machine: {there}: {shrunk}"
+                if not wishes.force:
+                    raise DoesNotFit(text, hint="Leave out --for; --force loads it all the same.")
+                yield text
+        return
+    if wishes.planned is None or wishes.planned.chosen is None:
+        return
+    for pool, before in wishes.planned.chosen.budget.items():
+        now = found.chosen.budget.get(pool)
+        if now is not None and before - now >= _WORTH_SAYING and found.launch != wishes.planned.launch:
+            context = found.chosen.candidate.shape.context
+            yield f"{_less(before, now)} It runs with {context:,} tokens of context."
+
+
+def _needs(chosen: Evaluated, hardware: Hardware) -> Iterator[tuple[str, int, Budget]]:
+    """What each pool must hold, and what this machine has for it."""
+    need = chosen.need
+    if need.of(HOST):
+        yield HOST, int(need.of(HOST) * need.margin), host_budget(hardware)
+    for device in hardware.devices:
+        if not device.unified and need.of(device.id):
+            yield device.id, int(need.of(device.id) * need.margin), device_budget(device, hardware)
+
+
+def _told(found: Plan, package: Package, request: PlanRequest) -> Iterator[str]:
+    """What the user should know: which of several builds it is, and what memory made of the usual."""
+    chosen = found.chosen
+    assert chosen is not None
+    candidate, shape = chosen.candidate, chosen.candidate.shape
+    here = [each for each in package.variants if each.local]
+    if request.variant is None and len(here) > 1:
+        yield (
+            f"Running {candidate.build.variant} of {len(here)} variants"
+            f" ({need_words(chosen)}); --variant chooses another."
+        )
+    changes = []
+    if "CTX_REDUCED" in found.flags:
+        changes.append(f"the context is {shape.context:,} tokens")
+    if "KV_Q8" in found.flags and request.kv_type is None:
+        changes.append(f"the KV cache is {shape.type_k}")
+    if changes:
+        text = " and ".join(changes)
+        why = found.binding.detail.rstrip(".") if found.binding is not None else need_words(chosen)
+        yield f"To fit, {text}: {why}."
+    if candidate.place == CPU and found.would_change:
+        for condition, gain in found.would_change:
+            if condition.startswith(("install", "pip", "with ")):
+                yield f"{condition}: {gain}."
