@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -163,9 +164,29 @@ def test_a_cpu_without_avx2_is_told_that_the_wheel_cannot_run(root: Path) -> Non
     assert engine is not None
     assert (engine.installed, engine.apis) == (True, ())
     assert engine.note == (
-        "its build has instructions that this CPU does not have (avx2, fma, f16c, bmi2), and cannot run."
+        "its build has instructions that this CPU does not have (avx, avx2, bmi2, f16c, fma), and cannot run."
     )
     assert hardware.missing == (("a build of llama.cpp that this CPU can run", XLLAMACPP_FROM_SOURCE),)
+
+
+def test_a_wheel_that_was_never_asked_is_known_not_to_run_there(root: Path) -> None:
+    capture = read_capture("celeron-j4125")
+    unpack(capture, root)
+    hardware = probe_system(system_of(capture, root), folders=[engine_folder(root)], ask=False)
+    assert hardware.engines[0].apis == ()
+    assert hardware.missing == (("a build of llama.cpp that this CPU can run", XLLAMACPP_FROM_SOURCE),)
+
+
+def test_an_engine_that_does_not_answer_is_taken_for_its_wheel(root: Path) -> None:
+    """A slow disk is no reason to run nothing."""
+    capture = read_capture("firecracker-hybrid")
+    capture.answers["inspect"] = ""
+    unpack(capture, root)
+    hardware = probe_system(system_of(capture, root), folders=[engine_folder(root)])
+    engine = hardware.engines[0]
+    assert engine.apis == ("cpu",)
+    assert engine.features == ("avx", "avx2", "bmi2", "f16c", "fma", "sse3", "ssse3")
+    assert any("llama.cpp: it could not be asked" in note for note in hardware.notes)
 
 
 def test_a_translated_process_has_no_instruction_sets_of_its_own(root: Path) -> None:
@@ -210,12 +231,19 @@ def test_where_neither_answers_there_is_a_note(root: Path) -> None:
     capture = read_capture("nvidia-rtx-3060")
     capture.answers.clear()
     unpack(capture, root)
+    asked: list[str] = []
+
+    def hang(argv: Sequence[str], *, seconds: float = 3.0, with_errors: bool = False) -> Answer:
+        asked.append(argv[0])
+        return Answer(problem="python did not answer within 5 s", hangs=True)
+
     hanging = replace(
         system_of(capture, root),
-        run=lambda *_, **__: Answer(problem="python did not answer within 5 s"),
+        run=hang,
     )
     hardware = probe_system(hanging, folders=[])
     assert hardware.devices == ()
+    assert "nvidia-smi" not in asked, "it would hang in the same driver, for as long again"
     assert hardware.notes == (
         "NVIDIA's driver did not say which GPUs it has (python did not answer within 5 s), nor did nvidia-smi.",
     )
