@@ -119,6 +119,10 @@ def probe_system(
         again=again,
         today=today,
     )
+    if findings.devices:
+        from runtimes.hardware.bandwidths import with_bandwidths  # as above
+
+        findings.devices[:] = with_bandwidths(findings.devices, cpu)
     add_missing(findings, engines, system.platform)
     return Hardware(
         system=system.platform,

@@ -70,6 +70,7 @@ def probe_nvidia(system: System, findings: Findings, *, cache: Cache, ask: bool 
                 apis=("cuda",) if gpu.is_slice or not system.exists(NVIDIA_CONTROL) else ("cuda", "vulkan"),
                 total=gpu.total,
                 free=gpu.free,
+                bandwidth=gpu.bandwidth,
                 capability=gpu.capability,
                 driver=answer.driver,
                 uuid=gpu.uuid,
