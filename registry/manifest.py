@@ -140,6 +140,11 @@ def load_json_object(raw: bytes, what: str) -> dict[str, object]:
 def parse(raw: bytes) -> Manifest | Index:
     """Read a manifest or an index of any dialect; raises MalformedFile."""
     value = load_json_object(raw, "The manifest")
+    if value.get("schemaVersion") == 1:
+        raise MalformedFile(
+            "The manifest is of Docker's old schema 1, which is not read any more.",
+            hint="Have it converted: skopeo copy --format oci docker://OLD docker://NEW",
+        )
     if value.get("schemaVersion") != 2:
         raise MalformedFile("The manifest is not of schema version 2.")
     media_type = _text(value, "mediaType", "manifest") or ""

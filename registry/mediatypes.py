@@ -54,6 +54,24 @@ KITOPS_LAYER = "application/vnd.kitops.modelkit."
 
 OCI_IMAGE_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_IMAGE_LAYER = "application/vnd.oci.image.layer.v1.tar"
+IMAGE_CONFIGS = (OCI_IMAGE_CONFIG, DOCKER_CONFIG)
+IMAGE_LAYERS = {
+    **{f"{OCI_IMAGE_LAYER}{packing}": f"{OCI_IMAGE_LAYER}{packing}" for packing in ("", "+gzip", "+zstd")},
+    "application/vnd.docker.image.rootfs.diff.tar": OCI_IMAGE_LAYER,
+    "application/vnd.docker.image.rootfs.diff.tar.gzip": f"{OCI_IMAGE_LAYER}+gzip",
+    "application/vnd.docker.image.rootfs.diff.tar.zstd": f"{OCI_IMAGE_LAYER}+zstd",
+}
+"""What layers of container images are called, and what the OCI specification calls the same."""
+
+NON_DISTRIBUTABLE = (
+    "application/vnd.oci.image.layer.nondistributable.v1.tar",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar",
+)
+"""What the types of layers begin with that nobody may hand on."""
+
+BASE_NAME = "org.opencontainers.image.base.name"
+BASE_DIGEST = "org.opencontainers.image.base.digest"
+
 OCI_EMPTY = "application/vnd.oci.empty.v1+json"
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -64,4 +82,5 @@ SLMCTL_FACTS = "dev.slmctl.facts"
 SLMCTL_SOURCE = "dev.slmctl.source"
 SLMCTL_LINKED = "dev.slmctl.linked"
 SLMCTL_TRACKS = "dev.slmctl.tracks"
+SLMCTL_PINS = "dev.slmctl.pins"
 SLMCTL_CLAIMED = "dev.slmctl.claimed"

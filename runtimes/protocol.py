@@ -108,8 +108,12 @@ def completion_request(
     sampling: Sampling | None = None,
     *,
     json_schema: Mapping[str, object] | None = None,
+    ignore_end: bool = False,
 ) -> HttpRequest:
-    """Continue `prompt`. Before a text the engine puts the token that begins one, and nothing else."""
+    """Continue `prompt`. Before a text the engine puts the token that begins one, and nothing else.
+
+    With `ignore_end` the answer goes on where the model would end it, up to the limit.
+    """
     fields: dict[str, object] = {
         "prompt": prompt if isinstance(prompt, str) else list(prompt),
         "stream": True,
@@ -118,6 +122,8 @@ def completion_request(
         fields["grammar"] = _JSON_GRAMMAR
     elif json_schema is not None:
         fields["json_schema"] = json_schema
+    if ignore_end:
+        fields["ignore_eos"] = True
     return _post(COMPLETION, fields | completion_fields(sampling or Sampling()))
 
 

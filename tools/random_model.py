@@ -20,15 +20,19 @@ from __future__ import annotations
 import argparse
 import math
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import gguf
 import numpy as np
 import numpy.typing as npt
 
 TENSOR_TYPES = ("F32", "F16", "Q8_0", "Q4_0")
+
+Quantize = Callable[[npt.NDArray[np.float32], gguf.GGMLQuantizationType], npt.NDArray[np.generic]]
+"""Rows of values to rows of a type's blocks."""
 
 MetadataValue = str | bool | int | float | list[str] | list[int] | list[float]
 """A metadata value. An int is written as u32, or as i32 or 64 bits where it needs that; a float as f32."""
@@ -156,15 +160,21 @@ def write_random_model(
     tensor_type: str = "F32",
     chat_template: str | None = None,
     metadata: Mapping[str, MetadataValue | None] | None = None,
+    types: Mapping[str, str] | None = None,
+    quantize: Quantize = gguf.quants.quantize,
+    distinct_rows: int | None = None,
 ) -> None:
     """Write a model of `shape` to `path`; one tensor is in memory at a time.
 
     `tensor_type` is one of `TENSOR_TYPES`; for Q8_0 and Q4_0 every row length must be a multiple of 32 (norms
-    stay F32). `metadata` replaces or adds keys; a None leaves the key out. Raises ValueError on arguments
-    that make no model, OSError when the file cannot be written.
+    stay F32). `metadata` replaces or adds keys; a None leaves the key out. `types` names other types of
+    single tensors, any that `quantize` can make. With `distinct_rows`, the last so many rows of each tensor
+    are repeated to its end: all bytes are there, and making them costs little.
+
+    Raises ValueError on arguments that make no model, OSError when the file cannot be written.
     """
     keys = _metadata(shape, tensor_type, chat_template, metadata or {})
-    _write_file(path, keys, _plan(shape, tensor_type), seed)
+    _write_file(path, keys, _plan(shape, tensor_type, types or {}), seed, quantize, distinct_rows)
 
 
 def write_random_shards(
@@ -214,16 +224,18 @@ class _Tensor:
         return math.prod(self.dimensions) // block * size
 
 
-def _plan(shape: Shape, tensor_type: str) -> list[_Tensor]:
+def _plan(shape: Shape, tensor_type: str, types: Mapping[str, str] = MappingProxyType({})) -> list[_Tensor]:
     weights_type = _weights_type(tensor_type)
-    block, _ = gguf.GGML_QUANT_SIZES[weights_type]
     plan = []
     for name, dimensions in shape.tensors().items():
-        if dimensions[-1] % block and len(dimensions) > 1:
-            raise ValueError(
-                f"{tensor_type} needs rows of a multiple of {block} values, {name} has {dimensions[-1]}"
-            )
         kind = weights_type if len(dimensions) > 1 else gguf.GGMLQuantizationType.F32
+        if name in types:
+            kind = gguf.GGMLQuantizationType[types[name]]
+        block, _ = gguf.GGML_QUANT_SIZES[kind]
+        if dimensions[-1] % block:
+            raise ValueError(
+                f"{kind.name} needs rows of a multiple of {block} values, {name} has {dimensions[-1]}"
+            )
         plan.append(_Tensor(name=name, dimensions=dimensions, type=kind, shape=shape))
     return plan
 
@@ -235,7 +247,12 @@ def _weights_type(tensor_type: str) -> gguf.GGMLQuantizationType:
 
 
 def _write_file(
-    path: Path, keys: Mapping[str, gguf.GGUFValue], tensors: Sequence[_Tensor], seed: int
+    path: Path,
+    keys: Mapping[str, gguf.GGUFValue],
+    tensors: Sequence[_Tensor],
+    seed: int,
+    quantize: Quantize = gguf.quants.quantize,
+    distinct_rows: int | None = None,
 ) -> None:
     writer = gguf.GGUFWriter(path, "llama")
     writer.kv_data[0] = dict(keys)
@@ -249,12 +266,35 @@ def _write_file(
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         for tensor in tensors:
-            writer.write_tensor_data(gguf.quants.quantize(_weights(tensor, seed), tensor.type))
+            writer.write_tensor_data(_stored(tensor, seed, quantize, distinct_rows))
     finally:
         writer.close()
 
 
 _Array = npt.NDArray[np.float32]
+_SPECIAL_ROWS = {
+    "token_embd": VOCABULARY,
+    "output": VOCABULARY,
+    "ffn_gate": _LIFTING,
+    "ffn_up": _LIFTING,
+    "ffn_down": 1,
+    "attn_output": 1,
+}
+
+
+def _stored(
+    tensor: _Tensor, seed: int, quantize: Quantize, distinct_rows: int | None
+) -> npt.NDArray[np.generic]:
+    """The tensor as the file has it: rows that have a meaning of their own, then the others."""
+    rows = tensor.dimensions[0]
+    made = rows
+    if distinct_rows is not None and len(tensor.dimensions) > 1:
+        role = tensor.name.removesuffix(".weight").rpartition(".")[2]
+        made = min(rows, _SPECIAL_ROWS.get(role, 0) + distinct_rows)
+    blocks = quantize(_weights(replace(tensor, dimensions=(made, *tensor.dimensions[1:])), seed), tensor.type)
+    if distinct_rows is None or made == rows:
+        return blocks
+    return blocks[[*range(made), *(made - distinct_rows + at % distinct_rows for at in range(rows - made))]]
 
 
 def _weights(tensor: _Tensor, seed: int) -> _Array:
@@ -270,7 +310,7 @@ def _weights(tensor: _Tensor, seed: int) -> _Array:
         array = _uniform(tensor.name, dimensions, seed, rows * np.float32(_LOGIT_SPREAD / _OUTPUT_GAIN))
         array[:, 0] = 0
         if role == "output" or shape.tied:
-            array[_unspoken(shape.vocabulary), 0] = -_SILENCE
+            array[_unspoken(shape.vocabulary)[: dimensions[0]], 0] = -_SILENCE
         return array
     if role == "attn_q":
         return _uniform(tensor.name, dimensions, seed, rows * np.float32(3))  # attends to few positions

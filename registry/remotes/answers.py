@@ -15,14 +15,30 @@ from registry.remotes.base import TryAgain
 from registry.remotes.http import Answer
 
 MAX_ERROR_BYTES = 64 << 10
+_WANTS_TLS = (b"to HTTPS port", b"to an HTTPS server", b"to an SSL-enabled server")
+"""What nginx, Go's servers and Apache say to a request without encryption where they expect TLS."""
+
+_WITH_TLS = "Leave out --plain-http, or write oci:// in place of http://."
+
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 def words_of(answer: Answer) -> str:
     """What the server says about its refusal: `: "MANIFEST_UNKNOWN: manifest unknown"`; empty if nothing."""
+    return _words_in(_body_of(answer))
+
+
+def _body_of(answer: Answer) -> bytes:
+    """What a refusal says; nothing where that is too long, or cut short."""
+    with suppress(BadContent, Unreachable):
+        return answer.read(MAX_ERROR_BYTES)
+    return b""
+
+
+def _words_in(body: bytes) -> str:
     text = ""
-    with suppress(BadContent, Unreachable, ValueError, RecursionError):
-        document = json.loads(answer.read(MAX_ERROR_BYTES))
+    with suppress(ValueError, RecursionError):
+        document = json.loads(body)
         errors = document.get("errors") if isinstance(document, dict) else None
         if isinstance(errors, list) and errors and isinstance(errors[0], dict):
             parts = [errors[0].get(key) for key in ("code", "message")]
@@ -55,7 +71,13 @@ def refusal(answer: Answer, what: str, shown: str) -> SlmctlError:
             f"{shown} does not have {what}{words_of(answer)}.",
             hint="Check the name; some registries say this too of what one may not see.",
         )
-    return OperationFailed(
-        f"{shown} answered {status} when asked for {what}{words_of(answer)}.",
-        hint="Ask who runs the registry what that means.",
-    )
+    body = _body_of(answer)
+    said, hint = _words_in(body), "Ask who runs the registry what that means."
+    if status == 400 and answer.way.url.scheme == "http":
+        if any(words in body for words in _WANTS_TLS):
+            return Unreachable(
+                f"{shown} speaks TLS on that port, and was asked without encryption.", hint=_WITH_TLS
+            )
+        if not body:  # as to every HEAD
+            hint = f"If it speaks TLS on that port: {_WITH_TLS[0].lower()}{_WITH_TLS[1:]}"
+    return OperationFailed(f"{shown} answered {status} when asked for {what}{said}.", hint=hint)

@@ -27,6 +27,7 @@ _OURS = frozenset(
         mediatypes.SLMCTL_SOURCE,
         mediatypes.SLMCTL_LINKED,
         mediatypes.SLMCTL_TRACKS,
+        mediatypes.SLMCTL_PINS,
         mediatypes.SLMCTL_CLAIMED,
     }
 )
@@ -39,6 +40,7 @@ class Entry:
 
     `linked` is RFC 3339 text, `source` the pinned reference it came from; neither is in the descriptor.
     `tracks` are the references that the next pull asks, where they are not the source without its pin.
+    `pins` are the pinned references of all its places where it has several, the source first.
     `claimed` says that the source is only what a bundle says of itself: nobody here has asked that place.
     """
 
@@ -47,6 +49,7 @@ class Entry:
     source: str | None
     linked: str | None
     tracks: tuple[str, ...] = ()
+    pins: tuple[str, ...] = ()
     claimed: bool = False
 
 
@@ -173,6 +176,8 @@ def _row(entry: Entry) -> dict[str, object]:
         annotations[mediatypes.SLMCTL_LINKED] = entry.linked
     if entry.tracks:
         annotations[mediatypes.SLMCTL_TRACKS] = " ".join(entry.tracks)
+    if entry.pins:
+        annotations[mediatypes.SLMCTL_PINS] = " ".join(entry.pins)
     if entry.claimed:
         annotations[mediatypes.SLMCTL_CLAIMED] = _CLAIMED
     return {**entry.descriptor.to_json(), "annotations": annotations}
@@ -192,11 +197,12 @@ def _entry(row: object) -> Entry | None:
     assert isinstance(row, dict)
     annotations: dict[str, object] = row["annotations"]
     source, linked = annotations.get(mediatypes.SLMCTL_SOURCE), annotations.get(mediatypes.SLMCTL_LINKED)
-    tracks = annotations.get(mediatypes.SLMCTL_TRACKS, "")
+    tracks, pins = (annotations.get(key, "") for key in (mediatypes.SLMCTL_TRACKS, mediatypes.SLMCTL_PINS))
     if (
         not isinstance(source, str | None)
         or not isinstance(linked, str | None)
         or not isinstance(tracks, str)
+        or not isinstance(pins, str)
     ):
         return None
     others = {key: text for key, text in annotations.items() if key not in _OURS}
@@ -211,5 +217,6 @@ def _entry(row: object) -> Entry | None:
         source=source,
         linked=linked,
         tracks=tuple(tracks.split()),
+        pins=tuple(pins.split()),
         claimed=claimed,
     )

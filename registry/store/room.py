@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 FAT32_LARGEST = (1 << 32) - 1
@@ -13,10 +14,29 @@ FAT32_LARGEST = (1 << 32) - 1
 _SMALL = {"vfat": FAT32_LARGEST, "msdos": FAT32_LARGEST, "fat": FAT32_LARGEST, "umsdos": FAT32_LARGEST}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """A file system: its `size`, and what of it this process may still write, in bytes."""
+
+    size: int
+    free: int
+
+
+def disk_at(at: int | Path) -> Disk:
+    """The file system of an open file or a path. Raises OSError."""
+    disk = os.statvfs(at)
+    free = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail  # root may use what is reserved
+    return Disk(size=disk.f_frsize * disk.f_blocks, free=disk.f_frsize * free)
+
+
 def free_bytes(at: int | Path) -> int:
     """Bytes that this process may still write to the file system of an open file or a path."""
-    disk = os.statvfs(at)
-    return disk.f_frsize * (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail)
+    return disk_at(at).free
+
+
+def nearest_folder(path: Path) -> Path:
+    """The folder itself, or the nearest above it that there is: where it will be made."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
 
 
 def largest_file(folder: Path) -> tuple[int | None, str]:

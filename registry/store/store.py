@@ -6,8 +6,6 @@ Writing goes in one order: blobs, manifests, the name; deleting goes the other w
 
 from __future__ import annotations
 
-import enum
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
@@ -16,40 +14,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 from registry.digest import Digest
-from registry.errors import (
-    BadContent,
-    DigestMismatch,
-    NameTaken,
-    NoSpace,
-    NotFound,
-    SlmctlError,
-    StoreUnusable,
-)
+from registry.errors import BadContent, DigestMismatch, NoSpace, NotFound, SlmctlError, StoreUnusable
 from registry.manifest import Descriptor
 from registry.store import gc
-from registry.store.durable import (
-    flush_folder,
-    removed_on_failure,
-    replace_file,
-    store_errors,
-    write_file,
-)
+from registry.store.durable import flush_folder, store_errors
+from registry.store.generations import write_names
 from registry.store.index import Entry, NameTable
 from registry.store.ingest import Progress, hash_open_file
 from registry.store.leases import Lease, find_leases
 from registry.store.locks import Locks
 from registry.store.partial import remove_partials
 from registry.store.reader import AGAIN, StoreReader, silent
+from registry.store.replacing import Replace as Replace  # who links names it by its store
+from registry.store.replacing import check_replaceable as check_replaceable
 from registry.store.salvage import salvaged
 from registry.store.session import Session as Session  # who opens one names it by its store
-
-
-class Replace(enum.Enum):
-    """What `link` may do to a name that exists and points elsewhere."""
-
-    NOTHING = "nothing"
-    SAME_SOURCE = "same source"
-    ANYTHING = "anything"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +70,9 @@ class Store(StoreReader):
             with self._locks.exclusive():
                 self.layout.prepare_files()
                 if not self.layout.index.exists() and not self.layout.previous_index.exists():
-                    self._write_names(self.names())  # none; a table that was lost is said, and not replaced
+                    write_names(
+                        self.layout, self.names()
+                    )  # none; a table that was lost is said, and not replaced
 
     def settle(self) -> None:
         """Make durable what is here: a killed command whose work is found done may not have come to it.
@@ -181,30 +162,15 @@ class Store(StoreReader):
         source: str | None,
         linked: str,
         replace_rule: Replace,
-        still_named: bool = False,
-        tracks: tuple[str, ...] = (),
-        claimed: bool = False,
     ) -> Entry:
         """Point `name` at a manifest that is in the store; gives the entry as it now stands.
 
         A name that differs only in case is the same name and keeps its spelling. Raises NameTaken when the
         name exists, points elsewhere, and `replace_rule` does not allow it to move. What it pointed at and
-        nothing else needs is freed. Whoever holds no lease on the manifest's blobs says `still_named`: then
-        NotFound is raised unless another name keeps them.
+        nothing else needs is freed.
         """
-        entry = Entry(
-            name=name,
-            descriptor=descriptor,
-            source=source,
-            linked=linked,
-            tracks=tracks,
-            claimed=claimed,
-        )
-        return self.link_all(
-            [entry],
-            lambda old, new: check_replaceable(old, new, replace_rule),
-            still_named=still_named,
-        )[0]
+        entry = Entry(name=name, descriptor=descriptor, source=source, linked=linked)
+        return self.link_all([entry], lambda old, new: check_replaceable(old, new, replace_rule))[0]
 
     def link_all(
         self,
@@ -216,6 +182,8 @@ class Store(StoreReader):
     ) -> list[Entry]:
         """As `link`, for several names at once: all of them or none. `check(old, new)` raises for a name that
         may not move. With `keep_equal`, a name that points at the same manifest already stays as it is.
+        Whoever holds no lease on the manifests' blobs says `still_named`: then NotFound is raised unless
+        other names keep them.
         """
         replaced = []
         linked = []
@@ -313,38 +281,5 @@ class Store(StoreReader):
         return names
 
     def _write_names(self, names: NameTable) -> None:
-        """Replace index.json, keeping the generation before it. The store's lock is held exclusively.
-
-        When the names were read from the previous generation, index.json is damaged: it is put aside, so that
-        it neither gets lost nor takes the place of the good generation.
-        """
-        layout = self.layout
-        if names.generation == "current":
-            kept = layout.ingest / "index.json.1.new"
-            kept.unlink(missing_ok=True)
-            with removed_on_failure(kept):
-                try:
-                    os.link(layout.index, kept)
-                except OSError:  # a file system without hard links
-                    write_file(kept, layout.index.read_bytes())
-                kept.rename(layout.previous_index)
-            kept.unlink(missing_ok=True)  # renaming one name of a file over another of the same does nothing
-        elif layout.index.exists():
-            layout.index.rename(layout.free_damaged_path())
-        replace_file(layout.ingest / "index.json.new", layout.index, names.to_bytes())
-
-
-def check_replaceable(old: Entry, new: Entry, rule: Replace) -> None:
-    """Raise NameTaken unless `rule` lets `new` take the place of `old`."""
-    same_content = old.descriptor.digest == new.descriptor.digest and old.source == new.source
-    if rule is Replace.ANYTHING or same_content:
-        return
-    if rule is Replace.NOTHING:
-        raise NameTaken(
-            f"There is a model {old.name} already.", hint="Add --force to replace it, or choose another name."
-        )
-    if old.source != new.source:
-        raise NameTaken(
-            f"The name {old.name} belongs to a model from {old.source or 'another tool'}.",
-            hint="Add --force to replace it, or choose another name.",
-        )
+        """Replace index.json; the store's lock is held exclusively."""
+        write_names(self.layout, names)

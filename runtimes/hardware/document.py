@@ -65,10 +65,13 @@ def from_json(value: object) -> Hardware:
         sources=top.texts("sources"),
         notes=top.texts("notes"),
     )
+    top.below("calibration")  # how the speeds were found: of no use to a plan
     top.done()
     ids = [each.id for each in hardware.devices]
     if len(set(ids)) < len(ids) or {"host", "cpu"} & set(ids):
-        raise MalformedFile("The description of a machine is wrong: two devices have the same id.")
+        raise MalformedFile(
+            "The description of a machine is wrong: the id of a device is another's, or 'host' or 'cpu'."
+        )
     return hardware
 
 

@@ -60,8 +60,8 @@ def _completed(device: Device, seen: SeenDevice) -> Device:
 def _find(devices: Sequence[Device], seen: SeenDevice, taken: Sequence[str]) -> Device | None:
     free = [device for device in devices if device.id not in taken and device.kind == "gpu"]
     by_address = [device for device in free if seen.address and _is_at(device, seen.address)]
-    if by_address:
-        return by_address[0]
+    if by_address:  # of several, which are slices of one card, that of the size
+        return next((device for device in by_address if _same_size(device, seen)), by_address[0])
     fitting = [device for device in free if seen.api in device.apis]
     named = [device for device in fitting if _alike(device.name, seen.description)]
     sized = [device for device in named or fitting if _same_size(device, seen)]

@@ -52,32 +52,34 @@ _HWCAP2 = {1: "sve2", 13: "i8mm", 14: "bf16", 23: "sme"}
 
 _AT_HWCAP, _AT_HWCAP2 = 16, 26
 
-_ARM_PARTS = {
-    0xD03: "Cortex-A53",
-    0xD04: "Cortex-A35",
-    0xD05: "Cortex-A55",
-    0xD07: "Cortex-A57",
-    0xD08: "Cortex-A72",
-    0xD09: "Cortex-A73",
-    0xD0A: "Cortex-A75",
-    0xD0B: "Cortex-A76",
-    0xD0C: "Neoverse-N1",
-    0xD0D: "Cortex-A77",
-    0xD40: "Neoverse-V1",
-    0xD41: "Cortex-A78",
-    0xD42: "Cortex-A78AE",
-    0xD44: "Cortex-X1",
-    0xD46: "Cortex-A510",
-    0xD47: "Cortex-A710",
-    0xD48: "Cortex-X2",
-    0xD49: "Neoverse-N2",
-    0xD4D: "Cortex-A715",
-    0xD4E: "Cortex-X3",
-    0xD4F: "Neoverse-V2",
-    0xD80: "Cortex-A520",
-    0xD81: "Cortex-A720",
+_ARM_PARTS: Mapping[tuple[int | None, int | None], str] = {
+    (0x41, 0xD03): "Cortex-A53",
+    (0x41, 0xD04): "Cortex-A35",
+    (0x41, 0xD05): "Cortex-A55",
+    (0x41, 0xD07): "Cortex-A57",
+    (0x41, 0xD08): "Cortex-A72",
+    (0x41, 0xD09): "Cortex-A73",
+    (0x41, 0xD0A): "Cortex-A75",
+    (0x41, 0xD0B): "Cortex-A76",
+    (0x41, 0xD0C): "Neoverse-N1",
+    (0x41, 0xD0D): "Cortex-A77",
+    (0x41, 0xD40): "Neoverse-V1",
+    (0x41, 0xD41): "Cortex-A78",
+    (0x41, 0xD42): "Cortex-A78AE",
+    (0x41, 0xD44): "Cortex-X1",
+    (0x41, 0xD46): "Cortex-A510",
+    (0x41, 0xD47): "Cortex-A710",
+    (0x41, 0xD48): "Cortex-X2",
+    (0x41, 0xD49): "Neoverse-N2",
+    (0x41, 0xD4D): "Cortex-A715",
+    (0x41, 0xD4E): "Cortex-X3",
+    (0x41, 0xD4F): "Neoverse-V2",
+    (0x41, 0xD80): "Cortex-A520",
+    (0x41, 0xD81): "Cortex-A720",
+    (0x51, 0x001): "Oryon",
 }
-"""CPU parts of Arm's own (implementer 0x41), from their Technical Reference Manuals (MIDR_EL1)."""
+"""Implementer and part of MIDR_EL1: Arm's own (0x41) from their Technical Reference Manuals, Qualcomm's
+(0x51) from Linux, arch/arm64/include/asm/cputype.h."""
 
 
 def first_processor(cpuinfo: str) -> Mapping[str, str]:
@@ -93,11 +95,19 @@ def first_processor(cpuinfo: str) -> Mapping[str, str]:
     return found
 
 
-def model(first: Mapping[str, str], board: str | None = None) -> str | None:
-    """What to call the processor; `board` is the device tree's model, where there is one."""
-    name = first.get("model name")
-    if not name and _hexadecimal(first.get("CPU implementer")) == 0x41:
-        name = _ARM_PARTS.get(_hexadecimal(first.get("CPU part")) or 0)
+def model(cpuinfo: str, board: str | None = None) -> str | None:
+    """What to call the processor; `board` is the device tree's model, where there is one.
+
+    An Arm system with several kinds of cores is called by all of them, the last ones first: those are the
+    fast ones.
+    """
+    name = first_processor(cpuinfo).get("model name")
+    if not name:
+        lines = [line.partition(":") for line in cpuinfo.splitlines()]
+        makers = [_hexadecimal(value) for key, _, value in lines if key.strip() == "CPU implementer"]
+        parts = [_hexadecimal(value) for key, _, value in lines if key.strip() == "CPU part"]
+        known = [_ARM_PARTS.get(pair) for pair in zip(makers, parts, strict=False)]
+        name = " and ".join(dict.fromkeys(each for each in reversed(known) if each))
     if name and board:
         return f"{name} ({board})"
     return name or board or None

@@ -33,6 +33,9 @@ _APUS = frozenset(
 )
 """Targets that are parts of a processor (LLVM, AMDGPU usage, "Processors": APU)."""
 
+FOR_DISPLAYS = frozenset({"gfx1036", "gfx1037"})
+"""In processors of AMD's for desktops (Raphael and its followers), which compute faster than they do."""
+
 _CARVED_OUT = 2 << 30
 """A GPU whose target is unknown and that has no more memory than this is taken for a part of a processor."""
 

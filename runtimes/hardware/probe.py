@@ -43,8 +43,8 @@ def probe(
     not be there yet. What is cached costs a few milliseconds, NVIDIA's driver a tenth of a second. The first
     time an engine is asked in a child process, and with `measure` the memory is read for 0.3 s; `again` does
     the latter every time, and keeps the better figure. `quick` starts no child and measures nothing: it takes
-    what is cached, and else what is known of the engine's wheel; only where the engine can use a GPU, or there
-    is one and the engine was never asked, it is as thorough as without.
+    what is cached, and else what is known of the engine's wheel; only where the engine can use CUDA, or there
+    is a GPU and the engine was never asked, it is as thorough as without.
     """
     system = this_system(environment)
     if quick and not _needs_asking(system, cache_folder):

@@ -19,7 +19,8 @@ X86 = frozenset({"x86_64", "amd64", "AMD64"})
 
 def probe_cpu(system: System, groups: Groups, notes: list[str]) -> Cpu:
     """Never raises; a CPU that cannot be read is one logical CPU of the process's architecture."""
-    first = parse.first_processor(system.read("/proc/cpuinfo", _FIRST_BYTES) or "")
+    cpuinfo = system.read("/proc/cpuinfo", _FIRST_BYTES) or ""
+    first = parse.first_processor(cpuinfo)
     online = parse.cpu_list(system.value(f"{_CPUS}/online")) or system.affinity or frozenset({0})
     allowed = online & system.affinity if system.affinity else online
     allowed = allowed or online
@@ -32,7 +33,7 @@ def probe_cpu(system: System, groups: Groups, notes: list[str]) -> Cpu:
     if groups.quota_source:
         source = f"{source}, {groups.quota_source}"
     return Cpu(
-        model=parse.model(first, system.value("/proc/device-tree/model")),
+        model=parse.model(cpuinfo, system.value("/proc/device-tree/model")),
         architecture="aarch64" if system.machine in ARM else system.machine,
         features=features,
         logical=len(online),

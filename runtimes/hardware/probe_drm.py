@@ -17,14 +17,17 @@ _LIBRARIES = ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local
 
 def probe_drm(system: System, findings: Findings) -> None:
     """Adds GPUs that are no NVIDIA's (those have a probe of their own)."""
-    cards = parse.cards(system.names(_DRM))
-    found = [device for card in cards if (device := _card(system, card, findings)) is not None]
+    before = len(findings.devices)
+    for card in parse.cards(system.names(_DRM)):
+        device = _card(system, card, findings)
+        if device is not None:
+            findings.devices.append(device)
+    found = findings.devices[before:]
     if found and not any(name.startswith("renderD") for name in system.names("/dev/dri")):
+        del findings.devices[before:]
         names = ", ".join(device.name for device in found)
         findings.notes.append(f"The machine has a GPU ({names}), but this process has no /dev/dri/renderD*.")
         findings.miss(f"the GPU ({names}) in this container", "docker run --device /dev/dri")
-        return
-    findings.devices += found
 
 
 def _card(system: System, card: str, findings: Findings) -> Device | None:
@@ -73,6 +76,11 @@ def _amd(
         vram_used=system.number(f"{folder}/mem_info_vram_used"),
         gtt=system.number(f"{folder}/mem_info_gtt_total"),
     )
+    if target in parse.FOR_DISPLAYS:
+        findings.notes.append(
+            f"{name} ({target}) drives displays: its two compute units are no help to models."
+        )
+        return None
     if memory is None:
         findings.notes.append(f"{name}: its driver does not say how much memory it has, so it is left out.")
         return None

@@ -63,14 +63,14 @@ def probe_nvidia(system: System, findings: Findings, *, cache: Cache, ask: bool 
                 kind="gpu",
                 vendor="nvidia",
                 name=gpu.name,
-                apis=("cuda",) if gpu.is_slice else ("cuda", "vulkan"),
+                apis=("cuda",) if gpu.is_slice or not system.exists(_CONTROL) else ("cuda", "vulkan"),
                 total=gpu.total,
                 free=gpu.free,
                 capability=gpu.capability,
                 driver=answer.driver,
                 uuid=gpu.uuid,
                 address=gpu.address,
-                note="A MIG slice of a GPU." if gpu.is_slice else None,
+                note="A MIG slice; a process can use one at a time." if gpu.is_slice else None,
                 source=source,
             )
         )

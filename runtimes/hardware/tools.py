@@ -59,13 +59,17 @@ def run_tool(
     deadline = time.monotonic() + seconds
     with child.stdout:
         data, is_whole = _read_until(child.stdout.fileno(), deadline)
-    try:
-        code = child.wait(timeout=max(0.05, deadline - time.monotonic()) if is_whole else 0)
-    except subprocess.TimeoutExpired:
+    hangs = Answer(problem=f"{name} did not answer within {seconds:g} s")
+    if not is_whole:
         _end(child)
         if len(data) >= _MOST_BYTES:
             return Answer(problem=f"{name} wrote more than {_MOST_BYTES >> 20} MiB")
-        return Answer(problem=f"{name} did not answer within {seconds:g} s")
+        return hangs
+    try:
+        code = child.wait(timeout=max(0.05, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        _end(child)
+        return hangs
     if code != 0:
         how = signal.Signals(-code).name if -code in set(signal.Signals) else str(code)
         return Answer(text=data.decode(errors="replace") or None, problem=f"{name} ended with {how}")

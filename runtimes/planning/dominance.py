@@ -42,7 +42,9 @@ def without_dominated(options: Sequence[Option], assessor: Assessor) -> tuple[li
 
 def _beats(one: Evaluated, other: Evaluated) -> bool:
     """Whether `one`, which is no larger, is as good in all else and better in something."""
-    if one.quality.loss > other.quality.loss or one.need.total > other.need.total:
+    if one.quality.loss > other.quality.loss:
+        return False
+    if any(one.need.of(pool) > other.need.of(pool) for pool in one.budget):
         return False
     if one.rejection is not None and other.rejection is None:
         return False

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from registry.digest import Digest
 from registry.errors import MalformedFile
@@ -86,5 +85,6 @@ class ReadsThrough(StoreReader):
     ) -> BinaryIO:
         if self._peeks and not self.has(descriptor.digest):
             blob = Blob(digest=descriptor.digest, size=descriptor.size)
-            return io.BufferedReader(Peek(self._remote, blob))
+            # not buffered: what is read ahead of a header would be another range
+            return cast("BinaryIO", Peek(self._remote, blob))
         return super().open_blob(descriptor, progress, check_notes=check_notes)

@@ -21,6 +21,7 @@ from slmctl.app.events import Note, OnEvent, ignore
 from slmctl.app.load import Loaded, LoadedModel, LoadRequest, conversation, load
 from slmctl.app.package import Package, Variant
 from slmctl.app.parameters import LOAD_PARAMETERS
+from slmctl.app.planning.wishes import NO_WISHES, RunWishes
 from slmctl.config import Settings
 
 ChatEvent = Loaded | protocol.Event
@@ -32,7 +33,8 @@ class ChatSettings:
 
     `system` None leaves it to the package, `parameters` win over the package's; `raw` sends each prompt as
     it is, `think` asks for the model's reasoning or for none, `schema` (JSON Schema) makes the answers JSON;
-    `verify` hashes the files before each loading, `keep_seconds` is LoadRequest's.
+    `verify` hashes the files before each loading, `keep_seconds` and `wishes` are
+    LoadRequest's.
     """
 
     system: str | None = None
@@ -42,6 +44,7 @@ class ChatSettings:
     schema: Mapping[str, object] | None = None
     verify: bool = False
     keep_seconds: float | None = None
+    wishes: RunWishes = NO_WISHES
 
 
 class Chat:
@@ -192,9 +195,10 @@ class Chat:
             variant=self._variant,
             verify=self.chosen.verify,
             keep_seconds=self.chosen.keep_seconds,
+            wishes=self.chosen.wishes,
         )
-        self._loaded_with = self._wanted()
         self._model = self._worker.enter_context(load(self._reader, self._settings, wanted, self._on_event))
+        self._loaded_with = self._wanted()
         self._chat_template = self._model.chat_template
         if not self._model.has_chat_template and not self.chosen.raw:
             note = f"{self._package.name} has no chat template; each prompt is sent alone, as plain text."

@@ -28,8 +28,9 @@ class Coming:
     has beside that. `wanted` are all blobs of the chosen variants, here already or not, of which `size` bytes
     are files; `labels` are what people call them. `root` is what the name will point at, where that is known
     before `finish`, which is called when the blobs are there, puts in what is missing of the manifests, and
-    gives it; it is None in a dry run of what is not read. `passing` are blobs that nobody needs afterwards,
-    `asked` the references that this is the answer to.
+    gives it; it is None in a dry run of what is not read. `pins` are the pinned references of all places
+    where they are several. `passing` are blobs that nobody needs afterwards, `asked` the references that this
+    is the answer to.
     """
 
     source: str
@@ -40,5 +41,6 @@ class Coming:
     labels: Mapping[Digest, str]
     root: Descriptor | None
     finish: Callable[[Session], Descriptor] | None = field(repr=False)
+    pins: tuple[str, ...] = ()
     passing: tuple[Digest, ...] = ()
     asked: tuple[ModelRef, ...] = ()

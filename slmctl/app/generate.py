@@ -12,6 +12,7 @@ from runtimes import protocol
 from slmctl.app.events import Note, OnEvent, ignore
 from slmctl.app.load import Loaded, LoadRequest, conversation, load
 from slmctl.app.package import Package
+from slmctl.app.planning.wishes import NO_WISHES, RunWishes
 from slmctl.config import Settings
 
 
@@ -22,7 +23,7 @@ class GenerateRequest:
     `parameters` are Ollama's (num_ctx, temperature, ...) and win over the package's. `raw` sends the prompt
     as it is, behind the token that begins a text, without a template and without the system message. `think`
     asks for the model's reasoning or for none; None leaves it to the model. `schema` (JSON Schema) makes the
-    answer JSON; `keep_seconds` is LoadRequest's.
+    answer JSON; `keep_seconds` and `wishes` are LoadRequest's.
     """
 
     package: Package
@@ -35,6 +36,7 @@ class GenerateRequest:
     think: protocol.Think | None = None
     schema: Mapping[str, object] | None = None
     keep_seconds: float | None = None
+    wishes: RunWishes = NO_WISHES
 
 
 GenerateEvent = Loaded | protocol.Event
@@ -54,6 +56,7 @@ def generate(
         variant=request.variant,
         verify=request.verify,
         keep_seconds=request.keep_seconds,
+        wishes=request.wishes,
     )
     with load(store, settings, wanted, on_event) as model:
         yield model.about

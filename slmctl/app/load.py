@@ -63,7 +63,8 @@ class LoadRequest:
     """Which model is loaded how. `parameters` are Ollama's and win over the package's.
 
     `keep_seconds` leaves it loaded for so long after its last use (infinity: until it is stopped), 0 unloads
-    what an earlier run kept; None unloads what was loaded here and leaves what was kept as it is.
+    what an earlier run kept; None unloads what was loaded here and leaves what was kept as it is. `wishes`
+    are what was said about the plan.
     """
 
     package: Package
@@ -190,10 +191,15 @@ class LoadedModel:
         parameters: Mapping[str, ParameterValue],
         *,
         schema: Mapping[str, object] | None = None,
+        to_the_limit: bool = False,
     ) -> Generator[protocol.Event]:
-        """Continue `text` as it is, behind the token that begins a text, or tokens."""
+        """Continue `text` as it is, behind the token that begins a text, or tokens.
+
+        `to_the_limit` goes on behind the model's own end of the text, up to num_predict.
+        """
         sampling = self._sampling(parameters)
-        return self._stream(protocol.completion_request(text, sampling, json_schema=schema))
+        question = protocol.completion_request(text, sampling, json_schema=schema, ignore_end=to_the_limit)
+        return self._stream(question)
 
     def _rendered(self, template: str, messages: Messages, think: protocol.Think | None) -> str:
         from slmctl.app.prompt import render_outside  # few models have one

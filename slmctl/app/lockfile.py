@@ -7,6 +7,7 @@
     digest = "sha256:..."       # of what the name points at: a manifest, or an index of several
     size = 2497280256           # bytes of all files of all variants, shared ones once
     source = "hf://..."         # only where it came from a registry
+    sources = ["hf://...", ..]  # instead, of a model whose builds came from several places
 
     [[models.variants]]
     id = "gguf-q4_k_m"
@@ -52,12 +53,13 @@ class LockedVariant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedModel:
-    """A full name and the digest that it is pinned to. `source` is a reference to a registry, or None."""
+    """A full name and the digest that it is pinned to. `sources` are references to the registries that have
+    it: one, several for builds of several publishers, or none."""
 
     name: str
     digest: Digest
     size: int
-    source: str | None
+    sources: tuple[str, ...]
     variants: tuple[LockedVariant, ...]
 
     @classmethod
@@ -71,7 +73,7 @@ class LockedModel:
             name=package.name,
             digest=package.digest,
             size=package.size,
-            source=public_source(package.source) if len(package.tracks) < 2 else None,  # one is not all of it
+            sources=_sources_of(package),
             variants=tuple(sorted(variants, key=lambda variant: (variant.id, variant.digest))),
         )
 
@@ -81,7 +83,8 @@ class LockedModel:
             "name": self.name,
             "digest": str(self.digest),
             "size": self.size,
-            **({"source": self.source} if self.source is not None else {}),
+            **({"source": self.sources[0]} if len(self.sources) == 1 else {}),
+            **({"sources": list(self.sources)} if len(self.sources) > 1 else {}),
             "variants": [
                 {"id": each.id, "digest": str(each.digest), "size": each.size} for each in self.variants
             ],
@@ -183,6 +186,14 @@ def check(compared: Sequence[Compared]) -> None:
         )
 
 
+def _sources_of(package: Package) -> tuple[str, ...]:
+    """All places of the model at what they had, or nothing: one of several is not all of it."""
+    several = len(package.tracks) > 1 or bool(package.pins)
+    found = [public_source(each) for each in (package.pins if several else [package.source])]
+    known = tuple(each for each in found if each is not None)
+    return known if len(known) == len(found) else ()
+
+
 def _listed(names: Sequence[str]) -> str:
     return (
         f"{', '.join(names[:5])}{' and more' if len(names) > 5 else ''} {'is' if len(names) == 1 else 'are'}"
@@ -196,23 +207,34 @@ def _pairs(row: Mapping[str, object]) -> str:
 
 def _model(row: Mapping[str, object]) -> LockedModel:
     name = _text(row, "name", "a model")
-    _only(row, {"name", "digest", "size", "source", "variants"}, name)
+    _only(row, {"name", "digest", "size", "source", "sources", "variants"}, name)
     try:
         full = parse_new_name(name).full_name
     except InvalidReference:
         full = None
     if full != name:
         raise MalformedFile(f"The lock file names a model {name!r:.120}, which is no full name.")
-    source = _text(row, "source", name) if "source" in row else None
-    if source is not None and public_source(source) is None:
-        raise MalformedFile(f"The lock file's source of {name} is no reference to a registry.")
     return LockedModel(
         name=name,
         digest=_digest(row, name),
         size=_size(row, name),
-        source=source,
+        sources=_sources(row, name),
         variants=tuple(_variant(each, name) for each in _rows(row, "variants", name)),
     )
+
+
+def _sources(row: Mapping[str, object], where: str) -> tuple[str, ...]:
+    sources = row.get("sources", [])
+    if "source" in row:
+        if "sources" in row:
+            raise MalformedFile(f"The lock file has a source and sources for {where:.120}.")
+        sources = [row["source"]]
+    if not isinstance(sources, list) or ("sources" in row and len(sources) < 2):
+        raise MalformedFile(f"The lock file's sources of {where:.120} are no list of several.")
+    for source in sources:
+        if not isinstance(source, str) or not source.isprintable() or public_source(source) is None:
+            raise MalformedFile(f"The lock file's source of {where:.120} is no reference to a registry.")
+    return tuple(sources)
 
 
 def _variant(row: Mapping[str, object], name: str) -> LockedVariant:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from registry.errors import NotFound
 from registry.names import ModelRef, parse_name
 from registry.store.index import Entry
 from registry.store.reader import StoreReader
-from registry.store.store import Replace, Store
+from registry.store.store import Replace, Store, check_replaceable
 from slmctl.app.bringing import blobs_of, bring
 from slmctl.app.events import OnEvent, ignore
 from slmctl.app.listing import names_of, names_with
@@ -34,16 +34,11 @@ def copy_model(
     store.prepare()
 
     def link(*, still_named: bool) -> Entry:
-        return store.link(
-            target.full_name,
-            entry.descriptor,
-            source=entry.source,
-            linked=now,
-            replace_rule=Replace.ANYTHING if force else Replace.NOTHING,
-            still_named=still_named,
-            tracks=entry.tracks,
-            claimed=entry.claimed,
-        )
+        copy = replace(entry, name=target.full_name, linked=now)
+        rule = Replace.ANYTHING if force else Replace.NOTHING
+        return store.link_all(
+            [copy], lambda old, new: check_replaceable(old, new, rule), still_named=still_named
+        )[0]
 
     if reader.home_of(entry) is None:
         return link(still_named=True)

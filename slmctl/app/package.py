@@ -95,8 +95,8 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Package:
-    """A model in the store: a name, the digest that it points at, and its variants. `tracks` is as in the
-    table of names (`registry.store.index.Entry`)."""
+    """A model in the store: a name, the digest that it points at, and its variants. `tracks` and `pins` are
+    as in the table of names (`registry.store.index.Entry`)."""
 
     name: str
     digest: Digest
@@ -104,6 +104,7 @@ class Package:
     linked: str | None
     variants: tuple[Variant, ...]
     tracks: tuple[str, ...] = ()
+    pins: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -124,6 +125,7 @@ class Package:
             source=entry.source,
             linked=entry.linked,
             tracks=entry.tracks,
+            pins=entry.pins,
             variants=tuple(_variant(store, manifest) for manifest in manifests_of(store, entry.descriptor)),
         )
 

@@ -23,7 +23,7 @@ from registry.names import ModelRef, Source, parse_name, short_name
 from registry.remotes.base import Artifact, FileRemote, Listing, Remote
 from registry.remotes.mirrors import sources_of
 from registry.store.index import Entry
-from registry.store.room import free_bytes
+from registry.store.room import free_bytes, nearest_folder
 from registry.store.store import Session, Store
 from registry.transfer.pace import Pace
 from registry.transfer.space import check_space, needed
@@ -116,7 +116,8 @@ def pull(
                 coming = _coming(work, places, request, asked, kept, on_event)
                 check_name(store, request.where, coming.asked, coming.source, force=request.force)
                 return _outcome(store, coming, request)
-    with store.session(f"pull {request.where.name}", resumable=True) as session:
+    purpose = f"pull {request.where.name.casefold()}"  # what a cut pull has left is that name's, in any case
+    with store.session(purpose, resumable=True) as session:
         work = Work(store=store, session=session)
         for spec in (request.where.spec, *request.other_specs):
             where = replace(request.where, spec=spec)
@@ -144,6 +145,7 @@ def pull(
             tracks=()
             if request.where.is_bundle
             else tracks_to_keep(coming.source, tracks_of(request.where, coming.asked)),
+            pins=coming.pins,
             claimed=request.where.is_bundle and coming.source != IMPORTED_HERE,
         )
         linked = store.link_all(
@@ -318,7 +320,6 @@ def _outcome(store: Store, coming: Coming, request: PullRequest) -> Pulled:
     old = store.names().find(request.where.name)
     digest = coming.root.digest if coming.root is not None else None
     stands = old is not None and old.descriptor.digest == digest and not missing
-    folder = next(path for path in (store.root, *store.root.absolute().parents) if path.is_dir())
     return Pulled(
         name=request.where.name,
         source=coming.source,
@@ -327,7 +328,7 @@ def _outcome(store: Store, coming: Coming, request: PullRequest) -> Pulled:
         others=coming.others,
         size=coming.size,
         missing=missing,
-        free=free_bytes(folder),
+        free=free_bytes(nearest_folder(store.root)),
         changed=not stands,
     )
 

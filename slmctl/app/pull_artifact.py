@@ -20,7 +20,7 @@ from slmctl.app.coming import Coming, Work
 from slmctl.app.dialects.unpacking import needs, unpack
 from slmctl.app.events import Note, OnEvent, ignore
 from slmctl.app.package import Package, Variant
-from slmctl.app.planning.builds import builds_of_package
+from slmctl.app.planning.package_builds import builds_of_package
 from slmctl.app.planning.picking import Picker
 
 _CHUNK_BYTES = 256 << 10

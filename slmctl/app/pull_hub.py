@@ -79,6 +79,7 @@ def coming_hub(
         labels={digest: each.blob.location for digest, each in blobs.items()},
         root=write_model(_Nowhere(), builds),
         finish=lambda session: write_model(session, builds),
+        pins=tuple(listing.pinned for _, listing in found) if len(found) > 1 else (),
     )
 
 

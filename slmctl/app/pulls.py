@@ -7,16 +7,18 @@ from contextlib import suppress
 from dataclasses import replace
 
 from modelfiles.spec import ModelSpec, merge
-from registry.errors import BadContent, NotFound, SlmctlError, UsageError
+from registry.errors import BadContent, NameTaken, NotFound, SlmctlError, UsageError
 from registry.names import ModelRef, Source, parse, parse_name
 from registry.remotes.local import open_local
-from registry.store.index import Entry
+from registry.store.index import Entry, NameTable
 from registry.store.reader import StoreReader
 from slmctl.app.bundles import split_path
 from slmctl.app.lockfile import Lock, LockedModel
+from slmctl.app.made_here import CREATED_HERE, SHIPPED_HERE
 from slmctl.app.outdated import pulled_names
 from slmctl.app.package import Package
 from slmctl.app.pull import PullRequest
+from slmctl.app.shipped import is_shipped
 from slmctl.app.upstream import is_same_repository, place_of, tracked
 from slmctl.app.where import Asked, Sized, Where, spec_for, specs_of, where_is
 
@@ -42,6 +44,27 @@ def by_name(
     if name is not None:
         where = replace(where, name=name.full_name, before=())
     return PullRequest(where=where, force=force, variants=variants)
+
+
+def nothing_to_pull(names: NameTable, ref: ModelRef, *, search: Sequence[str]) -> str | None:
+    """Why a pull of a model that is here, or comes with slmctl, has nobody to ask, in words that follow its
+    name; None where it has somebody, or the model is not here."""
+    entry = names.find(ref.full_name)
+    if entry is None:
+        return "came with slmctl" if is_shipped(ref) else None
+    if tracked(entry):
+        return None
+    if (place := place_of(entry.source)) is not None:
+        try:
+            where_is(ref, names, search=search)
+        except NameTaken:
+            return f"is out of a bundle, which says that it came from {place}"
+        return None
+    if entry.source == SHIPPED_HERE:
+        return "came with slmctl"
+    return (
+        "was made here" if entry.source == CREATED_HERE else f"is from {entry.source or 'another tool'!r:.80}"
+    )
 
 
 def _in_bundle(ref: ModelRef, name: ModelRef | None) -> Where:
@@ -100,18 +123,19 @@ def of_lock(store: StoreReader, lock: Lock, names: Iterable[ModelRef]) -> list[P
 
 
 def _pinned(model: LockedModel, entry: Entry | None) -> PullRequest:
-    if model.source is None:
+    if not model.sources:
         raise NotFound(
             f"The lock file says of no place that has {model.name}.",
             hint="Carry it there in a bundle: slmctl export, slmctl import.",
         )
-    source = replace(parse(model.source), plain_http=False)  # a file permits nothing: the user does
-    place = place_of(model.source) or source
+    # a file permits no plain HTTP: the user does
+    sources = [replace(parse(source), plain_http=False) for source in model.sources]
+    places = tuple(place_of(str(source)) or source for source in sources)
     before = tracked(entry) if entry is not None else ()
-    tracks = before if any(is_same_repository(place, each) for each in before) else (place,)
-    where = replace(_at(model.name, [source]), tracks=tracks)
+    goes_on = before and all(any(is_same_repository(place, each) for each in before) for place in places)
+    where = replace(_at(model.name, sources), tracks=before if goes_on else places)
     locked = frozenset(variant.id for variant in model.variants)
-    others = (ModelSpec(), *specs_of([place]))
+    others = (ModelSpec(), *specs_of(places))
     return PullRequest(where=where, expected=model.digest, locked=locked, other_specs=others)
 
 

@@ -6,7 +6,7 @@ variants that are here are pushed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
@@ -15,11 +15,13 @@ from registry.digest import Digest
 from registry.errors import NotFound, StoreUnusable, UsageError
 from registry.names import DEFAULT_TAG, ModelRef, Source, parse, short_name
 from registry.remotes.base import Blob
+from registry.remotes.repository import repository_of
 from registry.store.index import Entry
 from registry.store.reader import StoreReader
 from registry.store.store import Store
 from registry.transfer.pace import Pace
 from registry.transfer.upload import check_limits, upload
+from slmctl.app.dialects.base_image import BaseImage, check_base, read_base
 from slmctl.app.dialects.outgoing import Outgoing, tag_plan
 from slmctl.app.dialects.writing import write
 from slmctl.app.events import Note, OnEvent, ignore
@@ -34,12 +36,13 @@ from slmctl.app.where import Asked, Where
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushRequest:
     """`entry` is the model, `destination` where it goes. `format` is one of `writing.FORMATS`, None for the
-    one it has; `variants` are those that go along, none for all; `variant_tags` puts each of several under a
-    tag of its own too."""
+    one it has; `base` is the image below, for the format image; `variants` are those that go along, none for
+    all; `variant_tags` puts each of several under a tag of its own too."""
 
     entry: Entry
     destination: ModelRef
     format: str | None = None
+    base: ModelRef | None = None
     variants: tuple[str, ...] = ()
     variant_tags: bool = True
     pace: Pace = field(default_factory=Pace)
@@ -47,7 +50,8 @@ class PushRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pushed:
-    """What stands in the registry now: `reference` is pinned, `tags` are all that name it or a variant of it.
+    """What stands in the registry now: `reference` is pinned, `tags` are all that name it or a variant of it;
+    `base` is the image below, pinned too.
 
     Sizes are in bytes: of all blobs, and of those that had to be sent.
     """
@@ -56,6 +60,7 @@ class Pushed:
     digest: Digest
     tags: tuple[str, ...]
     variants: tuple[str, ...]
+    base: str | None
     size: int
     sent: int
     notes: tuple[str, ...]
@@ -88,11 +93,12 @@ def push(
     Raises NotFound, Unauthorized, Unreachable, BadContent, DoesNotFit, UsageError, TooLarge.
     """
     entry = request.entry
-    outgoing = _written(reader, request, on_event)
+    base = _base(places, request)
+    outgoing = _written(reader, request, base, on_event)
     if outgoing.missing(reader):
         _complete(store, reader, places, entry, now, on_event)
         entry = reader.names().entries.get(entry.name, entry)
-        outgoing = _written(reader, replace(request, entry=entry), on_event)
+        outgoing = _written(reader, replace(request, entry=entry), base, on_event)
         if lost := outgoing.missing(reader):
             raise NotFound(
                 f"The blob {lost[0]} of {entry.name} is not in the store.",
@@ -113,7 +119,7 @@ def push(
     files = [file for variant in Package.of(reader, entry).variants for file in variant.files]
     counts = Counts("push", blobs, {file.digest: file.path for file in files}, on_event)
     with _kept(store, entry.name, [blob.digest for blob in blobs]):
-        upload(open_blob, remote, blobs, request.pace, counts, mounts=_mounts(entry, ref, blobs))
+        upload(open_blob, remote, blobs, request.pace, counts, mounts=_mounts(request, base, blobs))
         for each in plan:
             for reference in each.references:
                 remote.put_manifest(each.document.raw, each.document.media_type, reference)
@@ -123,14 +129,29 @@ def push(
         digest=outgoing.root,
         tags=tuple(tag for each in plan for tag in each.references if not tag.startswith("sha256:")),
         variants=tuple(outgoing.variants),
+        base=base.pinned if base else None,
         size=sum(blob.size for blob in blobs),
         sent=counts.moved,
         notes=outgoing.notes,
     )
 
 
-def _written(reader: StoreReader, request: PushRequest, on_event: OnEvent) -> Outgoing:
-    return write(reader, request.entry, request.format, variants=request.variants, on_event=on_event)
+def _base(places: Places, request: PushRequest) -> BaseImage | None:
+    """The image below, which is asked for first: nothing is read or sent if it does not fit."""
+    if request.base is None:
+        return None
+    if request.format != "image":
+        raise UsageError("--base says what lies below an image.", hint="Add --format image, or leave it out.")
+    check_base(request.base)
+    return read_base(places.remote_of(request.base), request.base)
+
+
+def _written(
+    reader: StoreReader, request: PushRequest, base: BaseImage | None, on_event: OnEvent
+) -> Outgoing:
+    return write(
+        reader, request.entry, request.format, variants=request.variants, base=base, on_event=on_event
+    )
 
 
 def _complete(
@@ -170,9 +191,21 @@ def _kept(store: Store, name: str, digests: Sequence[Digest]) -> Iterator[None]:
         held.__exit__(None, None, None)
 
 
-def _mounts(entry: Entry, ref: ModelRef, blobs: Sequence[Blob]) -> Mapping[Digest, Sequence[str]]:
-    """The repository of the same registry that the model came from: it has the blobs already."""
-    place = place_of(entry.source)
-    if place is None or place.host != ref.host or place.path == ref.path:
-        return {}
-    return {blob.digest: (place.path,) for blob in blobs}
+def _mounts(
+    request: PushRequest, base: BaseImage | None, blobs: Sequence[Blob]
+) -> Mapping[Digest, Sequence[str]]:
+    """The repositories of the same registry that the model and its base came from: they have the blobs."""
+    mounts: dict[Digest, Sequence[str]] = {}
+    target = repository_of(request.destination, plain_http=False)
+
+    def mount(place: ModelRef | None, digests: Iterable[Digest]) -> None:
+        if place is None or place.source is not Source.OCI:
+            return
+        other = repository_of(place, plain_http=False)
+        if other.host == target.host and other.path != target.path:
+            mounts.update(dict.fromkeys(digests, (other.path,)))
+
+    mount(place_of(request.entry.source), [blob.digest for blob in blobs])
+    if base is not None:
+        mount(request.base, (layer.digest for build in base.builds.values() for layer in build.layers))
+    return mounts

@@ -39,7 +39,7 @@ class FromRemotes:
 
     def find(self, wanted: Descriptor) -> Found | None:
         for entry in self._names_that_need(wanted.digest):
-            for source in dict.fromkeys([entry.source or "", *entry.tracks]):
+            for source in dict.fromkeys([entry.source or "", *entry.pins, *entry.tracks]):
                 there = self._resolve(entry.name, source)
                 if there is None:
                     continue

@@ -23,16 +23,21 @@ FOLDER = Path(__file__).parents[1] / "shipped"
 SHIPPED = {"hello:latest": FOLDER / "hello" / "Modelfile"}
 
 
+def is_shipped(ref: ModelRef) -> bool:
+    """Whether `ref` names a model that comes with slmctl."""
+    return ref.source is Source.BARE and ref.digest is None and ref.full_name.casefold() in SHIPPED
+
+
 def package_shipped(store: StoreReader, ref: ModelRef, on_event: OnEvent = ignore) -> bool:
     """Package the model that `ref` names, if it is one of ours; whether it is.
 
     Offline, and safe in several processes at once. Raises BadContent when its files are not as they came,
     and else as `create` does.
     """
-    name = ref.full_name.casefold()
-    modelfile = SHIPPED.get(name)
-    if modelfile is None or ref.source is not Source.BARE or ref.digest is not None:
+    if not is_shipped(ref):
         return False
+    name = ref.full_name.casefold()
+    modelfile = SHIPPED[name]
     try:
         authored = from_text(_read(modelfile), filename=str(modelfile))
         request = CreateRequest(

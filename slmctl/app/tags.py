@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from registry.errors import BadContent, DoesNotFit
+from registry.errors import BadContent, DoesNotFit, NotFound, SlmctlError, Unauthorized
 from registry.formats.facts import ModelFacts
 from registry.names import ModelRef, Source
 from registry.remotes.base import Artifact, FileRemote, Listing, Remote
 from registry.store.index import Entry
 from registry.store.store import Store
 from slmctl.app.artifacts import ReadsThrough, tree_of
+from slmctl.app.events import Note, OnEvent, ignore
 from slmctl.app.hub.facts import facts_of
 from slmctl.app.hub.repository import HubRepository
 from slmctl.app.hub.variant import HubVariant
@@ -25,10 +27,11 @@ from slmctl.app.where import usual_first
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteVariant:
-    """A build that can be pulled. `size` is in bytes; `problem` says why it cannot be had. `facts` are None
-    where nobody asked for them and the manifest has none."""
+    """A build that can be pulled from `place`, a pinned reference. `size` is in bytes; `problem` says why it
+    cannot be had. `facts` are None where nobody asked for them and the manifest has none."""
 
     id: str
+    place: str
     format: str
     quantization: str | None
     size: int
@@ -52,7 +55,7 @@ class LibraryTag:
 class Listed:
     """What a place has under a name: tags of a repository, or builds behind one tag; of the two one is empty.
 
-    `place` is what was asked.
+    `place` is what was asked, the first of several for a model of the library.
     """
 
     place: str
@@ -101,6 +104,26 @@ def tags_of(places: Places, ref: ModelRef, *, with_facts: bool = False) -> Liste
     return Listed(place=found.pinned, variants=tuple(_of_listing(files, found, with_facts=with_facts)))
 
 
+def tags_of_all(
+    places: Places, refs: Sequence[ModelRef], *, with_facts: bool = False, on_event: OnEvent = ignore
+) -> Listed:
+    """Ask several places for builds of one model. One that has none is told of and left out.
+
+    Raises as `tags_of`: what a place cannot be asked for, and of places without builds what the first says.
+    """
+    listed: list[Listed] = []
+    failed: list[SlmctlError] = []
+    for ref in refs:
+        try:
+            listed.append(tags_of(places, ref, with_facts=with_facts))
+        except (NotFound, Unauthorized, BadContent, DoesNotFit) as error:
+            failed.append(error)
+            on_event(Note(text=f"{ref} is left out: {error.message}"))
+    if not listed:
+        raise failed[0]
+    return replace(listed[0], variants=tuple(variant for each in listed for variant in each.variants))
+
+
 def _of_artifact(
     remote: Remote, artifact: Artifact, ref: ModelRef, *, with_facts: bool
 ) -> list[RemoteVariant]:
@@ -116,6 +139,7 @@ def _of_artifact(
     return [
         RemoteVariant(
             id=variant.id,
+            place=artifact.pinned,
             format=variant.format,
             quantization=variant.quantization,
             size=variant.size,
@@ -143,6 +167,7 @@ def _of_hub(repository: HubRepository, variant: HubVariant, *, with_facts: bool)
             problem = error.message
     return RemoteVariant(
         id=variant.id,
+        place=repository.listing.pinned,
         format=variant.format,
         quantization=variant.label,
         size=variant.size,

@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from registry.errors import NotFound, SlmctlError
 from registry.names import ModelRef, Source
 from registry.store.reader import StoreReader
 from slmctl.app.finding import locate
 from slmctl.app.package import Package
+from slmctl.app.planning.wishes import NO_WISHES, RunWishes
 from slmctl.app.upstream import place_of
 from slmctl.cli.command import Context
 from slmctl.cli.network_options import NetworkOptions
+
+if TYPE_CHECKING:
+    from slmctl.app.planning.picking import Picker
 
 POLICIES = ("missing", "always", "never")
 """When a model is pulled before it runs; the words are Kubernetes' and Docker's."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is to be run of a model: a variant, with so much context, by such a plan."""
+
+    variant: str | None = None
+    context: int | None = None
+    wishes: RunWishes = NO_WISHES
+
+
 def located(
-    context: Context, ref: ModelRef, policy: str, network: NetworkOptions, *, variant: str | None = None
-) -> tuple[StoreReader, Package]:
-    """The package that `ref` names, pulled first if `policy` says so, and where its files are.
+    context: Context, ref: ModelRef, policy: str, network: NetworkOptions, wanted: Wanted
+) -> tuple[StoreReader, Package, RunWishes]:
+    """The package that `ref` names, pulled first if `policy` says so, where its files are, and the wishes
+    with the plan by which it was pulled.
 
     Raises as `locate` and `pull` do. A model that nobody has is told of as one that the store does not have,
     with the names there that are like it.
     """
     if ref.source is Source.FILE:
-        return locate(context.reader, ref, context.output.on_event)
+        return *locate(context.reader, ref, context.output.on_event), wanted.wishes
     missing: NotFound | None = None
+    if policy == "always" and _stays(context, ref):
+        return locate(context.reader, ref, context.output.on_event)
     if policy != "always":
         try:
             reader, package = locate(context.reader, ref, context.output.on_event)
         except NotFound as error:
             missing = error
         else:
-            if policy == "never" or _is_here(package, variant):
-                return reader, package
+            if policy == "never" or _is_here(package, wanted.variant):
+                return reader, package, wanted.wishes
     if missing is not None and policy == "never":
         raise missing
     with network.places(context) as places:
@@ -46,13 +63,15 @@ def located(
         from slmctl.app.pulls import by_name
 
         try:
+            picker = _picker(context, wanted)
             request = by_name(
                 context.store,
                 ref,
                 search=places.network.settings.search,
-                variants=(variant,) if variant else (),
+                variants=(wanted.variant,) if wanted.variant else (),
+                sized=picker.size,
             )
-            request = replace(request, pace=places.network.settings.pace)
+            request = replace(request, pace=places.network.settings.pace, picker=picker)
             context.output.status(f"looking for {ref.short_name}")
             pull(context.store, places, request, now=context.now(), on_event=context.output.on_event)
         except SlmctlError as error:
@@ -60,7 +79,30 @@ def located(
                 error.hint = f"{missing.hint.partition('?')[0]}? {error.hint or ''}".strip()
             raise
     context.output.end_progress()
-    return locate(context.reader, ref, context.output.on_event)
+    wishes = replace(wanted.wishes, planned=picker.last)
+    return *locate(context.reader, ref, context.output.on_event), wishes
+
+
+def _picker(context: Context, wanted: Wanted) -> Picker:
+    """Who chooses what is pulled: by what is to be run, and not at all where that does not fit."""
+    from slmctl.app.planning.picking import Picker
+    from slmctl.app.planning.planner import Planner
+    from slmctl.app.planning.running import request_of
+
+    request = request_of(wanted.wishes, context=wanted.context, usual=context.settings.context_length)
+    planner = Planner(context.settings, profile=wanted.wishes.profile)
+    return Picker(planner, request, context.output.on_event, strict=not wanted.wishes.force)
+
+
+def _stays(context: Context, ref: ModelRef) -> bool:
+    """Whether a model is here that nobody can be asked for again; it is said then."""
+    from slmctl.app.pulls import nothing_to_pull
+
+    search = context.settings.network.search
+    why = nothing_to_pull(context.reader.names(), ref, search=search)
+    if why is not None:
+        context.output.note(f"{ref.short_name} {why}: there is nothing to pull, it runs as it is here.")
+    return why is not None
 
 
 def _is_here(package: Package, variant: str | None) -> bool:

@@ -24,47 +24,50 @@ def show_history(context: Context) -> None:
 
 
 def _text(history: History) -> str:
-    blocks = []
-    if history.estimates:
-        rows = [
-            (
-                each.architecture,
-                f"{each.engine} {each.build}",
-                str(each.loads),
-                f"{mib(each.planned)} / {mib(each.measured)}",
-                f"{each.error:+.1%}",
-                f"{each.worst:.1%}",
-                "oracle" if each.oracle else "formulas",
-            )
-            for each in reversed(history.estimates)
-        ]
-        head = ("ARCHITECTURE", "ENGINE", "LOADS", "PLANNED / MEASURED", "OFF", "WORST", "NOW BY")
-        blocks.append(table(head, rows))
-    if history.speeds:
-        rows = [
-            (
-                each.place,
-                f"{each.engine} {each.build}",
-                str(each.threads) if each.place == "cpu" else "-",
-                f"{each.overhead * 1e6:.0f} us",
-                f"{each.bandwidth / 1e9:.1f} GB/s",
-                str(each.samples) if each.samples else "calibrated",
-                each.date[:10],
-            )
-            for each in reversed(history.speeds)
-        ]
-        head = ("PLACE", "ENGINE", "THREADS", "PER LAYER", "REACHED", "ANSWERS", "DATE")
-        blocks.append(table(head, rows))
-    if history.bounds:
-        rows = [
-            (
-                each.model,
-                each.bound.runtime,
-                f"{each.bound.shape.context:,}",
-                f"more than {mib(each.bound.bytes)} ({each.bound.pool})",
-                each.date[:10],
-            )
-            for each in reversed(history.bounds)
-        ]
-        blocks.append(table(("MODEL", "ENGINE", "CONTEXT", "NEEDS", "DATE"), rows))
-    return "\n\n".join(blocks)
+    return "\n\n".join(filter(None, (_estimates(history), _speeds(history), _bounds(history))))
+
+
+def _estimates(history: History) -> str:
+    rows = [
+        (
+            each.architecture,
+            f"{each.engine} {each.build}",
+            str(each.loads),
+            f"{mib(each.planned)} / {mib(each.measured)}",
+            f"{each.error:+.1%}",
+            "oracle" if each.oracle else "formulas",
+        )
+        for each in reversed(history.estimates)
+    ]
+    head = ("ARCHITECTURE", "ENGINE", "LOADS", "PLANNED / MEASURED", "OFF", "NOW BY")
+    return table(head, rows) if rows else ""
+
+
+def _speeds(history: History) -> str:
+    rows = [
+        (
+            each.place,
+            f"{each.engine} {each.build}",
+            str(each.threads) if each.place == "cpu" else "-",
+            f"{each.overhead * 1e6:.0f} us",
+            f"{each.bandwidth / 1e9:.1f} GB/s",
+            str(each.samples) if each.samples else "calibrated",
+        )
+        for each in reversed(history.speeds)
+    ]
+    head = ("PLACE", "ENGINE", "THREADS", "PER LAYER", "REACHED", "ANSWERS")
+    return table(head, rows) if rows else ""
+
+
+def _bounds(history: History) -> str:
+    rows = [
+        (
+            each.model,
+            each.bound.runtime,
+            f"{each.bound.shape.context:,}",
+            f"more than {mib(each.bound.bytes)} ({each.bound.pool})",
+            each.date[:10],
+        )
+        for each in reversed(history.bounds)
+    ]
+    return table(("MODEL", "ENGINE", "CONTEXT", "NEEDS", "DATE"), rows) if rows else ""

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import click
 
 from runtimes.planning.values import PlanRequest
+from slmctl.app.planning.wishes import RunWishes
 from slmctl.cli.sizes import to_bytes
 
+CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 PREFERENCES = ("balanced", "quality", "speed", "smallest")
-_MAX_CONTEXT = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,58 @@ class PlanOptions:
         )
 
 
+_preference = click.option(
+    "--prefer",
+    type=click.Choice(PREFERENCES),
+    default="balanced",
+    show_default=True,
+    help="What to look for among what fits.",
+)
+_cache = click.option(
+    "--kv", type=click.Choice(CACHE_TYPES), metavar="TYPE", help="The KV cache's type: f16, q8_0."
+)
+
+
+def _limits(function: Callable[..., None]) -> Callable[..., None]:
+    memory = click.option(
+        "--max-memory", metavar="SIZE", callback=to_bytes, help="Take no more memory: 2GiB, 800MB."
+    )
+    speed = click.option(
+        "--min-speed",
+        type=click.FloatRange(0, 1e6),
+        metavar="NUMBER",
+        help="Tokens per second that it must reach.",
+    )
+    return memory(speed(function))
+
+
+def run_plan_options(function: Callable[..., None]) -> Callable[..., None]:
+    """What `run` takes of them; the function gets `wishes`, a RunWishes."""
+
+    @profile_option
+    @_preference
+    @_cache
+    @_limits
+    @click.option("--force", is_flag=True, help="Load it though it does not fit.")
+    @functools.wraps(function)
+    def decorated(
+        *args: object,
+        profile: str | None,
+        prefer: str,
+        kv: str | None,
+        max_memory: int | None,
+        min_speed: float | None,
+        force: bool,
+        **kwargs: object,
+    ) -> None:
+        wishes = RunWishes(
+            profile=profile, prefer=prefer, kv=kv, max_memory=max_memory, min_speed=min_speed, force=force
+        )
+        function(*args, wishes=wishes, **kwargs)
+
+    return decorated
+
+
 def profile_option(function: Callable[..., None]) -> Callable[..., None]:
     """Add --for; the function gets `profile`."""
     return click.option(
@@ -61,15 +114,9 @@ def plan_options(function: Callable[..., None]) -> Callable[..., None]:
     """Add them; the function gets `planning`, a PlanOptions."""
 
     @profile_option
-    @click.option(
-        "--prefer",
-        type=click.Choice(PREFERENCES),
-        default="balanced",
-        show_default=True,
-        help="What to look for among what fits.",
-    )
+    @_preference
     @click.option("--runtime", metavar="ENGINE", help="This engine only, such as llama.cpp.")
-    @click.option("--kv", metavar="TYPE", help="The KV cache's type: f16, q8_0.")
+    @_cache
     @click.option(
         "--parallel",
         type=click.IntRange(1, 256),
@@ -78,13 +125,7 @@ def plan_options(function: Callable[..., None]) -> Callable[..., None]:
         metavar="NUMBER",
         help="Answers at once, each with its own context.",
     )
-    @click.option("--max-memory", metavar="SIZE", callback=to_bytes, help="Take no more: 2GiB, 800MB.")
-    @click.option(
-        "--min-speed",
-        type=click.FloatRange(0, 1e6),
-        metavar="NUMBER",
-        help="Tokens per second that it must reach.",
-    )
+    @_limits
     @click.option("--force", is_flag=True, help="Take what loses a lot, too.")
     @functools.wraps(function)
     def decorated(

@@ -52,6 +52,7 @@ class FakeHub:
     changes, all that were given before have expired. `served` has other bytes for files than were listed;
     `listed` further siblings as they stand in the JSON. `etag`, `linked_etag` and `cdn_etag` replace what is
     said of a path; None in them is no header. With `caches`, small files lie with the hub at another path.
+    `delivered` has the path and the bytes of every body that the CDN sent.
     """
 
     repositories: dict[str, dict[str, bytes]]
@@ -76,6 +77,7 @@ class FakeHub:
     etag: dict[str, str | None] = field(default_factory=dict)
     linked_etag: dict[str, str | None] = field(default_factory=dict)
     cdn_etag: dict[str, str | None] = field(default_factory=dict)
+    delivered: list[tuple[str, int]] = field(default_factory=list)
     override: Override | None = None
 
     def is_large(self, path: str) -> bool:
@@ -259,7 +261,9 @@ class FakeHub:
 
     def deliver(self, request: Request, wire: Wire) -> None:
         own = self.override(request) if self.override else None
-        wire.send(own if own is not None else self._deliver(request))
+        answer = own if own is not None else self._deliver(request)
+        self.delivered.append((unquote(request.path), len(answer.partition(b"\r\n\r\n")[2])))
+        wire.send(answer)
 
     def _deliver(self, request: Request) -> bytes:
         query = parse_qs(request.target.partition("?")[2])

@@ -15,6 +15,7 @@ from registry.manifest import MAX_INDEX_DEPTH, Descriptor, Index, Manifest
 from registry.store.index import Entry
 from registry.store.reader import StoreReader
 from slmctl.app.dialects import docker, modelpack, write_docker, write_image, write_ollama
+from slmctl.app.dialects.base_image import ARCHITECTURES, BaseImage
 from slmctl.app.dialects.content import Content
 from slmctl.app.dialects.outgoing import Collector, Outgoing
 from slmctl.app.events import OnEvent, ignore
@@ -23,8 +24,8 @@ from slmctl.app.package import Package, Variant, check_unpacked, default_id
 from slmctl.app.packaging import build_of, index_of, write_model
 
 _NO_SHELL = (
-    "The image holds files and no program. An image volume takes it as it is; KServe's modelcars run sh, ln "
-    "and sleep in it: FROM busybox and COPY --from=IMAGE /models /models make one."
+    "The image holds files and no program, for Kubernetes' image volumes; KServe's modelcars run sh, ln and "
+    "sleep in it, which --base IMAGE puts below (docker.io/library/busybox, for one)."
 )
 
 FORMATS = ("modelpack", "docker", "ollama", "image")
@@ -36,6 +37,7 @@ def write(
     format: str | None = None,  # noqa: A002 - the option's name
     *,
     variants: Sequence[str] = (),
+    base: BaseImage | None = None,
     on_event: OnEvent = ignore,
 ) -> Outgoing:
     """What a push of the model behind `entry` sends.
@@ -43,7 +45,8 @@ def write(
     Without `format` it is the model as it lies there, except that Ollama's manifests, which no other registry
     takes, become ModelPack. `variants` are the builds that go along, by `Package.choose`; none are all. Blobs
     that are not in the store are `Outgoing.missing`; where a format is made of the bytes themselves, there is
-    nothing else in it then. An image has all files hashed for it, which `on_event` is told of.
+    nothing else in it then. An image has all files hashed for it, which `on_event` is told of; its layers lie
+    over those of `base`, if there is one.
 
     Raises UsageError for a format that there is not, DoesNotFit for a model that the format cannot hold,
     NotFound, BadContent.
@@ -69,11 +72,14 @@ def write(
     writers: Mapping[str | None, Callable[[Content], Digest]] = {
         "docker": lambda content: write_docker.write(out, content),
         "ollama": lambda content: write_ollama.write(out, content),
-        "image": lambda content: write_image.write(out, content, on_event),
+        "image": lambda content: write_image.write(out, content, on_event, base),
     }
     digests = {content.id: writers[format](content) for content in contents}
-    if format == "image":
+    if format == "image" and base is None:
         out.note(_NO_SHELL)
+    missing = [each for each in ARCHITECTURES if base is not None and each not in base.builds]
+    if base is not None and missing:
+        out.note(f"{base.name} is not for {' and '.join(missing)}, and so neither is the image.")
     root = default_id(list(digests))
     if len(digests) > 1:
         names = {"docker": "Docker Model Runner", "ollama": "Ollama", "image": "An image"}

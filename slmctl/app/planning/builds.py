@@ -1,25 +1,17 @@
-"""The builds that a plan chooses among: of a model in the store, of the library, of a description alone."""
+"""The builds that a plan chooses among: of a model of the library, and of a description alone."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from types import MappingProxyType
 
 from modelfiles.library import entry as library_entry
-from registry.errors import BadContent, NotFound, OperationFailed
 from registry.formats.facts import ModelFacts
-from registry.formats.gguf import read_header
-from registry.formats.gguf_facts import facts_from_gguf
-from registry.names import ModelRef, Source, short_name
-from registry.store.reader import StoreReader
 from runtimes.planning.mix import QUANTIZATIONS, quantized
 from runtimes.planning.values import Build
 from slmctl.app.library import LibraryModel
-from slmctl.app.package import Package, Variant, variant_id
+from slmctl.app.package import variant_id
+from slmctl.app.planning.package_builds import publisher_of, with_matrix
 from slmctl.app.planning.recipes import as_i2_s, folder_facts
-from slmctl.app.upstream import place_of
 from slmctl.app.where import usual_first
 
 USUAL = (
@@ -39,22 +31,8 @@ _TERNARY = ("TQ2_0", "TQ1_0")
 
 _TERNARY_ARCHITECTURES = frozenset({"bitnet", "bitnet-b1.58", "bitnet-25"})
 
-_WITH_MATRIX: Mapping[str, bool] = MappingProxyType({"bartowski": True, "unsloth": True, "qwen": True})
-"""Publishers whose quantizations lose as little as those with an importance matrix: the first two say on
-every card that they use one; the makers' own builds of Qwen3 are counted so in fit.md 3.3."""
-
 _HEADER_BYTES_PER_TOKEN = 40
 """A GGUF file beside its tensors: 6.0 MB for 152k tokens, 7.8 MB for 128k with merges (fit.md 1.3)."""
-
-
-def builds_of_package(store: StoreReader, package: Package) -> tuple[Build, ...]:
-    """One for each variant whose facts are known, in the package's order."""
-    name = short_name(package.name)
-    return tuple(
-        _of_variant(store, package, variant, name, variant.facts)
-        for variant in package.variants
-        if variant.facts is not None and variant.packed is None
-    )
 
 
 def builds_of_model(model: LibraryModel, *, name: str | None = None) -> tuple[Build, ...]:
@@ -84,59 +62,6 @@ def builds_of_facts(name: str, facts: ModelFacts, *, guessed: bool = False) -> t
     """Every quantization that could be made of unquantized weights with these facts."""
     builds = (_gguf(name, facts, label, None, made=False, guessed=guessed) for label in MADE_WITHOUT_A_MATRIX)
     return (*builds, *_ternary(name, facts))
-
-
-def is_embedding(builds: Iterable[Build]) -> bool:
-    """Whether the model turns texts into vectors, and answers nothing."""
-    return any(build.facts.causal is False or build.facts.pooling for build in builds)
-
-
-def with_matrix(publisher: str | None) -> bool | None:
-    """Whether what a publisher quantizes is made with an importance matrix; None where that is not known."""
-    return _WITH_MATRIX.get((publisher or "").casefold())
-
-
-def publisher_of(ref: ModelRef | None) -> str | None:
-    """Who published what is at a place of the Hugging Face Hub."""
-    if ref is None or ref.source is not Source.HUGGINGFACE:
-        return None
-    return ref.path.partition("/")[0]
-
-
-def _of_variant(
-    store: StoreReader, package: Package, variant: Variant, name: str, facts: ModelFacts
-) -> Build:
-    place = place_of(package.source)
-    publisher = publisher_of(place)
-    return Build(
-        model=name,
-        variant=variant.id,
-        facts=facts,
-        size=variant.size,
-        digest=str(variant.digest),
-        quantization=variant.quantization,
-        importance_matrix=with_matrix(publisher),
-        quantization_aware="qat" in (package.source or "").lower(),
-        producer=publisher,
-        projector_bytes=_bytes(variant, "projector"),
-        adapter_bytes=_bytes(variant, "adapter"),
-        draft=_draft(store, variant),
-        stored=variant.local,
-    )
-
-
-def _bytes(variant: Variant, role: str) -> int:
-    return sum(file.size for file in variant.of_role(role))
-
-
-def _draft(store: StoreReader, variant: Variant) -> ModelFacts | None:
-    """The facts of the model that guesses ahead; None where there is none, or it is not here."""
-    files = variant.of_role("draft")
-    if not files:
-        return None
-    with suppress(NotFound, BadContent, OperationFailed), store.open_blob(files[0].descriptor) as stream:
-        return facts_from_gguf([read_header(stream)])
-    return None
 
 
 def _of_library(name: str, facts: ModelFacts, named: library_entry.Build) -> Build | None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from registry.store.reader import StoreReader
 from runtimes.planning.values import Build
+from slmctl.app.package import Package
 from slmctl.app.planning.planner import FileOf
-from slmctl.app.planning.subject import Subject
 
 
-def file_of_builds(subject: Subject) -> FileOf | None:
-    """The path of a build's one GGUF file in the store; None where nothing of the subject is stored, and for
-    a file in a tar."""
-    package, reader = subject.package, subject.reader
+def file_of_builds(reader: StoreReader | None, package: Package | None) -> FileOf | None:
+    """The path of a build's one GGUF file in the store; None where the model is not stored, and for files in
+    a tar."""
     if package is None or reader is None or reader.origin is not None:
         return None
 

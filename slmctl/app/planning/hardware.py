@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from runtimes.hardware.machine import Hardware, SpeedFigure
 from runtimes.hardware.probe import probe
+from runtimes.planning.speed import threads_to_decode
 from slmctl.app.planning.history import History, SpeedRecord
 from slmctl.app.planning.learning import TRUSTED_SAMPLES
 from slmctl.config import Settings
@@ -40,14 +41,14 @@ def with_speeds(hardware: Hardware, history: History) -> Hardware:
         for record in reversed(history.speeds)
         if builds.get(record.engine) == record.build
         and record.machine == machine_of(hardware, record.place)
-        and (record.place != CPU or record.threads == hardware.cpu.threads)
+        and (record.place != CPU or record.threads == threads_to_decode(hardware))
     ]
     if not found:
         return hardware
     memory = hardware.memory
-    if memory.bandwidth is None and any(record.place == CPU for record in found):
-        reached = max(record.bandwidth for record in found if record.place == CPU)
-        memory = replace(memory, bandwidth=int(reached), bandwidth_measured=True)
+    reached = max((int(record.bandwidth) for record in found if record.place == CPU), default=0)
+    if reached > (memory.bandwidth or 0):  # whatever ran beside the probe made its figure smaller
+        memory = replace(memory, bandwidth=reached, bandwidth_measured=True)
     hardware = replace(hardware, memory=memory)
     figures = [figure for record in found if (figure := _figure(record, hardware)) is not None]
     return replace(hardware, speeds=(*figures, *hardware.speeds))

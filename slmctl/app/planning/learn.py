@@ -7,7 +7,7 @@ a death of too little memory       -> what this load needs more than
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,9 @@ from slmctl.app.events import OnEvent
 
 if TYPE_CHECKING:
     from runtimes.kept import Kept
+    from runtimes.planning.values import Evaluated
     from runtimes.process import Worker
     from runtimes.protocol import Finished
-    from slmctl.app.planning.lessons import Lesson
 
 MIN_TOKENS = 20
 """Shorter answers say more about their beginning than about the speed (fit.md 6.6)."""
@@ -44,6 +44,16 @@ class Pace:
     cache: int
     overhead: float
     bandwidth: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """A load as planned: `model` is its name, `build` the engine's; `free` what each memory had here."""
+
+    model: str
+    chosen: Evaluated
+    build: str
+    free: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from registry.errors import SlmctlError
 from runtimes.errors import ModelTooBig
 from runtimes.planning.buffer_lines import parse
-from runtimes.planning.values import Evaluated, LowerBound, Part
+from runtimes.planning.values import LowerBound, Part
 from slmctl.app import clock
 from slmctl.app.events import Note, OnEvent
 from slmctl.app.planning.history import TOO_FAR_OFF, BoundRecord, EstimateRecord, History, SpeedRecord
 from slmctl.app.planning.history_file import read_history, update_history
-from slmctl.app.planning.learn import Pace
+from slmctl.app.planning.learn import Lesson, Pace
 from slmctl.app.planning.learning import SpeedSample, prior, sharpened
 from slmctl.app.planning.words import mib
 
@@ -22,16 +21,6 @@ _SMALL = 32 << 20
 """An estimate is not too far off that is off by less: process and page sizes alone are that much."""
 
 _COMPARED = ("weights", "kv", "state", "compute", "output")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lesson:
-    """A load as planned: `model` is its name, `build` the engine's; `free` what each memory had here."""
-
-    model: str
-    chosen: Evaluated
-    build: str
-    free: Mapping[str, int]
 
 
 def compare_load(home: Path, lesson: Lesson, text: str, on_event: OnEvent) -> None:

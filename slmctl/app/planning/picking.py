@@ -13,7 +13,8 @@ from registry.errors import DoesNotFit, MalformedFile
 from runtimes.planning.values import Build, Plan, PlanRequest
 from slmctl.app.events import Note, OnEvent
 from slmctl.app.library import LibraryModel
-from slmctl.app.planning.builds import builds_of_model, is_embedding
+from slmctl.app.planning.builds import builds_of_model
+from slmctl.app.planning.package_builds import is_embedding
 from slmctl.app.planning.planner import Planner
 from slmctl.app.planning.words import choice_line, need_words, nofit_line
 from slmctl.app.where import usual_first

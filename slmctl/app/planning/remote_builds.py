@@ -20,7 +20,7 @@ from runtimes.planning.values import Build
 from slmctl.app.hub.facts import facts_of
 from slmctl.app.hub.repository import HubRepository
 from slmctl.app.hub.variant import HubVariant
-from slmctl.app.planning.builds import with_matrix
+from slmctl.app.planning.package_builds import with_matrix
 
 _OWN_RECIPE = re.compile(r"(?:UD-)?(?P<base>I?Q\d(?:_K)?)_(?:L|XL|XXL)")
 _PREFERRED = ("Q4_K_M", "Q8_0", "Q6_K", "Q5_K_M")

@@ -22,13 +22,11 @@ from runtimes.planning.speed import weight_bytes_read
 from runtimes.planning.values import CONTEXT_STEP, Build, Evaluated, Launch, Plan, PlanRequest, Shape
 from slmctl.app.package import Package, Variant
 from slmctl.app.parameters import whole
-from slmctl.app.planning.builds import builds_of_package, is_embedding
 from slmctl.app.planning.files import file_of_builds
 from slmctl.app.planning.hardware import CPU, machine_of
-from slmctl.app.planning.learn import Pace
-from slmctl.app.planning.lessons import Lesson
+from slmctl.app.planning.learn import Lesson, Pace
+from slmctl.app.planning.package_builds import builds_of_package, is_embedding
 from slmctl.app.planning.planner import Planner, main_gpu
-from slmctl.app.planning.subject import Subject, siblings_of
 from slmctl.app.planning.wishes import NO_WISHES, RunWishes
 from slmctl.app.planning.words import choice_line, mib, need_words, nofit_line
 from slmctl.config import Settings
@@ -82,22 +80,16 @@ def plan_run(
         return RunPlan(variant=usual)
     planner = Planner(settings, profile=wishes.profile, quick=True)
     trained = min((each.facts.trained_context for each in builds if each.facts.trained_context), default=None)
-    request = PlanRequest(
+    request = replace(
+        request_of(wishes, context=None, usual=None),
         context=asked if asked is None or trained is None else min(asked, trained),
         context_is_pinned=pinned,
-        prefer=wishes.prefer,
         variant=usual.id if variant is not None or len(builds) == 1 else None,
-        runtime=wishes.runtime,
-        kv_type=wishes.kv,
         gpu_layers=_gpu_layers(given, planner.hardware),
-        max_memory=wishes.max_memory,
-        min_speed=PlanRequest().min_speed if wishes.min_speed is None else wishes.min_speed,
-        speed_is_pinned=wishes.min_speed is not None,
-        force=wishes.force,
         embedding=is_embedding(builds),
     )
     name = short_name(package.name)
-    subject = Subject(name=name, builds=builds, origin="store", package=package, reader=store)
+    subject = _Subject(name=name, builds=builds, package=package, reader=store)
     found = _planned(planner, request, subject, wishes)
     notes: tuple[str, ...] = ()
     if found.chosen is None and found.binding is not None and found.binding.code not in _NO_NUMBERS:
@@ -122,13 +114,43 @@ def plan_run(
     )
 
 
-def _planned(planner: Planner, request: PlanRequest, subject: Subject, wishes: RunWishes) -> Plan:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Subject:
+    name: str
+    builds: tuple[Build, ...]
+    package: Package
+    reader: StoreReader
+
+    def siblings(self) -> tuple[Build, ...]:
+        from slmctl.app.planning.subject import siblings  # most models fit, and need no others
+
+        return siblings(self.name, self.builds)
+
+
+def request_of(wishes: RunWishes, *, context: int | None, usual: int | None) -> PlanRequest:
+    """What the wishes ask of a plan; `context` is a command, `usual` the settings' wish."""
+    default = PlanRequest()
+    return PlanRequest(
+        context=context or usual,
+        context_is_pinned=context is not None,
+        prefer=wishes.prefer,
+        runtime=wishes.runtime,
+        kv_type=wishes.kv,
+        max_memory=wishes.max_memory,
+        min_speed=default.min_speed if wishes.min_speed is None else wishes.min_speed,
+        comfort_speed=max(default.comfort_speed, wishes.min_speed or 0.0),
+        speed_is_pinned=wishes.min_speed is not None,
+        force=wishes.force,
+    )
+
+
+def _planned(planner: Planner, request: PlanRequest, subject: _Subject, wishes: RunWishes) -> Plan:
     """The plan, with a file of the right engine's to ask where formulas are not trusted."""
     return planner.plan(
         subject.builds,
         request,
-        siblings=lambda: siblings_of(subject),
-        file_of=file_of_builds(subject) if wishes.profile is None else None,
+        siblings=subject.siblings,
+        file_of=file_of_builds(subject.reader, subject.package) if wishes.profile is None else None,
     )
 
 
@@ -162,7 +184,7 @@ def _gpu_layers(given: Mapping[str, ParameterValue], hardware: Hardware) -> int 
 
 
 def _insisted(
-    planner: Planner, request: PlanRequest, subject: Subject, found: Plan, wishes: RunWishes
+    planner: Planner, request: PlanRequest, subject: _Subject, found: Plan, wishes: RunWishes
 ) -> tuple[Plan | None, str]:
     """The plan of somebody who insists, or of a model so small that it may have what is kept free."""
     unbound = found.binding

@@ -29,11 +29,12 @@ from slmctl.app.events import OnEvent
 from slmctl.app.finding import find_package, locate
 from slmctl.app.library import family_of, find_model, library
 from slmctl.app.package import Package, variant_id
-from slmctl.app.planning.builds import builds_of_facts, builds_of_model, builds_of_package, is_embedding
-from slmctl.app.tags import RemoteVariant
+from slmctl.app.planning.builds import builds_of_facts, builds_of_model
+from slmctl.app.planning.package_builds import builds_of_package, is_embedding
 
 if TYPE_CHECKING:
     from slmctl.app.places import Places
+    from slmctl.app.tags import RemoteVariant
 
 _MAX_CONFIG_BYTES = 4 << 20
 _MOST_SIBLINGS = 5
@@ -118,16 +119,19 @@ def of_library(ref: ModelRef) -> Subject | None:
 def siblings_of(subject: Subject) -> tuple[Build, ...]:
     """Other models of the library to offer instead: the family's other sizes, then smaller ones for the same
     tasks, a few of both."""
-    if subject.sizes or not subject.builds:
+    return () if subject.sizes else siblings(subject.name, subject.builds)
+
+
+def siblings(name: str, builds: Sequence[Build]) -> tuple[Build, ...]:
+    """As `siblings_of`, of the model `name` with these builds."""
+    if not builds or is_embedding(builds):
         return ()
-    family, size = subject.name.partition(":")[0], subject.builds[0].facts.parameters or 0
-    if is_embedding(subject.builds):
-        return ()
+    family, size = name.partition(":")[0], builds[0].facts.parameters or 0
     others = [
         each
         for each in library()
         if not each.entry.ships
-        and each.entry.name != subject.name
+        and each.entry.name != name
         and each.entry.kind != "embedding"
         and (each.entry.family == family or 0 < (each.facts.parameters or 0) < size)
     ]

@@ -74,8 +74,6 @@ def nofit_line(plan: Plan, name: str) -> str:
         return f"{name} does not fit here."
     if bound.need is None or bound.budget is None:
         return f"{name} cannot run here: {bound.detail}"
-    build = " ".join(
-        filter(None, (bound.variant, f"with a {bound.kv_type} KV cache" if bound.kv_type else ""))
-    )
+    build = " ".join(filter(None, (bound.variant, f"with {bound.kv_type} KV" if bound.kv_type else "")))
     needed = f"{build or 'it'} needs {mib(bound.need)}, and {mib(bound.budget)} are there"
     return f"{name} does not fit here: {needed}."

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from registry.names import parse_name, short_name
+from registry.store.room import Disk, disk_at, nearest_folder
 from registry.store.usage import ModelUsage, Usage, usage_of
 from slmctl.app.listing import names_of
 from slmctl.cli import candidates
@@ -39,18 +39,14 @@ def command(context: Context, names: tuple[str, ...]) -> None:
         context.output.note(f"The further store {further.root} is not counted.")
 
 
-def _disk(root: Path) -> tuple[int, int] | None:
-    """Size and free bytes of the disk that the store is on, or will be."""
-    for folder in (root, *root.parents):
-        with suppress(OSError):
-            usage = shutil.disk_usage(folder)
-            return usage.total, usage.free
+def _disk(root: Path) -> Disk | None:
+    """The disk that the store is on, or will be; None where the system does not tell."""
+    with suppress(OSError):
+        return disk_at(nearest_folder(root))
     return None
 
 
-def _fields(
-    root: Path, usage: Usage, rows: list[ModelUsage], disk: tuple[int, int] | None
-) -> dict[str, object]:
+def _fields(root: Path, usage: Usage, rows: list[ModelUsage], disk: Disk | None) -> dict[str, object]:
     return {
         "path": str(root),
         "models": [
@@ -68,13 +64,13 @@ def _fields(
             "other": usage.other,
         },
         "elsewhere": usage.elsewhere,
-        "disk": {"size": disk[0], "free": disk[1]} if disk else None,
+        "disk": {"size": disk.size, "free": disk.free} if disk else None,
     }
 
 
-def _text(usage: Usage, rows: list[ModelUsage], disk: tuple[int, int] | None) -> str:
+def _text(usage: Usage, rows: list[ModelUsage], disk: Disk | None) -> str:
     cells = [(short_name(each.name), _amount(each.alone, each), _amount(each.shared, each)) for each in rows]
-    free = f"; the disk has {human_bytes(disk[1])} of {human_bytes(disk[0])} free" if disk else ""
+    free = f"; the disk has {human_bytes(disk.free)} of {human_bytes(disk.size)} free" if disk else ""
     lines = [table(("NAME", "ALONE", "SHARED"), cells)] if cells else []
     lines.append(f"{human_bytes(usage.models)} by models, {human_bytes(usage.shared)} of it shared{free}")
     if usage.elsewhere:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +17,9 @@ from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 from slmctl.cli.render import table
+
+if TYPE_CHECKING:
+    from slmctl.app.planning.calibrating import Calibration
 
 
 @make_command(
@@ -36,18 +41,41 @@ from slmctl.cli.render import table
     type=click.Path(path_type=Path),
     help="Write the machine to FILE, for '--for' here or elsewhere.",
 )
-def command(context: Context, target: str | None, profiles: bool, save: Path | None) -> None:
+@click.option(
+    "--calibrate",
+    "model",
+    is_flag=False,
+    flag_value="",
+    metavar="[NAME]",
+    shell_complete=candidates.models,
+    help="Run models that are here, or NAME alone, for seconds: plans then know how fast this machine is.",
+)
+def command(
+    context: Context, target: str | None, profiles: bool, save: Path | None, model: str | None
+) -> None:
     if profiles:
-        if target is not None or save is not None:
-            raise UsageError("--profiles goes with neither --for nor --save.", hint="Leave one of them out.")
+        if target is not None or save is not None or model is not None:
+            raise UsageError(
+                "--profiles goes with neither --for, --save nor --calibrate.", hint="Leave one of them out."
+            )
         _list(context)
         return
+    if target is not None and model is not None:
+        raise UsageError("--calibrate runs models on this machine, and so does not go with --for.")
     hardware = _this_machine(context) if target is None else _profile(target)
+    calibration = None
+    if model is not None:
+        calibration = _calibration(context, hardware, model)
+        hardware = _with_what_was_learned(context, hardware)
     if save is not None:
         _save(hardware, save)
     fields = to_json(hardware)
     del fields["schema"]  # every document begins with it
-    context.output.result(fields, lambda: _text(hardware))
+    if calibration is not None:
+        from slmctl.cli.describe_calibration import calibration_fields
+
+        fields["calibration"] = calibration_fields(calibration)
+    context.output.result(fields, lambda: _text(hardware, calibration))
     if save is not None:
         context.output.note(f"Saved as {save}: '--for {save}' plans for it.")
 
@@ -57,11 +85,35 @@ def _this_machine(context: Context) -> Hardware:
 
     settings = context.settings
     context.output.status("Looking at this machine...")
-    return probe(
+    found = probe(
         environment=settings.environment,
         cache_folder=settings.home / "cache",
         store=settings.store,
         again=True,
+    )
+    return _with_what_was_learned(context, found)
+
+
+def _with_what_was_learned(context: Context, hardware: Hardware) -> Hardware:
+    """The machine with the speeds that its models have shown by now."""
+    from slmctl.app.planning.hardware import with_speeds
+    from slmctl.app.planning.history_file import read_history
+
+    return with_speeds(replace(hardware, speeds=()), read_history(context.settings.home))
+
+
+def _calibration(context: Context, hardware: Hardware, model: str) -> Calibration:
+    from registry.names import parse_name
+    from slmctl.app.planning.calibrating import calibrate
+
+    name = parse_name(model) if model else None
+    return calibrate(
+        context.reader,
+        context.settings,
+        hardware,
+        name,
+        date=context.now(),
+        on_event=context.output.on_event,
     )
 
 
@@ -71,10 +123,14 @@ def _profile(given: str) -> Hardware:
     return profile(given)
 
 
-def _text(hardware: Hardware) -> str:
+def _text(hardware: Hardware, calibration: Calibration | None) -> str:
     from slmctl.cli.describe_hardware import describe_hardware
 
-    return describe_hardware(hardware)
+    if calibration is None:
+        return describe_hardware(hardware)
+    from slmctl.cli.describe_calibration import describe_calibration
+
+    return f"{describe_hardware(hardware)}\n{describe_calibration(calibration)}"
 
 
 def _list(context: Context) -> None:

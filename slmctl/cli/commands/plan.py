@@ -12,8 +12,8 @@ from registry.errors import UsageError
 from registry.names import ModelRef, Source, parse
 from runtimes.hardware.document import digest
 from runtimes.planning.document import to_json
-from slmctl.app.planning.builds import is_embedding
 from slmctl.app.planning.files import file_of_builds
+from slmctl.app.planning.package_builds import is_embedding
 from slmctl.app.planning.planner import Planner
 from slmctl.app.planning.subject import Subject, of_config, siblings_of, subject_of
 from slmctl.cli import candidates
@@ -79,7 +79,7 @@ def command(
         subject.builds,
         request,
         siblings=lambda: siblings_of(subject),
-        file_of=file_of_builds(subject),
+        file_of=file_of_builds(subject.reader, subject.package),
     )
     document = to_json(found, hardware_digest=digest(hardware))
     del document["schema"]

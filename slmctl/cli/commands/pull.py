@@ -10,6 +10,9 @@ import click
 
 from registry.errors import SlmctlError, UsageError
 from registry.names import parse, parse_name, parse_new_name, short_name
+from runtimes.planning.values import PlanRequest
+from slmctl.app.planning.picking import Picker
+from slmctl.app.planning.planner import Planner
 from slmctl.app.pull import Pulled, PullRequest, pull
 from slmctl.app.pulls import by_name, everything, of_lock
 from slmctl.cli import candidates
@@ -18,6 +21,7 @@ from slmctl.cli.command import command as make_command
 from slmctl.cli.exits import exit_code
 from slmctl.cli.lock_files import read_lock
 from slmctl.cli.network_options import NetworkOptions, network_options
+from slmctl.cli.plan_options import profile_option
 from slmctl.cli.render import human_bytes
 from slmctl.cli.sizes import to_rate
 
@@ -52,6 +56,7 @@ _ABOUT = (
 @click.option(
     "--force", is_flag=True, help="Replace what has that name: a model from somewhere else, other variants."
 )
+@profile_option
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched, and fetch nothing.")
 @click.option(
     "--limit-rate", metavar="RATE", callback=to_rate, help="Bytes a second at most, all together: 5MB, 800kB."
@@ -67,6 +72,7 @@ def command(
     lock_file: str | None,
     new_name: str | None,
     force: bool,
+    profile: str | None,
     dry_run: bool,
     limit_rate: int | None,
     quiet: bool,
@@ -76,8 +82,9 @@ def command(
     if variants and all_variants:
         raise UsageError("--variant and --all-variants exclude each other.", hint="Give one of the two.")
     _check_usage(names, all_names=all_names, lock_file=lock_file, new_name=new_name)
+    picker = _picker(context, profile)
     with network.places(context) as places:
-        requests = _requests(context, places, names, lock_file, new_name, force=force)
+        requests = _requests(context, places, names, lock_file, new_name, picker, force=force)
         outcomes: list[Pulled | Failed] = []
         for each in requests:
             request = replace(
@@ -87,6 +94,7 @@ def command(
                 force=force,
                 dry_run=dry_run,
                 pace=replace(places.network.settings.pace, limit_rate=limit_rate),
+                picker=picker,
             )
             try:
                 outcomes.append(_pull_one(context, places, request))
@@ -150,6 +158,7 @@ def _requests(
     names: Sequence[str],
     lock_file: str | None,
     new_name: str | None,
+    picker: Picker,
     *,
     force: bool,
 ) -> list[PullRequest]:
@@ -159,7 +168,19 @@ def _requests(
         return everything(context.store)
     rename = parse_new_name(new_name) if new_name is not None else None
     search = places.network.settings.search
-    return [by_name(context.store, parse(name), search=search, name=rename, force=force) for name in names]
+    return [
+        by_name(context.store, parse(name), search=search, name=rename, force=force, sized=picker.size)
+        for name in names
+    ]
+
+
+def _picker(context: Context, profile: str | None) -> Picker:
+    """Who chooses where there are several builds, or sizes. Raises UsageError for a profile that is none."""
+    planner = Planner(context.settings, profile=profile)
+    if profile is not None:
+        _ = planner.hardware
+    request = PlanRequest(context=context.settings.context_length)
+    return Picker(planner, request, context.output.on_event)
 
 
 def _pull_one(context: Context, places: Places, request: PullRequest) -> Pulled:

@@ -33,6 +33,12 @@ from slmctl.cli.sizes import to_rate
     " image (a container image with the files under /models).  [default: as it is]",
 )
 @click.option(
+    "--base",
+    metavar="IMAGE",
+    help="With --format image: the image of a registry that lies below, for its sh, ln and sleep, which"
+    " KServe's modelcars need (docker.io/library/busybox).",
+)
+@click.option(
     "--variant",
     "variants",
     multiple=True,
@@ -55,6 +61,7 @@ def command(
     name: str,
     destination: str | None,
     format_: str | None,
+    base: str | None,
     variants: tuple[str, ...],
     no_variant_tags: bool,
     limit_rate: int | None,
@@ -70,6 +77,7 @@ def command(
         entry=entry,
         destination=goes_to,
         format=format_,
+        base=parse(base) if base is not None else None,
         variants=variants,
         variant_tags=not no_variant_tags,
     )
@@ -98,6 +106,7 @@ def _fields(name: str, pushed: Pushed) -> dict[str, object]:
         "digest": str(pushed.digest),
         "tags": list(pushed.tags),
         "variants": list(pushed.variants),
+        "base": pushed.base,
         "size": pushed.size,
         "sent": pushed.sent,
         "notes": list(pushed.notes),

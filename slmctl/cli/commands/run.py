@@ -20,12 +20,14 @@ from runtimes.protocol import Finished, TextDelta, Think, ThinkingDelta
 from slmctl.app.durations import parse_duration
 from slmctl.app.generate import GenerateEvent, GenerateRequest, generate
 from slmctl.app.load import Loaded
+from slmctl.app.planning.wishes import RunWishes
 from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 from slmctl.cli.exits import Exit
-from slmctl.cli.getting import POLICIES, located
+from slmctl.cli.getting import POLICIES, Wanted, located
 from slmctl.cli.network_options import NetworkOptions, network_options
+from slmctl.cli.plan_options import run_plan_options
 from slmctl.cli.render import Output
 from slmctl.cli.schema import misfit, schema_of
 from slmctl.cli.timings import timings
@@ -128,6 +130,7 @@ class _ThinkValue(click.Option):
     show_default=True,
     help="When to pull the model first.",
 )
+@run_plan_options
 @network_options
 @click.option("--verify", is_flag=True, help="Hash the files before they are loaded.")
 @click.option("--verbose", is_flag=True, help="Print timings to stderr, and what an engine that fails wrote.")
@@ -150,6 +153,7 @@ def command(
     keep: str | None,
     nowordwrap: bool,
     pull_policy: str,
+    wishes: RunWishes,
     network: NetworkOptions,
     verify: bool,
     verbose: bool,
@@ -161,7 +165,8 @@ def command(
     keep_seconds = parse_duration(keep, what="--keep") if keep is not None else None
     thinking = think if think_value is None else _THINK[think_value]
     # before anybody waits for stdin
-    reader, package = located(context, parse(name), pull_policy, network, variant=variant)
+    wanted = Wanted(variant=variant, context=_whole(parameters, "num_ctx"), wishes=wishes)
+    reader, package, wishes = located(context, parse(name), pull_policy, network, wanted)
     if not prompt and sys.stdin.isatty() and sys.stdout.isatty() and not context.output.as_json:
         from slmctl.app.chat import Chat, ChatSettings  # a pipe has no use for these
         from slmctl.cli.terminal.session import converse
@@ -175,6 +180,7 @@ def command(
             schema=schema,
             verify=verify,
             keep_seconds=keep_seconds,
+            wishes=wishes,
         )
         on_event = context.output.on_event
         with Chat(
@@ -199,6 +205,7 @@ def command(
         think=thinking,
         schema=schema,
         keep_seconds=keep_seconds,
+        wishes=wishes,
     )
     _check_text(f"{request.prompt}{request.system or ''}")
     writer = None
@@ -320,6 +327,11 @@ def _parameters(named: dict[str, str | None], options: Sequence[str]) -> dict[st
                 flag = "--max-tokens" if key == "num_predict" else "--ctx"
                 raise UsageError(f"{flag} takes a number of tokens, not {given}.", hint="Take 1 or more.")
     return parameters
+
+
+def _whole(parameters: dict[str, ParameterValue], name: str) -> int | None:
+    value = parameters.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def _read_prompt(words: Sequence[str], output: Output) -> str:

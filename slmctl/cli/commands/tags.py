@@ -10,7 +10,8 @@ import click
 
 from registry.errors import NotFound
 from registry.names import ModelRef, Source, parse
-from slmctl.app.tags import LibraryTag, Listed, RemoteVariant, library_tags, tags_of
+from slmctl.app.tags import LibraryTag, Listed, RemoteVariant, library_tags, tags_of, tags_of_all
+from slmctl.app.upstream import place_of
 from slmctl.app.where import where_is
 from slmctl.cli import candidates
 from slmctl.cli.command import Context
@@ -39,7 +40,12 @@ def command(context: Context, name: str, facts: bool, network: NetworkOptions) -
             where = where_is(ref, context.reader.names(), search=search, force=True)
             if where.said:
                 context.output.note(where.said)
-            listed = _first(places, [where.places[0].ref, *where.further], with_facts=facts)
+            refs = [each.ref for each in where.places]
+            if len(refs) > 1:
+                tell = context.output.on_event
+                listed = tags_of_all(places, refs, with_facts=facts, on_event=tell)
+            else:
+                listed = _first(places, [*refs, *where.further], with_facts=facts)
     context.output.result(_fields(name, listed), lambda: _text(listed))
 
 
@@ -58,9 +64,9 @@ def _text(listed: Listed) -> str:
     if listed.library:
         return table(("TAG", "SIZE", "MODEL", "PLACE"), [_row(each) for each in listed.library])
     if listed.variants:
-        return table(
-            ("VARIANT", "SIZE", "PARAMETERS", "CONTEXT", ""), [_variant_row(each) for each in listed.variants]
-        )
+        several = len({each.place for each in listed.variants}) > 1
+        columns = ("VARIANT", "SIZE", "PARAMETERS", "CONTEXT", *(("PLACE",) if several else ()), "")
+        return table(columns, [_variant_row(each, several=several) for each in listed.variants])
     return "\n".join(listed.tags)
 
 
@@ -68,11 +74,12 @@ def _row(tag: LibraryTag) -> tuple[str, ...]:
     return (f"{tag.tag}{' (default)' if tag.default else ''}", human_bytes(tag.size), tag.title, tag.place)
 
 
-def _variant_row(variant: RemoteVariant) -> tuple[str, ...]:
+def _variant_row(variant: RemoteVariant, *, several: bool) -> tuple[str, ...]:
     facts = variant.facts
     context = str(facts.trained_context) if facts is not None and facts.trained_context else "-"
     parameters = human_count(facts.parameters) if facts is not None else "-"
-    return (variant.id, human_bytes(variant.size), parameters, context, variant.problem or "")
+    place = (str(place_of(variant.place)),) if several else ()
+    return (variant.id, human_bytes(variant.size), parameters, context, *place, variant.problem or "")
 
 
 def _fields(name: str, listed: Listed) -> dict[str, object]:
@@ -93,6 +100,7 @@ def _fields(name: str, listed: Listed) -> dict[str, object]:
         "variants": [
             {
                 "id": each.id,
+                "place": each.place,
                 "format": each.format,
                 "quantization": each.quantization,
                 "size": each.size,

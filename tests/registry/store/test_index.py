@@ -171,20 +171,22 @@ def test_other_models_manifests_are_read_before_the_lock_is_taken(
 
 @given(
     st.lists(st.sampled_from(["hf://org/repo@dev:Q4_K_M", "hf://other/repo", "oci://h.x/m:v1"]), max_size=3),
+    st.lists(st.sampled_from([f"hf://org/repo@{'a' * 40}", f"hf://o/r@{'b' * 40}:Q8_0"]), max_size=3),
     st.booleans(),
 )
 def test_what_a_name_tracks_stands_in_its_row_and_not_in_the_descriptor(
-    tracks: list[str], claimed: bool
+    tracks: list[str], pins: list[str], claimed: bool
 ) -> None:
-    one = replace(entry("m:latest", b"x"), tracks=tuple(tracks), claimed=claimed)
+    one = replace(entry("m:latest", b"x"), tracks=tuple(tracks), pins=tuple(pins), claimed=claimed)
     raw = NameTable.empty().with_entry(one).to_bytes()
     assert NameTable.parse(raw).find("m:latest") == one
     (row,) = json.loads(raw)["manifests"]
     assert row["annotations"].get(mediatypes.SLMCTL_TRACKS, "").split() == tracks
 
 
-def test_a_row_whose_tracks_are_no_text_names_nothing() -> None:
-    annotations = {mediatypes.REF_NAME: "m:latest", mediatypes.SLMCTL_TRACKS: 1}
+@pytest.mark.parametrize("key", [mediatypes.SLMCTL_TRACKS, mediatypes.SLMCTL_PINS])
+def test_a_row_whose_tracks_are_no_text_names_nothing(key: str) -> None:
+    annotations = {mediatypes.REF_NAME: "m:latest", key: 1}
     row = {**DESCRIPTOR, "annotations": annotations}
     table = NameTable.parse(json.dumps({"schemaVersion": 2, "manifests": [row]}).encode())
     assert table.find("m:latest") is None

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -769,14 +770,7 @@ def test_a_copy_names_only_what_is_named_still(store: Store) -> None:
         store.unlink(["a:latest"])
         assert store.has(entry.descriptor.digest)
         with pytest.raises(NotFound):
-            store.link(
-                "b:latest",
-                entry.descriptor,
-                source="create",
-                linked=NOW,
-                replace_rule=Replace.NOTHING,
-                still_named=True,
-            )
+            store.link_all([replace(entry, name="b:latest")], lambda _old, _new: None, still_named=True)
     assert store.names().entries == {}
 
 

@@ -100,7 +100,7 @@ HEAD = 'schema = "slmctl.lock/1"\n'
 def test_the_smallest_lock_is_read() -> None:
     assert lockfile.parse(HEAD.encode()).models == ()
     [model] = lockfile.parse(f"{HEAD}{MODEL}{VARIANT}".encode()).models
-    assert (model.name, model.size, model.source, model.variants[0].id) == ("a:latest", 1, None, "gguf-f16")
+    assert (model.name, model.size, model.sources, model.variants[0].id) == ("a:latest", 1, (), "gguf-f16")
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,13 @@ def test_the_smallest_lock_is_read() -> None:
         HEAD + MODEL.replace("size = 1\n", ""),
         f'{HEAD}{MODEL}source = "/home/me/x"\n',
         f'{HEAD}{MODEL}source = "create"\n',
+        f'{HEAD}{MODEL}sources = "hf://a/b"\n',
+        f"{HEAD}{MODEL}sources = []\n",
+        f'{HEAD}{MODEL}sources = ["hf://a/b"]\n',
+        f'{HEAD}{MODEL}sources = ["hf://a/b", "/home/me/x"]\n',
+        f'{HEAD}{MODEL}sources = ["hf://a/b", 1]\n',
+        f'{HEAD}{MODEL}source = "hf://a/b"\nsources = ["hf://a/b", "hf://a/c"]\n',
+        f"{HEAD}{MODEL}source = 1\n",
         f"{HEAD}{MODEL}{VARIANT.replace('id', 'name')}",
         f"{HEAD}{MODEL}variants = 1\n",
         HEAD + "x = " + "[" * 5000,

@@ -60,6 +60,22 @@ def test_what_is_refused_is_not_kept(slmctl: Program, password_registry: Registr
     assert not config(slmctl).exists()
 
 
+@pytest.mark.parametrize("scheme", ["", "http://"])
+def test_plain_http_to_a_port_of_tls_says_what_to_leave_out(
+    slmctl: Program, tls_registry: Registry, scheme: str
+) -> None:
+    """Debian's nginx answers 400 with a page of its own, and to HEAD, a push's first request, with nothing."""
+    name = f"{scheme}{tls_registry.host}/t/m:v1"
+    permitted = () if scheme else ("--plain-http",)
+    for command in (["pull", name], ["tags", name], ["push", "hello", name]):
+        outcome = slmctl(*command, *permitted)
+        assert outcome.code in {1, 6}, outcome.err
+        assert "TLS" in outcome.err
+        assert "leave out --plain-http, or write oci://" in outcome.err.lower()
+    refused = login(slmctl, tls_registry.host, "--plain-http")
+    assert (refused.code, "TLS" in refused.err) == (6, True), refused.err
+
+
 def test_login_over_tls_with_a_private_authority(slmctl: Program, tls_registry: Registry) -> None:
     refused = login(slmctl, tls_registry.host)
     assert refused.code == 6

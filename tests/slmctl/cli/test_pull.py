@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
+from tests.fakes.relay import relay
+from tests.registries.programs import Registry
 from tests.slmctl.cli.program import Program
 from tests.slmctl.cli.publishing import Author
 
@@ -137,6 +140,33 @@ def test_run_pulls_what_is_missing_and_only_then(slmctl: Program, author: Author
     assert slmctl("list", "--json").json["models"][0]["digest"] == second
 
 
+def test_always_pulling_is_no_reason_to_fail_where_there_is_nothing_to_pull(
+    slmctl: Program, author: Author, place: str, tiny_model: Path
+) -> None:
+    """What came with slmctl, was made here, or is out of somebody's bundle has no place to be asked."""
+    made = f"{place}:mine"  # a name that says a place belongs to what was made all the same
+    for name in ("mine", made):
+        assert slmctl("create", name, "--from", str(tiny_model)).code == 0
+    author.create("m", 1)
+    author.publish("m", _tag(place, "v1"))
+    author.slmctl.go_online()
+    assert author.slmctl("pull", f"{place}:v1", "--as", "theirs").code == 0
+    bundle = author.slmctl.home / "bundle.tar"
+    assert author.slmctl("export", "theirs", "-o", str(bundle)).code == 0
+    assert slmctl("import", str(bundle)).code == 0
+    for name, why in (
+        ("hello", "came with slmctl"),
+        ("mine", "was made here"),
+        (made, "was made here"),
+        ("theirs", "out of a bundle"),
+    ):
+        outcome = slmctl("run", name, "a", "--max-tokens", "2", "--pull", "always")
+        assert outcome.code == 0, outcome.err
+        assert why in outcome.err
+        assert "it runs as it is here" in outcome.err
+    assert slmctl("run", "nothing-of-that-name", "a", "--pull", "always").code == 6
+
+
 def test_a_dry_run_says_what_it_would_fetch_and_leaves_the_store_alone(
     slmctl: Program, author: Author, place: str
 ) -> None:
@@ -164,6 +194,24 @@ def test_verify_repair_fetches_what_is_damaged_from_the_registry(
         assert repaired.code == 0, repaired.err
         assert blob.read_bytes() == good
     assert slmctl("run", f"{place}:v1", "a", "--max-tokens", "2").code == 0
+
+
+def test_a_killed_pull_is_gone_on_with_however_the_name_is_spelled(
+    slmctl: Program, author: Author, plain_registry: Registry, place: str
+) -> None:
+    """Nothing of it is left over, as it would be of the pull of another name."""
+    author.create("m", 1)
+    author.publish("m", _tag(place, "v1"))
+    with relay(plain_registry.host) as between:
+        name = f"{between.host}/{_tag(place, 'v1')}"
+        child = slmctl.start("pull", name, "--as", "Mine", "--limit-rate", "50kB")
+        between.on_served = lambda served: child.kill() if served >= 60_000 else None
+        child.communicate(timeout=60)
+        assert child.returncode == -signal.SIGKILL
+        between.on_served = None
+        assert len(list(slmctl.store.glob("leases/*"))) == 1
+        assert slmctl("pull", name, "--as", "mine").code == 0
+    assert not list(slmctl.store.glob("leases/*"))
 
 
 def test_nothing_is_said_with_quiet_and_events_are_lines_of_json(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from slmctl.app import lockfile
 from tests.fakes.hub import COMMIT, FakeHub, serve_hub
 from tests.parts import write_adapter, write_projector
 from tests.slmctl.cli.program import Outcome, Program
@@ -339,6 +341,45 @@ def test_builds_of_several_repositories_stay_together(slmctl: Program, hub: Fake
     assert (repaired.code, blob.read_bytes()) == (0, config), repaired.err
 
 
+def test_a_lock_brings_a_model_of_several_places_from_all_of_them(
+    slmctl: Program, hub: FakeHub, tmp_path: Path
+) -> None:
+    """At the commits that it pins, whatever the branches are by then; and a repair asks for those too."""
+    first = _pull(slmctl, "qwen3:0.6b", "--variant", "gguf", "--variant", "mlx")
+    assert slmctl("cp", "qwen3:0.6b", "mine").code == 0
+    lock = tmp_path / "models.lock"
+    assert slmctl("lock", "mine", "-o", str(lock)).code == 0
+    sources = tomllib.loads(lock.read_text())["models"][0]["sources"]
+    assert sources == [
+        f"hf://unsloth/Qwen3-0.6B-GGUF@{COMMIT}:Q4_K_M",
+        f"hf://mlx-community/Qwen3-0.6B-4bit@{COMMIT}",
+    ]
+    assert slmctl("lock", "mine", "--json").json["models"][0]["sources"] == sources
+    assert lockfile.parse(lock.read_bytes()).to_text() == lock.read_text()
+    assert slmctl("export", "mine", "-o", f"{tmp_path}/bundle/").code == 0
+    bundle = (tmp_path / "bundle" / "index.json").read_text()
+    assert "dev.slmctl.source" in bundle
+    assert not [key for key in ("dev.slmctl.tracks", "dev.slmctl.pins") if key in bundle]
+    config = json.dumps({**MLX_CONFIG, "rope_theta": 5.0}).encode()
+    before = hub.repositories["mlx-community/Qwen3-0.6B-4bit"]["config.json"]
+    tensors = save({"model.embed_tokens.weight": np.ones((32, 16), np.float16)})
+    _commit(hub, "mlx-community/Qwen3-0.6B-4bit", **{"config.json": config, "model.safetensors": tensors})
+    blob = next(path for path in slmctl.store.glob("blobs/sha256/*") if path.read_bytes() == before)
+    blob.chmod(0o644)
+    blob.write_bytes(b"{}")
+    repaired = slmctl("verify", "--repair")
+    assert (repaired.code, blob.read_bytes()) == (0, before), repaired.err
+    for name in ("mine", "qwen3:0.6b"):
+        assert slmctl("rm", name).code == 0
+    again = _pull(slmctl, "--lock", str(lock))
+    assert (again["name"], again["digest"]) == ("mine:latest", first["digest"])
+    assert slmctl("lock", "--check", str(lock)).code == 0
+    assert slmctl("lock", "mine").out == lock.read_text()
+    assert _outdated(slmctl) == {"mine:latest": "moved"}  # it goes on following both branches
+    assert _pull(slmctl, "--all")["variants"] == first["variants"]
+    assert _outdated(slmctl) == {"mine:latest": "current"}
+
+
 def test_a_bare_family_is_its_usual_size(slmctl: Program, hub: FakeHub) -> None:
     refused = slmctl("pull", "qwen3")
     assert "qwen3 (qwen3:8b) is Qwen3 8B of the library" in refused.err
@@ -372,3 +413,24 @@ def test_tags_lists_builds_without_fetching_weights(slmctl: Program, hub: FakeHu
     assert set(problems.values()) == {None}
     assert slmctl("tags", "qwen3", "--json").json["library"][0]["tag"] == "0.6b"
     assert not slmctl.store.exists()
+
+
+def test_tags_lists_the_builds_of_all_places_of_a_model_of_the_library(slmctl: Program, hub: FakeHub) -> None:
+    done = slmctl("tags", "qwen3:0.6b", "--json")
+    listed = [(each["id"], each["place"]) for each in done.json["variants"]]
+    assert listed == [
+        ("gguf-q4_k_m", f"hf://unsloth/Qwen3-0.6B-GGUF@{COMMIT}:Q4_K_M"),
+        ("gguf-q8_0", f"hf://Qwen/Qwen3-0.6B-GGUF@{COMMIT}:Q8_0"),
+        ("mlx-q4-g64", f"hf://mlx-community/Qwen3-0.6B-4bit@{COMMIT}"),
+    ]
+    assert done.json["place"] == listed[0][1]
+    for gone in ("hf://onnx-community/Qwen3-0.6B-ONNX", "hf://Qwen/Qwen3-0.6B"):
+        assert f"{gone} is left out: " in done.err
+    assert not [path for path in hub.paths() if path.endswith((".gguf", ".safetensors"))]
+    rows = slmctl("tags", "qwen3:0.6b", "--facts").out.splitlines()
+    assert "hf://mlx-community/Qwen3-0.6B-4bit" in rows[3]
+    assert not slmctl.store.exists()
+    nobody = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    assert slmctl("tags", "qwen3:0.6b", environment=nobody).code == 6
+    hub.repositories.clear()
+    assert slmctl("tags", "qwen3:0.6b").code == 3

@@ -1,0 +1,88 @@
+"""How fast memory is read: a number, kept, and never asked for where memory is short."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runtimes.hardware.cache import Cache
+from runtimes.hardware.machine import Cpu, Memory, MemoryLimit
+from runtimes.hardware.probe_bandwidth import with_bandwidth
+from runtimes.hardware.system import System, this_system
+from runtimes.hardware.tools import TOOL_SECONDS, Answer
+
+GIB = 1 << 30
+CPU = Cpu(model="x", architecture="x86_64", features=(), logical=2, source="a test")
+MEMORY = Memory(total=8 * GIB, available=4 * GIB, source="a test")
+
+
+def answering(*answers: Answer) -> System:
+    """A machine whose measurements are these, one after the other."""
+    left = list(answers)
+
+    def run(argv: Sequence[str], *, seconds: float = TOOL_SECONDS, with_errors: bool = False) -> Answer:
+        assert argv[-2].endswith("bandwidth.py")
+        assert int(argv[-1]) == CPU.threads
+        return left.pop(0)
+
+    return replace(this_system(os.environ), run=run)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(folder=tmp_path, machine="m")
+
+
+def test_the_real_one_measures_and_is_asked_once(cache: Cache) -> None:
+    notes: list[str] = []
+    system = this_system(os.environ)
+    found = with_bandwidth(system, CPU, MEMORY, cache=cache, notes=notes, measure=True)
+    assert notes == []
+    assert found.bandwidth is not None
+    assert found.bandwidth > 50_000_000, "slower than a disk"
+    assert found.bandwidth_measured
+    again = with_bandwidth(answering(), CPU, MEMORY, cache=cache, notes=notes, measure=True)
+    assert again == found
+
+
+def test_a_new_measurement_never_makes_it_less(cache: Cache) -> None:
+    notes: list[str] = []
+    expected = [10, 10, 12]
+    for text, best in zip(("10\n", "7\n", "12\n"), expected, strict=True):
+        system = answering(Answer(text=text))
+        found = with_bandwidth(system, CPU, MEMORY, cache=cache, notes=notes, measure=True, again=True)
+        assert found.bandwidth == best
+    assert with_bandwidth(answering(), CPU, MEMORY, cache=cache, notes=notes, measure=False).bandwidth == 12
+
+
+def test_another_processor_or_more_threads_are_another_figure(cache: Cache) -> None:
+    with_bandwidth(answering(Answer(text="10")), CPU, MEMORY, cache=cache, notes=[], measure=True)
+    for other in (replace(CPU, model="y"), replace(CPU, logical=4)):
+        assert with_bandwidth(answering(), other, MEMORY, cache=cache, notes=[], measure=False) == MEMORY
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [
+        replace(MEMORY, available=GIB - 1),
+        replace(MEMORY, limits=(MemoryLimit(limit=2 * GIB, usage=GIB + 1, source="a test"),)),
+    ],
+)
+def test_where_memory_is_short_nothing_is_measured(cache: Cache, memory: Memory) -> None:
+    notes: list[str] = []
+    assert with_bandwidth(answering(), CPU, memory, cache=cache, notes=notes, measure=True) == memory
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(problem="python did not answer within 5 s"), Answer(text="fast"), Answer()]
+)
+def test_a_failure_is_a_note(cache: Cache, answer: Answer) -> None:
+    notes: list[str] = []
+    found = with_bandwidth(answering(answer), CPU, MEMORY, cache=cache, notes=notes, measure=True)
+    assert found == MEMORY
+    assert len(notes) == 1
