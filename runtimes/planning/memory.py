@@ -74,6 +74,13 @@ def _weights(
         kind="anon",
         source="types that this CPU repacks",
     )
+    yield Part(
+        name="tied embedding, rearranged",
+        pool=HOST,
+        bytes=where.doubled,
+        kind="anon",
+        source="as the output, beside the one that is looked up",
+    )
     yield Part(name="weights on the device", pool=device, bytes=where.device, kind="device", source=source)
 
 
