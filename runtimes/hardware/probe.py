@@ -16,14 +16,12 @@ from runtimes.hardware.cache import Cache
 from runtimes.hardware.findings import Findings
 from runtimes.hardware.machine import Hardware
 from runtimes.hardware.missing import add_missing
-from runtimes.hardware.probe_apple import probe_apple
 from runtimes.hardware.probe_bandwidth import with_bandwidth
 from runtimes.hardware.probe_container import probe_container, probe_emulator
 from runtimes.hardware.probe_cpu import probe_cpu
-from runtimes.hardware.probe_drm import has_gpu_signs, probe_drm, probe_npu
 from runtimes.hardware.probe_engines import probe_engines, was_told_of
 from runtimes.hardware.probe_memory import probe_groups, probe_memory
-from runtimes.hardware.probe_nvidia import probe_nvidia
+from runtimes.hardware.signs import can_use_gpu, may_have_nvidia, may_have_others
 from runtimes.hardware.system import System, this_system
 
 
@@ -56,7 +54,7 @@ def probe(
 
 def _needs_asking(system: System, cache_folder: Path | None) -> bool:
     """Whether a plan would be another one if NVIDIA's driver and the engine were asked."""
-    if not has_gpu_signs(system):
+    if not can_use_gpu(system):
         return False
     cache = Cache(folder=cache_folder, machine=_machine_id(system))
     told = was_told_of("cuda", cache)
@@ -77,6 +75,8 @@ def probe_system(
     findings = Findings()
     cache = Cache(folder=cache_folder, machine=_machine_id(system))
     if system.platform == "darwin":
+        from runtimes.hardware.probe_apple import probe_apple  # each run pays for what is imported here
+
         mac = probe_apple(system, findings)
         cpu, memory, emulated, container = mac.cpu, mac.memory, mac.emulated, None
     else:
@@ -92,9 +92,15 @@ def probe_system(
             findings.miss(
                 "the machine's own instructions", "use slmctl built for this machine's architecture"
             )
-        probe_nvidia(system, findings, cache=cache, ask=ask)
-        probe_drm(system, findings)
-        probe_npu(system, findings)
+        if may_have_nvidia(system):
+            from runtimes.hardware.probe_nvidia import probe_nvidia  # as above
+
+            probe_nvidia(system, findings, cache=cache, ask=ask)
+        if may_have_others(system):
+            from runtimes.hardware.probe_drm import probe_drm, probe_npu  # as above
+
+            probe_drm(system, findings)
+            probe_npu(system, findings)
     engines = probe_engines(system, cpu, findings, cache=cache, folders=folders, ask=ask)
     memory = with_bandwidth(
         system, cpu, memory, cache=cache, notes=findings.notes, measure=measure, again=again

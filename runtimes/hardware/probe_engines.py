@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from runtimes.hardware import known_engines as known
@@ -16,7 +17,6 @@ from runtimes.hardware import parse_llamacpp as parse
 from runtimes.hardware.cache import Cache
 from runtimes.hardware.findings import Findings
 from runtimes.hardware.machine import Cpu, Device, EngineBuild
-from runtimes.hardware.matching import matched
 from runtimes.hardware.probe_cpu import X86
 from runtimes.hardware.system import System
 from runtimes.hardware.unused import what_is_unused
@@ -87,10 +87,9 @@ def _xllamacpp(
         words = parse.inspected(answer.text or "")
         if words is None:
             return _unusable(version, answer.problem, cpu, install, source)
-    seen = matched(devices, words.devices)
-    if kept is None and not seen.is_momentary:
+    ids, is_momentary = _match(devices, words.devices)
+    if kept is None and not is_momentary:
         cache.keep("llama.cpp", key, words.text)
-    devices[:] = seen.devices
     note = what_is_unused(cpu, words.features)
     return EngineBuild(
         name=known.LLAMA_CPP,
@@ -98,7 +97,7 @@ def _xllamacpp(
         version=version,
         apis=words.apis,
         features=words.features,
-        devices=seen.ids,
+        devices=ids,
         install=install,
         note=note.sentence if note else None,
         source=source,
@@ -166,24 +165,25 @@ def _llama_server(
         return EngineBuild(name=known.LLAMA_SERVER, installed=True, install=install, source=path)
     if text is None:
         said = system.run([path, "--version"], with_errors=True)
-        listed = system.run([path, "--list-devices"], with_errors=True)
+        if said.text is not None and said.problem is None:
+            listed = system.run([path, "--list-devices"], with_errors=True)
+            said = replace(said, text=f"{said.text}\n{listed.text or ''}", problem=listed.problem)
         if said.text is None or said.problem is not None:
             note = f"it could not be asked: {said.problem}."
             return EngineBuild(
                 name=known.LLAMA_SERVER, installed=True, install=install, note=note, source=path
             )
-        text = f"{said.text}\n{listed.text or ''}"
+        text = said.text
     found = parse.listed_devices(text)
-    seen = matched(devices, found)
-    if kept is None and not seen.is_momentary:
+    ids, is_momentary = _match(devices, found)
+    if kept is None and not is_momentary:
         cache.keep("llama-server", key, text)
-    devices[:] = seen.devices
     return EngineBuild(
         name=known.LLAMA_SERVER,
         installed=True,
         version=parse.version(text),
         apis=tuple(sorted({"cpu", *(each.api for each in found if each.api)})),
-        devices=seen.ids,
+        devices=ids,
         install=install,
         source=f"{path} --list-devices",
     )
@@ -217,6 +217,17 @@ def _packaged(
         install=install,
         source=f"distribution {package} {version}",
     )
+
+
+def _match(devices: list[Device], seen: Sequence[parse.SeenDevice]) -> tuple[tuple[str, ...], bool]:
+    """Ids of the devices that an engine sees, and whether its answer is of the moment; adds what it alone sees."""
+    if not seen:
+        return (), False
+    from runtimes.hardware.matching import matched  # most builds see none
+
+    found = matched(devices, seen)
+    devices[:] = found.devices
+    return found.ids, found.is_momentary
 
 
 def _surroundings(system: System, cpu: Cpu, devices: Sequence[Device]) -> list[str]:

@@ -192,7 +192,7 @@ def _insisted(
     if wishes.force:
         everything = Planner(planner.settings, profile=planner.profile)
         everything.hardware = _with_room(planner.hardware, 1 << 50)
-        roomy = replace(_planned(everything, request, subject, wishes))
+        roomy = _planned(everything, replace(request, max_memory=None), subject, wishes)
         return (
             roomy if roomy.chosen is not None else None,
             f"{subject.name} does not fit here by {lacking}; it is loaded because of --force.",

@@ -70,6 +70,9 @@ def tightest(evaluated: Evaluated) -> str:
 def nofit_line(plan: Plan, name: str) -> str:
     """Why nothing fits, with the number."""
     bound = plan.binding
+    slow = [each for each in plan.rejected if each.code == "SPEED_FLOOR"]
+    if slow:
+        return f"{name} is too slow here: {slow[0].variant}: {slow[0].detail}"
     if bound is None:
         return f"{name} does not fit here."
     if bound.need is None or bound.budget is None:
