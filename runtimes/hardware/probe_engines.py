@@ -220,7 +220,7 @@ def _packaged(
 
 
 def _match(devices: list[Device], seen: Sequence[parse.SeenDevice]) -> tuple[tuple[str, ...], bool]:
-    """Ids of the devices that an engine sees, and whether its answer is of the moment; adds what it alone sees."""
+    """Ids of the devices that an engine sees, and whether that is of the moment; adds what only it sees."""
     if not seen:
         return (), False
     from runtimes.hardware.matching import matched  # most builds see none
