@@ -71,7 +71,7 @@ def _rearranged(evaluated: Evaluated) -> int:
     return sum(
         part.bytes
         for part in evaluated.need.parts
-        if part.kind == "anon" and part.name == "weights, rearranged"
+        if part.kind == "anon" and part.name.endswith("rearranged")
     )
 
 

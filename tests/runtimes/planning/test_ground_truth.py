@@ -40,10 +40,23 @@ SHAPES: dict[str, Shape] = {
 }
 
 NOT_COVERED = {
-    *("qwen3moe", "olmoe", "mamba", "mamba2", "granitehybrid", "jamba", "deepseek2", "gemma3n"),
+    *("qwen3moe", "olmoe", "mamba", "mamba2", "granitehybrid", "jamba", "deepseek2", "gemma3n", "qwen35"),
+    *("gpt-oss", "falcon-h1", "lfm2moe"),
 }
 NOT_COVERED_WITHOUT_FLASH_ATTENTION = NOT_COVERED | {
-    *("phi3", "gemma2", "gemma3", "starcoder2", "gptneox", "bert", "olmo2", "exaone4", "lfm2"),
+    *(
+        "phi3",
+        "gemma2",
+        "gemma3",
+        "starcoder2",
+        "gptneox",
+        "bert",
+        "olmo2",
+        "exaone4",
+        "lfm2",
+        "gemma",
+        "mistral3",
+    ),
 }
 
 REFUSED = {

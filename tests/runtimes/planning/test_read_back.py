@@ -17,8 +17,8 @@ from runtimes.process import Worker
 from runtimes.protocol import completion_request
 from runtimes.sampling import Sampling
 from tests.runtimes.launches import DEADLINE_SECONDS, llama_worker
+from tests.runtimes.planning.blocks import dense
 from tests.runtimes.planning.headers import read
-from tests.runtimes.planning.models import dense
 from tools.random_model import Shape as ModelShape
 from tools.random_model import write_random_model
 
