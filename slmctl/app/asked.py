@@ -29,9 +29,7 @@ def places_asked(
         return again or where.places[:1]
     before = [_known(where, place) for place in where.before] if kept else []
     tags = {(place.ref.tag or "").lower() for place in before}
-    others = [
-        place for place in again if (place.ref.tag or "").lower() not in tags
-    ]  # two of one kind are one
+    others = [place for place in again if (place.ref.tag or "").lower() not in tags]  # one of a kind
     chosen = list(dict.fromkeys([*before, *others]))
     for wanted in variants:
         place = _place_of(where, wanted)
