@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
+from runtimes.hardware.known_engines import xllamacpp_for
 from runtimes.hardware.unused import what_is_unused
 from runtimes.planning.assess import Assessor, Option, needed, rejected
 from runtimes.planning.budget import HOST, MIB, Budget
@@ -185,7 +186,8 @@ def _unused_devices(decision: Decision, assessor: Assessor) -> Iterator[tuple[st
                 f"about {speed:.0f} tokens/s on {device.name} where all layers fit,"
                 f" instead of {decision.speed:.0f}"
             )
-            yield f"a build of {engine.name} for {device.apis[0]}", gain
+            api = next((api for api in ("cuda", "rocm", "vulkan") if api in device.apis), device.apis[0])
+            yield f"a build of {engine.name} for {api} ({xllamacpp_for(api)})", gain
 
 
 def _unused_instructions(decision: Decision, assessor: Assessor) -> Iterator[tuple[str, str]]:
