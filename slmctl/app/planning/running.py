@@ -7,7 +7,7 @@ own words.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from runtimes.planning.budget import HOST, Budget, device_budget, host_budget
 from runtimes.planning.kv_cache import remembered
 from runtimes.planning.speed import weight_bytes_read
 from runtimes.planning.values import CONTEXT_STEP, Build, Evaluated, Launch, Plan, PlanRequest, Shape
+from slmctl.app.kept import kept_models
 from slmctl.app.package import Package, Variant
 from slmctl.app.parameters import whole
 from slmctl.app.planning.files import file_of_builds
@@ -97,7 +98,7 @@ def plan_run(
     if found.chosen is None:
         roomy, why = _insisted(planner, request, subject, found, wishes)
         if roomy is None:
-            raise _refusal(found, name, planner.hardware, wishes.planned)
+            raise _refusal(found, name, planner.hardware, wishes.planned, _kept_names(settings))
         found, notes = roomy, (why,)
     else:
         notes = (
@@ -225,7 +226,14 @@ def _with_room(hardware: Hardware, more: int) -> Hardware:
     return replace(hardware, memory=memory, devices=devices)
 
 
-def _refusal(found: Plan, name: str, hardware: Hardware, planned: Plan | None) -> DoesNotFit:
+def _kept_names(settings: Settings) -> list[str]:
+    """The models that 'run --keep' left in memory."""
+    return sorted({short_name(model.name) for model in kept_models(settings)})
+
+
+def _refusal(
+    found: Plan, name: str, hardware: Hardware, planned: Plan | None, kept: Sequence[str]
+) -> DoesNotFit:
     text = nofit_line(found, name)
     if planned is not None and planned.chosen is not None:
         before, now = planned.chosen.budget.get(HOST), host_budget(hardware).bytes
@@ -235,6 +243,9 @@ def _refusal(found: Plan, name: str, hardware: Hardware, planned: Plan | None) -
     fits = (
         f"What would fit: {'; or '.join(alternatives)}." if alternatives else "Nothing else was found to fit."
     )
+    if kept:
+        verb = "is" if len(kept) == 1 else "are"
+        fits = f"{', '.join(kept)} {verb} kept loaded: slmctl stop {kept[0]}. {fits}"
     return DoesNotFit(text, hint=f"{fits} 'slmctl plan {name}' explains it, --force tries it all the same.")
 
 
