@@ -31,7 +31,7 @@ class Fetcher:
     def __init__(self, board: Board, session: Session, pace: Pace, finisher: Finisher) -> None:
         self._board = board
         self._session = session
-        self._chunk_bytes = pace.chunk_bytes
+        self._note_bytes = pace.chunk_bytes // 4
         self._throttle = Throttle(pace.limit_rate)
         self._finisher = finisher
 
@@ -84,12 +84,12 @@ class Fetcher:
                     task.partial.write(position, piece)
                     position += len(piece)
                     self._arrived(task, position - len(piece), piece)
-                    if position - noted >= self._chunk_bytes:
+                    if position - noted >= self._note_bytes:
                         task.partial.note(noted, position)
                         noted = position
             if position < task.stop:
                 raise TryAgain(f"{_shown(task)} ended its answer early.")
-            if noted < position and task.job.blob.size > self._chunk_bytes:
+            if noted < position and task.job.blob.size > self._note_bytes:
                 task.partial.note(noted, position)
         except SlmctlError as error:
             self._board.failed(task, position, error)
@@ -127,6 +127,7 @@ class Fetcher:
                 return
             keep = board.bytes_in_memory + len(piece) <= _MEMORY_BYTES
             job.arrived(task, position, piece, keep=keep)
+            board.demand.came(len(piece))
             self._finisher.hash_if_due(job)
             while (
                 job.hashed_from_memory
