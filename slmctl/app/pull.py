@@ -33,17 +33,12 @@ from slmctl.app.bringing import blobs_of
 from slmctl.app.bundles import split_path
 from slmctl.app.coming import Coming, Work
 from slmctl.app.events import Note, OnEvent, ignore
-from slmctl.app.exporting import public_source
 from slmctl.app.fetching import fetch
-from slmctl.app.importing import IMPORTED_HERE
+from slmctl.app.made_here import IMPORTED_HERE
 from slmctl.app.package import Package
 from slmctl.app.places import Places
 from slmctl.app.pull_artifact import coming_artifact
-from slmctl.app.pull_hub import coming_hub
-from slmctl.app.upstream import (
-    tracked,
-    tracks_to_keep,
-)
+from slmctl.app.upstream import public_source, tracked, tracks_to_keep
 from slmctl.app.where import Asked, Where
 
 _MARGIN_BYTES = 16 << 20
@@ -205,6 +200,8 @@ def _coming(
             on_event=on_event,
         )
         return replace(coming, asked=refs)
+    from slmctl.app.pull_hub import coming_hub  # with YAML and what tells the files of a repository apart
+
     listings = [
         (cast("FileRemote", remote), listing)
         for remote, listing in zip(remotes, found, strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from modelfiles.spec import ModelSpec, merge
 from registry.errors import BadContent, NotFound, SlmctlError, UsageError
@@ -13,12 +14,14 @@ from registry.remotes.local import open_local
 from registry.store.index import Entry
 from registry.store.reader import StoreReader
 from slmctl.app.bundles import split_path
-from slmctl.app.lockfile import Lock, LockedModel
 from slmctl.app.outdated import pulled_names
 from slmctl.app.package import Package
 from slmctl.app.pull import PullRequest
 from slmctl.app.upstream import is_same_repository, place_of, tracked
 from slmctl.app.where import Asked, Where, spec_for, specs_of, where_is
+
+if TYPE_CHECKING:
+    from slmctl.app.lockfile import Lock, LockedModel
 
 _NO_BUNDLE = (
     "What 'slmctl export' wrote is pulled; of a model's file make one: slmctl create NAME --from FILE"

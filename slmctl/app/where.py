@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from modelfiles.authoring import from_text
 from modelfiles.library.entry import Build, LibraryEntry
 from modelfiles.spec import ModelSpec
 from registry.errors import NameTaken, NotFound, UsageError
@@ -160,5 +159,7 @@ def _from_library(ref: ModelRef, model: LibraryModel, before: Sequence[ModelRef]
 
 
 def _spec(model: LibraryModel) -> ModelSpec:
+    from modelfiles.authoring import from_text  # with the templates; only names of the library need it
+
     entry = model.entry
     return from_text(modelfile_text(entry), filename=f"{entry.family}/{entry.tag}/Modelfile").spec

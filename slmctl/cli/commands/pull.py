@@ -16,7 +16,6 @@ from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 from slmctl.cli.exits import exit_code
-from slmctl.cli.lock_files import read_lock
 from slmctl.cli.network_options import NetworkOptions, network_options
 from slmctl.cli.render import human_bytes
 from slmctl.cli.sizes import to_rate
@@ -154,6 +153,8 @@ def _requests(
     force: bool,
 ) -> list[PullRequest]:
     if lock_file is not None:
+        from slmctl.cli.lock_files import read_lock
+
         return of_lock(context.store, read_lock(lock_file), [parse_name(name) for name in names])
     if not names:
         return everything(context.store)
