@@ -50,6 +50,11 @@ class Board:
         """What waits in memory to be hashed. The lock is held."""
         return sum(job.ready_bytes for job in self.jobs)
 
+    @property
+    def hashed_from_memory(self) -> int:
+        """How many bytes could be hashed now, of blobs whose next ones are in memory. The lock is held."""
+        return sum(job.backlog for job in self.jobs if job.hashed_from_memory)
+
     def die(self, error: BaseException) -> None:
         """End the download with an error; the first one counts."""
         with self.lock:

@@ -21,8 +21,8 @@ _MEMORY_BYTES = 12 << 20
 """What may wait in memory to be hashed; what has no room there is read back."""
 
 _AHEAD_BYTES = 8 << 20
-"""So far the connections may be ahead of the hashing of a blob that keeps up with them but for that: what it
-needs is still in memory then, and the thread that takes longest is not kept from its core."""
+"""So far the connections may be ahead of the hashing while what it needs is still in memory: beyond that it
+would have to be read back, by the very thread that takes longest."""
 
 
 class Fetcher:
@@ -87,6 +87,8 @@ class Fetcher:
                     if position - noted >= self._note_bytes:
                         task.partial.note(noted, position)
                         noted = position
+                        with self._board.lock:
+                            self._finisher.flush_if_due(task.job)
             if position < task.stop:
                 raise TryAgain(f"{_shown(task)} ended its answer early.")
             if noted < position and task.job.blob.size > self._note_bytes:
@@ -131,7 +133,7 @@ class Fetcher:
             self._finisher.hash_if_due(job)
             while (
                 job.hashed_from_memory
-                and job.backlog > _AHEAD_BYTES
+                and board.hashed_from_memory > _AHEAD_BYTES
                 and task.generation == job.generation
                 and not board.stopped.is_set()
             ):
