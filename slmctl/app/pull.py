@@ -30,7 +30,6 @@ from registry.transfer.space import check_space, needed
 from slmctl.app.asked import places_asked
 from slmctl.app.belonging import check_may_move, check_name, is_of, tracks_of
 from slmctl.app.bringing import blobs_of
-from slmctl.app.bundles import split_path
 from slmctl.app.coming import Coming, Work
 from slmctl.app.events import Note, OnEvent, ignore
 from slmctl.app.fetching import fetch
@@ -244,6 +243,8 @@ def _asked_there(ref: ModelRef) -> ModelRef:
     """What a remote is asked for: of a bundle the name behind its path."""
     if ref.source is not Source.FILE:
         return ref
+    from slmctl.app.bundles import split_path  # with tars and all that bundles are
+
     _, name = split_path(ref.path)
     return ref if name is None else parse_name(name)
 

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 from modelfiles.spec import ModelSpec, merge
 from registry.errors import BadContent, NotFound, SlmctlError, UsageError
 from registry.names import ModelRef, Source, parse, parse_name
-from registry.remotes.local import open_local
 from registry.store.index import Entry
 from registry.store.reader import StoreReader
-from slmctl.app.bundles import split_path
 from slmctl.app.outdated import pulled_names
 from slmctl.app.package import Package
 from slmctl.app.pull import PullRequest
@@ -48,6 +46,9 @@ def by_name(
 
 def _in_bundle(ref: ModelRef, name: ModelRef | None) -> Where:
     """The model of a bundle, or the one that is named behind its path."""
+    from registry.remotes.local import open_local  # with tars and all that bundles are
+    from slmctl.app.bundles import split_path
+
     path, inside = split_path(ref.path)
     if inside is None:
         try:

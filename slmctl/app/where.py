@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from modelfiles.library.entry import Build, LibraryEntry
 from modelfiles.spec import ModelSpec
 from registry.errors import NameTaken, NotFound, UsageError
 from registry.names import DEFAULT_TAG, OLLAMA_NAMESPACE, ModelRef, Source, parse
 from registry.store.index import NameTable
-from slmctl.app.library import LibraryModel, find_model, library, modelfile_text
 from slmctl.app.made_here import SHIPPED_HERE
 from slmctl.app.upstream import is_same_repository, place_of, tracked
+
+if TYPE_CHECKING:
+    from modelfiles.library.entry import Build, LibraryEntry
+    from slmctl.app.library import LibraryModel
 
 SEARCH = (f"ollama://{OLLAMA_NAMESPACE}",)
 """Beginnings of names that a bare name is appended to, unless the settings have others."""
@@ -127,10 +130,14 @@ def spec_for(name: ModelRef, places: Sequence[ModelRef]) -> ModelSpec:
 
 def specs_of(places: Sequence[ModelRef]) -> list[ModelSpec]:
     """What the library's author adds to what is at these places, under whatever name it was pulled."""
+    from slmctl.app.library import library  # a name that has a place needs none of it
+
     return [_spec(model) for model in library() if not model.entry.ships and _are_of(model.entry, places)]
 
 
 def _in_library(ref: ModelRef) -> LibraryModel | None:
+    from slmctl.app.library import find_model
+
     return find_model(ref.path, None if ref.tag in (None, DEFAULT_TAG) else ref.tag)
 
 
@@ -159,7 +166,8 @@ def _from_library(ref: ModelRef, model: LibraryModel, before: Sequence[ModelRef]
 
 
 def _spec(model: LibraryModel) -> ModelSpec:
-    from modelfiles.authoring import from_text  # with the templates; only names of the library need it
+    from modelfiles.authoring import from_text  # with the templates
+    from slmctl.app.library import modelfile_text
 
     entry = model.entry
     return from_text(modelfile_text(entry), filename=f"{entry.family}/{entry.tag}/Modelfile").spec
