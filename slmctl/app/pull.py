@@ -30,23 +30,15 @@ from registry.transfer.space import check_space, needed
 from slmctl.app.asked import places_asked
 from slmctl.app.belonging import check_may_move, check_name, is_of, tracks_of
 from slmctl.app.bringing import blobs_of
-from slmctl.app.bundles import split_path
 from slmctl.app.coming import Coming, Work
 from slmctl.app.events import Note, OnEvent, ignore
-from slmctl.app.exporting import public_source
 from slmctl.app.fetching import fetch
-from slmctl.app.hub.repository import HubRepository
-from slmctl.app.importing import IMPORTED_HERE
+from slmctl.app.made_here import IMPORTED_HERE
 from slmctl.app.package import Package
 from slmctl.app.places import Places
 from slmctl.app.planning.picking import Picker
-from slmctl.app.planning.remote_builds import builds_of_repository
 from slmctl.app.pull_artifact import coming_artifact
-from slmctl.app.pull_hub import coming_hub
-from slmctl.app.upstream import (
-    tracked,
-    tracks_to_keep,
-)
+from slmctl.app.upstream import public_source, tracked, tracks_to_keep
 from slmctl.app.where import Asked, Where
 
 _MARGIN_BYTES = 16 << 20
@@ -216,6 +208,8 @@ def _coming(
             on_event=on_event,
         )
         return replace(coming, asked=refs)
+    from slmctl.app.pull_hub import coming_hub  # with YAML and what tells the files of a repository apart
+
     listings = [
         (cast("FileRemote", remote), listing)
         for remote, listing in zip(remotes, found, strict=True)
@@ -247,6 +241,9 @@ def _picked(
     if isinstance(found, Artifact) or request.where.facts is None or found.selector is None:
         return [found], refs
     listing = replace(found, selector=None)
+    from slmctl.app.hub.repository import HubRepository  # with YAML
+    from slmctl.app.planning.remote_builds import builds_of_repository
+
     repository = HubRepository(cast("FileRemote", remote), listing)
     known = builds_of_repository(
         repository,
@@ -287,6 +284,8 @@ def _asked_there(ref: ModelRef) -> ModelRef:
     """What a remote is asked for: of a bundle the name behind its path."""
     if ref.source is not Source.FILE:
         return ref
+    from slmctl.app.bundles import split_path  # with tars and all that bundles are
+
     _, name = split_path(ref.path)
     return ref if name is None else parse_name(name)
 
