@@ -54,8 +54,9 @@ CPU_KIND = 0
 
 INTEGRATED_KIND = 2
 
-_DEVICE = re.compile(r"^ +(\S+): (.*) \((\d{1,9}) MiB, (\d{1,9}) MiB free\)$", re.MULTILINE)
-_VERSION = re.compile(r"^version: (\S+) \(([^)\n]*)\)", re.MULTILINE)
+# compiled when they are used: most runs have an answer in JSON
+_DEVICE = r"^ +(\S+): (.*) \((\d{1,9}) MiB, (\d{1,9}) MiB free\)$"
+_VERSION = r"^version: (\S+) \(([^)\n]*)\)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +97,8 @@ def inspected(text: str) -> OwnWords | None:
                 name=str(each["name"]),
                 api=api_of(str(each["name"])),
                 description=str(each["description"]),
-                total=int(each["total"]),
-                free=int(each["free"]),
+                total=_size(each["total"]),
+                free=_size(each["free"]),
                 kind=int(each["kind"]),
                 address=str(each["address"]) or None,
             )
@@ -142,13 +143,13 @@ def listed_devices(text: str) -> tuple[SeenDevice, ...]:
             total=int(total) << 20,
             free=int(free) << 20,
         )
-        for name, description, total, free in _DEVICE.findall(text)
+        for name, description, total, free in re.findall(_DEVICE, text, re.MULTILINE)
     )
 
 
 def version(text: str) -> str | None:
     """`version: 9128 (856c3adac)` as `b9128`."""
-    found = _VERSION.search(text)
+    found = re.search(_VERSION, text, re.MULTILINE)
     if found is None:
         return None
     return f"b{found[1][:40]}" if found[1].isdigit() else found[1][:40]
@@ -157,3 +158,8 @@ def version(text: str) -> str | None:
 def api_of(device: str) -> str | None:
     """`CUDA0` is driven by `cuda`."""
     return _BACKENDS.get(device.rstrip("0123456789"))
+
+
+def _size(value: object) -> int:
+    """Bytes; 0 for what no device has, such as the largest number that there is."""
+    return value if isinstance(value, int) and 0 <= value < 1 << 50 else 0

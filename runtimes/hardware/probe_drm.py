@@ -5,11 +5,10 @@ from __future__ import annotations
 from runtimes.hardware import parse_drm as parse
 from runtimes.hardware.findings import Findings
 from runtimes.hardware.machine import Device
+from runtimes.hardware.signs import ACCEL, DRM, FASTRPC
 from runtimes.hardware.system import System
 
-_DRM = "/sys/class/drm"
 _KFD = "/sys/class/kfd/kfd/topology/nodes"
-_ACCEL = "/sys/class/accel"
 _INTEL_IGPU = "00:02.0"  # where Intel's processors have their GPU, always
 _NPU_LIBRARY = "libze_intel_npu.so"
 _LIBRARIES = ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib")
@@ -18,7 +17,7 @@ _LIBRARIES = ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local
 def probe_drm(system: System, findings: Findings) -> None:
     """Adds GPUs that are no NVIDIA's (those have a probe of their own)."""
     before = len(findings.devices)
-    for card in parse.cards(system.names(_DRM)):
+    for card in parse.cards(system.names(DRM)):
         device = _card(system, card, findings)
         if device is not None:
             findings.devices.append(device)
@@ -31,7 +30,7 @@ def probe_drm(system: System, findings: Findings) -> None:
 
 
 def _card(system: System, card: str, findings: Findings) -> Device | None:
-    folder = f"{_DRM}/{card}/device"
+    folder = f"{DRM}/{card}/device"
     vendor, driver = system.value(f"{folder}/vendor"), system.target(f"{folder}/driver")
     address = system.target(folder)
     name = parse.card_name(
@@ -65,11 +64,11 @@ def _amd(
     driver: str | None,
     findings: Findings,
 ) -> Device | None:
-    nodes = [system.read(f"{_KFD}/{node}/properties", 65536) or "" for node in system.names(_KFD)]
-    targets = parse.kfd_targets(nodes)
-    target = targets.get(address or "")
-    if target is None and len(targets) == 1:
-        target = next(iter(targets.values()))
+    nodes = parse.kfd_nodes(
+        {node: system.read(f"{_KFD}/{node}/properties", 65536) or "" for node in system.names(_KFD)}
+    )
+    alone = next(iter(nodes.values())) if len(nodes) == 1 else (None, None)
+    node, target = nodes.get(address or "", alone)
     memory = parse.amd_memory(
         target=target,
         vram=system.number(f"{folder}/mem_info_vram_total"),
@@ -96,6 +95,9 @@ def _amd(
         free=memory.free,
         unified=memory.unified,
         working_set=memory.working_set,
+        bandwidth=None
+        if memory.unified
+        else parse.amd_bandwidth(system.read(f"{_KFD}/{node}/mem_banks/0/properties", 4096) or "", target),
         capability=target,
         driver=driver,
         address=address,
@@ -124,20 +126,11 @@ def _intel(
     )
 
 
-def has_gpu_signs(system: System) -> bool:
-    """Whether this process may have a GPU of any maker, from names of files alone."""
-    if system.platform == "darwin":
-        return system.machine == "arm64"
-    paths = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd", "/etc/nv_tegra_release")
-    renders = any(name.startswith("renderD") for name in system.names("/dev/dri"))
-    return renders or any(system.exists(path) for path in paths)
-
-
 def probe_npu(system: System, findings: Findings) -> None:
     """Adds Intel's and AMD's NPUs (/dev/accel), and Qualcomm's (FastRPC)."""
-    for name in system.names(_ACCEL):
-        driver = system.target(f"{_ACCEL}/{name}/device/driver")
-        vendor = system.value(f"{_ACCEL}/{name}/device/vendor")
+    for name in system.names(ACCEL):
+        driver = system.target(f"{ACCEL}/{name}/device/driver")
+        vendor = system.value(f"{ACCEL}/{name}/device/vendor")
         if vendor == parse.INTEL or driver == "intel_vpu":
             found = Device(
                 id=findings.next_id("npu"),
@@ -147,8 +140,8 @@ def probe_npu(system: System, findings: Findings) -> None:
                 apis=("openvino",),
                 unified=True,
                 driver=driver or "intel_vpu",
-                address=system.target(f"{_ACCEL}/{name}/device"),
-                source=f"{_ACCEL}/{name}",
+                address=system.target(f"{ACCEL}/{name}/device"),
+                source=f"{ACCEL}/{name}",
             )
             if not _has_library(system, _NPU_LIBRARY):
                 findings.miss(
@@ -165,11 +158,11 @@ def probe_npu(system: System, findings: Findings) -> None:
                     apis=("vitisai",),
                     unified=True,
                     driver=driver or "amdxdna",
-                    address=system.target(f"{_ACCEL}/{name}/device"),
-                    source=f"{_ACCEL}/{name}",
+                    address=system.target(f"{ACCEL}/{name}/device"),
+                    source=f"{ACCEL}/{name}",
                 )
             )
-    if system.exists("/dev/fastrpc-cdsp"):
+    if system.exists(FASTRPC):
         findings.devices.append(
             Device(
                 id=findings.next_id("npu"),
@@ -178,7 +171,7 @@ def probe_npu(system: System, findings: Findings) -> None:
                 name="Hexagon NPU",
                 apis=("qnn",),
                 unified=True,
-                source="/dev/fastrpc-cdsp",
+                source=FASTRPC,
             )
         )
 

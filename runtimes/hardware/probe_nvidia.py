@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
-import platform
+import os
 import sys
 
 from runtimes.hardware import parse_nvidia as parse
 from runtimes.hardware.cache import Cache
 from runtimes.hardware.findings import Findings
 from runtimes.hardware.machine import Device
+from runtimes.hardware.signs import (
+    NVIDIA_CONTROL,
+    NVIDIA_DRIVER,
+    NVIDIA_WSL,
+    TEGRA_COMPATIBLE,
+    TEGRA_RELEASE,
+    is_jetson,
+)
 from runtimes.hardware.system import System
 from runtimes.launch import worker_argv
 
 NVML_SECONDS = 5.0
 """Without persistence mode a driver initializes each of its GPUs first, which takes a second or two."""
 
-_DRIVER = "/proc/driver/nvidia/version"
-_CONTROL = "/dev/nvidiactl"
-_WSL = "/usr/lib/wsl/lib/libnvidia-ml.so.1"
-
 
 def probe_nvidia(system: System, findings: Findings, *, cache: Cache, ask: bool = True) -> None:
-    """Adds what there is; asks nobody where nothing hints at an NVIDIA GPU.
+    """Adds what there is; asks nobody where there is no way to NVIDIA's driver.
 
     Without `ask` no child is started: the GPUs are those of the last time, and what is free is not known.
     """
-    if _is_jetson(system):
+    if is_jetson(system):
         findings.devices.append(_jetson(system, findings))
         return
-    if not any(system.exists(path) for path in (_CONTROL, _WSL)):
-        if system.exists(_DRIVER):
+    if not any(system.exists(path) for path in (NVIDIA_CONTROL, NVIDIA_WSL)):
+        if system.exists(NVIDIA_DRIVER):
             findings.notes.append("NVIDIA's driver is loaded, but this container has no /dev/nvidiactl.")
             findings.miss(
                 "the NVIDIA GPU in this container",
                 "docker run --gpus all (podman: --device nvidia.com/gpu=all)",
             )
         return
-    key = [system.read(_DRIVER, 4096) or "", platform.release()]
+    key = [system.read(NVIDIA_DRIVER, 4096) or "", os.uname().release]
     kept = None if ask else parse.nvml(cache.text("nvml", key) or "")
     if ask:
         answer, source = _ask(system, findings, cache, key)
@@ -63,9 +67,10 @@ def probe_nvidia(system: System, findings: Findings, *, cache: Cache, ask: bool 
                 kind="gpu",
                 vendor="nvidia",
                 name=gpu.name,
-                apis=("cuda",) if gpu.is_slice or not system.exists(_CONTROL) else ("cuda", "vulkan"),
+                apis=("cuda",) if gpu.is_slice or not system.exists(NVIDIA_CONTROL) else ("cuda", "vulkan"),
                 total=gpu.total,
                 free=gpu.free,
+                bandwidth=gpu.bandwidth,
                 capability=gpu.capability,
                 driver=answer.driver,
                 uuid=gpu.uuid,
@@ -83,7 +88,7 @@ def _ask(system: System, findings: Findings, cache: Cache, key: list[str]) -> tu
         cache.keep("nvml", key, said.text or "")
         return answer, "NVML"
     problem = said.problem if answer is None else f"NVML says {answer.problem!r}"
-    table = _table(system)
+    table = None if said.hangs else _table(system)  # it would hang in the same driver
     if table is None:
         findings.notes.append(
             f"NVIDIA's driver did not say which GPUs it has ({problem or 'no answer'}), nor did nvidia-smi."
@@ -103,19 +108,15 @@ def _table(system: System) -> str | None:
     return None
 
 
-def _is_jetson(system: System) -> bool:
-    compatible = system.value("/proc/device-tree/compatible") or ""
-    return system.exists("/etc/nv_tegra_release") or "nvidia,tegra" in compatible
-
-
 def _jetson(system: System, findings: Findings) -> Device:
     """The integrated GPU. NVML tells no memory of it: it is the host's."""
-    compatible = (system.value("/proc/device-tree/compatible") or "").replace("\0", " ")
+    compatible = (system.value(TEGRA_COMPATIBLE) or "").replace("\0", " ")
     capability = next((value for chip, value in _TEGRA.items() if chip in compatible), None)
-    release = parse.tegra_release(system.value("/etc/nv_tegra_release") or "")
+    release = parse.tegra_release(system.value(TEGRA_RELEASE) or "")
     model = system.value("/proc/device-tree/model") or "NVIDIA Jetson"
     if not any(
-        system.exists(path) for path in ("/dev/nvhost-gpu", "/dev/nvhost-ctrl-gpu", "/dev/nvgpu", _CONTROL)
+        system.exists(path)
+        for path in ("/dev/nvhost-gpu", "/dev/nvhost-ctrl-gpu", "/dev/nvgpu", NVIDIA_CONTROL)
     ):
         findings.notes.append("This is a Jetson, but its GPU is not in this container.")
         findings.miss("the Jetson's GPU in this container", "docker run --runtime nvidia")

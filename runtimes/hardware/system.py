@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import os
-import platform
 import shutil
 import stat
 import sys
@@ -112,7 +111,7 @@ def this_system(environment: Mapping[str, str]) -> System:
     return System(
         root=Path("/"),
         platform=sys.platform,
-        machine=platform.machine(),
+        machine=os.uname().machine,
         environment=kept,
         run=functools.partial(_run, environment=kept),
         affinity=frozenset(affinity(0)) if affinity else None,

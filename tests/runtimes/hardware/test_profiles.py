@@ -52,7 +52,8 @@ def test_each_says_where_its_figures_are_from(name: str) -> None:
     assert machine.name == name
     assert len(machine.sources) >= 2
     sources = [machine.cpu.source, machine.memory.source]
-    sources += [each.source for each in (*machine.devices, *machine.engines)]
+    sources += [each.source for each in machine.devices]
+    sources += [each.source for each in machine.engines]
     sources += [each.source for each in machine.speeds]
     assert "given" not in sources
     assert machine.disk_free is None
