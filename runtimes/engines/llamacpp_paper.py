@@ -25,6 +25,16 @@ class LlamaCppOnPaper:
         cpu = hardware.cpu
         if cpu.architecture in ("x86_64", "amd64") and cpu.features and "sse42" not in cpu.features:
             return Refusal(code="ISA_MISSING", detail="llama.cpp's builds for x86 need SSE 4.2.")
+        engine = hardware.engine(self.name)
+        if engine is None or not engine.installed:
+            return None
+        if not engine.apis:
+            note = engine.note or "its build cannot run here."
+            return Refusal(code="ISA_MISSING", detail=f"llama.cpp: {note}")
+        lacking = sorted(set(engine.features or ()) - set(cpu.features)) if cpu.features else ()
+        if lacking:
+            detail = f"This build of llama.cpp needs {', '.join(lacking)}, which the CPU does not have."
+            return Refusal(code="ISA_MISSING", detail=detail)
         return None
 
     def refuses(self, build: Build) -> Refusal | None:

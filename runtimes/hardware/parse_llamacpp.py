@@ -97,8 +97,8 @@ def inspected(text: str) -> OwnWords | None:
                 name=str(each["name"]),
                 api=api_of(str(each["name"])),
                 description=str(each["description"]),
-                total=int(each["total"]),
-                free=int(each["free"]),
+                total=_size(each["total"]),
+                free=_size(each["free"]),
                 kind=int(each["kind"]),
                 address=str(each["address"]) or None,
             )
@@ -158,3 +158,8 @@ def version(text: str) -> str | None:
 def api_of(device: str) -> str | None:
     """`CUDA0` is driven by `cuda`."""
     return _BACKENDS.get(device.rstrip("0123456789"))
+
+
+def _size(value: object) -> int:
+    """Bytes; 0 for what no device has, such as the largest number that there is."""
+    return value if isinstance(value, int) and 0 <= value < 1 << 50 else 0

@@ -33,6 +33,7 @@ def probe(
     measure: bool = True,
     again: bool = False,
     quick: bool = False,
+    today: str | None = None,
 ) -> Hardware:
     """This machine and this process's share of it.
 
@@ -40,15 +41,20 @@ def probe(
     (`Settings.home / "cache"`; None keeps none), `store` a folder on the disk that models are on, which need
     not be there yet. What is cached costs a few milliseconds, NVIDIA's driver a tenth of a second. The first
     time an engine is asked in a child process, and with `measure` the memory is read for 0.3 s; `again` does
-    the latter every time, and keeps the better figure. `quick` starts no child and measures nothing: it takes
-    what is cached, and else what is known of the engine's wheel; only where the engine can use CUDA, or there
-    is a GPU and the engine was never asked, it is as thorough as without.
+    the latter every time, and keeps the better figure, with the date `today`. `quick` starts no child and
+    measures nothing: it takes what is cached, and else what is known of the engine's wheel; only where the
+    engine can use CUDA, or there is a GPU and the engine was never asked, it is as thorough as without.
     """
     system = this_system(environment)
     if quick and not _needs_asking(system, cache_folder):
         return probe_system(system, cache_folder=cache_folder, store=store, ask=False)
     return probe_system(
-        system, cache_folder=cache_folder, store=store, measure=measure and not quick, again=again
+        system,
+        cache_folder=cache_folder,
+        store=store,
+        measure=measure and not quick,
+        again=again,
+        today=today,
     )
 
 
@@ -68,6 +74,7 @@ def probe_system(
     store: Path | None = None,
     measure: bool = False,
     again: bool = False,
+    today: str | None = None,
     ask: bool = True,
     folders: Sequence[str] | None = None,
 ) -> Hardware:
@@ -103,8 +110,19 @@ def probe_system(
             probe_npu(system, findings)
     engines = probe_engines(system, cpu, findings, cache=cache, folders=folders, ask=ask)
     memory = with_bandwidth(
-        system, cpu, memory, cache=cache, notes=findings.notes, measure=measure, again=again
+        system,
+        cpu,
+        memory,
+        cache=cache,
+        notes=findings.notes,
+        measure=measure,
+        again=again,
+        today=today,
     )
+    if findings.devices:
+        from runtimes.hardware.bandwidths import with_bandwidths  # as above
+
+        findings.devices[:] = with_bandwidths(findings.devices, cpu)
     add_missing(findings, engines, system.platform)
     return Hardware(
         system=system.platform,

@@ -16,6 +16,9 @@ LEAST_AVAILABLE = 1 << 30
 """Below this nothing is measured: 64 MiB for each thread would be missed elsewhere (fit.md 4.3)."""
 
 _SECONDS = 5.0
+_MUCH_LESS = 0.8
+"""A share of the best figure; what is below it is worth a note."""
+
 _NAME = "bandwidth"
 
 
@@ -28,37 +31,42 @@ def with_bandwidth(
     notes: list[str],
     measure: bool,
     again: bool = False,
+    today: str | None = None,
 ) -> Memory:
     """The memory with its bandwidth, of the cache or measured now (0.3 s of reading, fit.md 4.3).
 
     Without `measure` only the cache is looked at. With `again` it is measured even where there is a figure,
     and the larger one is kept: whatever else runs makes it smaller, and nothing makes it larger. It is what
     the decoding threads reach together, and so the product of bandwidth and efficiency that decoding sees.
+    `today` is a date to keep with it.
     """
     threads = min(cpu.threads, MOST_THREADS)
     key = [_NAME, str(cpu.model), cpu.architecture, str(threads)]
-    kept = decimal(cache.text(_NAME, key) or "")
-    if (again or not kept) and measure:
-        if min([memory.available, *(each.limit - each.usage for each in memory.limits)]) < LEAST_AVAILABLE:
-            return _known(memory, kept, threads)
+    kept, _, date = (cache.text(_NAME, key) or "").partition(" ")
+    best = decimal(kept)
+    if measure and (again or not best) and _has_room(memory):
         answer = system.run(
             [*worker_argv("bandwidth", python=sys.executable), str(threads)], seconds=_SECONDS
         )
         found = decimal((answer.text or "").strip())
         if not found:
             notes.append(f"The memory's bandwidth could not be measured: {answer.problem or 'no answer'}.")
-        elif found > (kept or 0):
-            kept = found
-            cache.keep(_NAME, key, str(kept))
-    return _known(memory, kept, threads)
-
-
-def _known(memory: Memory, bandwidth: int | None, threads: int) -> Memory:
-    if not bandwidth:
+        elif found > (best or 0):
+            best, date = found, today or ""
+            cache.keep(_NAME, key, f"{best} {date}".strip())
+        elif best and found < _MUCH_LESS * best:
+            notes.append(
+                f"The memory was read at {found / 1e9:.1f} GB/s just now, and at {best / 1e9:.1f} GB/s"
+                f"{f' on {date}' if date else ' before'}, which counts: what else runs makes it look slower."
+            )
+    if not best:
         return memory
+    how = f"read by {threads} thread{'s' if threads > 1 else ''}{f', {date}' if date else ''}"
     return dataclasses.replace(
-        memory,
-        bandwidth=bandwidth,
-        bandwidth_measured=True,
-        source=f"{memory.source}; bandwidth: read by {threads} thread{'s' if threads > 1 else ''}",
+        memory, bandwidth=best, bandwidth_measured=True, source=f"{memory.source}; bandwidth: {how}"
     )
+
+
+def _has_room(memory: Memory) -> bool:
+    """Whether there is memory for the buffers, in all control groups too."""
+    return min([memory.available, *(each.limit - each.usage for each in memory.limits)]) >= LEAST_AVAILABLE

@@ -64,11 +64,11 @@ def _amd(
     driver: str | None,
     findings: Findings,
 ) -> Device | None:
-    nodes = [system.read(f"{_KFD}/{node}/properties", 65536) or "" for node in system.names(_KFD)]
-    targets = parse.kfd_targets(nodes)
-    target = targets.get(address or "")
-    if target is None and len(targets) == 1:
-        target = next(iter(targets.values()))
+    nodes = parse.kfd_nodes(
+        {node: system.read(f"{_KFD}/{node}/properties", 65536) or "" for node in system.names(_KFD)}
+    )
+    alone = next(iter(nodes.values())) if len(nodes) == 1 else (None, None)
+    node, target = nodes.get(address or "", alone)
     memory = parse.amd_memory(
         target=target,
         vram=system.number(f"{folder}/mem_info_vram_total"),
@@ -95,6 +95,9 @@ def _amd(
         free=memory.free,
         unified=memory.unified,
         working_set=memory.working_set,
+        bandwidth=None
+        if memory.unified
+        else parse.amd_bandwidth(system.read(f"{_KFD}/{node}/mem_banks/0/properties", 4096) or "", target),
         capability=target,
         driver=driver,
         address=address,

@@ -17,7 +17,6 @@ from runtimes.hardware import parse_llamacpp as parse
 from runtimes.hardware.cache import Cache
 from runtimes.hardware.findings import Findings
 from runtimes.hardware.machine import Cpu, Device, EngineBuild
-from runtimes.hardware.probe_cpu import X86
 from runtimes.hardware.system import System
 from runtimes.hardware.unused import what_is_unused
 from runtimes.installed import installed_version
@@ -54,7 +53,7 @@ def probe_engines(
             engine = _llama_server(system, cpu, findings.devices, cache, install, ask=ask)
         else:
             engine = _packaged(name, system, findings.devices, where, install)
-        if engine.installed and not engine.apis and engine.note:
+        if engine.note and (not engine.apis or "could not be asked" in engine.note):
             findings.notes.append(f"{engine.name}: {engine.note}")
         engines.append(engine)
     return tuple(engines)
@@ -86,7 +85,7 @@ def _xllamacpp(
         answer = system.run(worker_argv("llamacpp_inspect", python=sys.executable), seconds=INSPECT_SECONDS)
         words = parse.inspected(answer.text or "")
         if words is None:
-            return _unusable(version, answer.problem, cpu, install, source)
+            return _unusable(system, version, answer.problem, cpu, install)
     ids, is_momentary = _match(devices, words.devices)
     if kept is None and not is_momentary:
         cache.keep("llama.cpp", key, words.text)
@@ -104,8 +103,34 @@ def _xllamacpp(
     )
 
 
+def _unusable(
+    system: System, version: str, problem: str | None, cpu: Cpu, install: str | None
+) -> EngineBuild:
+    """A build that did not answer. Only one that died of an illegal instruction is known not to run."""
+    if problem is not None and "SIGILL" in problem:
+        return _illegal(version, cpu)
+    note = f"it could not be asked what it can do: {problem or 'it said nothing that is understood'}."
+    return replace(_unasked(system, version, cpu, install), note=note)
+
+
+def _illegal(version: str, cpu: Cpu) -> EngineBuild:
+    wanted = known.WHEEL_FEATURES.get(cpu.architecture, ())
+    lacks = [name for name in wanted if name not in cpu.features]
+    which = f" ({', '.join(lacks)})" if lacks else ""
+    return EngineBuild(
+        name=known.LLAMA_CPP,
+        installed=True,
+        version=version,
+        install=known.XLLAMACPP_FROM_SOURCE,
+        note=f"its build has instructions that this CPU does not have{which}, and cannot run.",
+        source=f"xllamacpp {version} on this CPU",
+    )
+
+
 def _unasked(system: System, version: str, cpu: Cpu, install: str | None) -> EngineBuild:
     features = known.WHEEL_FEATURES.get(cpu.architecture) if system.platform == "linux" else None
+    if features and cpu.features and not set(features) <= set(cpu.features):
+        return _illegal(version, cpu)
     note = what_is_unused(cpu, features)
     return EngineBuild(
         name=known.LLAMA_CPP,
@@ -128,19 +153,6 @@ def was_told_of(api: str, cache: Cache, folders: Sequence[str] | None = None) ->
     kept = cache.text_beginning("llama.cpp", ["xllamacpp", version, _stamp(where, "xllamacpp")])
     words = None if kept is None else parse.inspected(kept)
     return None if words is None else api in words.apis
-
-
-def _unusable(version: str, problem: str | None, cpu: Cpu, install: str | None, source: str) -> EngineBuild:
-    if problem is not None and "SIGILL" in problem:
-        lacks = [name for name in ("avx2", "fma", "f16c", "bmi2") if name not in cpu.features]
-        which = f" ({', '.join(lacks)})" if lacks and cpu.architecture in X86 else ""
-        note = f"its build has instructions that this CPU does not have{which}, and cannot run."
-        install = known.XLLAMACPP_FROM_SOURCE
-    else:
-        note = f"it could not be asked: {problem or 'it said nothing that is understood'}."
-    return EngineBuild(
-        name=known.LLAMA_CPP, installed=True, version=version, install=install, note=note, source=source
-    )
 
 
 def _llama_server(

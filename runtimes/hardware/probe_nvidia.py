@@ -70,6 +70,7 @@ def probe_nvidia(system: System, findings: Findings, *, cache: Cache, ask: bool 
                 apis=("cuda",) if gpu.is_slice or not system.exists(NVIDIA_CONTROL) else ("cuda", "vulkan"),
                 total=gpu.total,
                 free=gpu.free,
+                bandwidth=gpu.bandwidth,
                 capability=gpu.capability,
                 driver=answer.driver,
                 uuid=gpu.uuid,
@@ -87,7 +88,7 @@ def _ask(system: System, findings: Findings, cache: Cache, key: list[str]) -> tu
         cache.keep("nvml", key, said.text or "")
         return answer, "NVML"
     problem = said.problem if answer is None else f"NVML says {answer.problem!r}"
-    table = _table(system)
+    table = None if said.hangs else _table(system)  # it would hang in the same driver
     if table is None:
         findings.notes.append(
             f"NVIDIA's driver did not say which GPUs it has ({problem or 'no answer'}), nor did nvidia-smi."

@@ -28,6 +28,8 @@ class Answer:
 
     text: str | None = None
     problem: str | None = None
+    hangs: bool = False
+    """Its time was over."""
 
 
 def run_tool(
@@ -59,7 +61,7 @@ def run_tool(
     deadline = time.monotonic() + seconds
     with child.stdout:
         data, is_whole = _read_until(child.stdout.fileno(), deadline)
-    hangs = Answer(problem=f"{name} did not answer within {seconds:g} s")
+    hangs = Answer(problem=f"{name} did not answer within {seconds:g} s", hangs=True)
     if not is_whole:
         _end(child)
         if len(data) >= _MOST_BYTES:

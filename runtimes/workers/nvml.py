@@ -54,6 +54,8 @@ def device(number: int) -> dict[str, Any]:
         "name": tried(nvml.nvmlDeviceGetName, handle),
         "uuid": tried(nvml.nvmlDeviceGetUUID, handle),
         "address": getattr(tried(nvml.nvmlDeviceGetPciInfo, handle), "busId", b""),
+        "bus_width": tried(nvml.nvmlDeviceGetMemoryBusWidth, handle),
+        "memory_clock": tried(nvml.nvmlDeviceGetMaxClockInfo, handle, nvml.NVML_CLOCK_MEM),
         "capability": tried(nvml.nvmlDeviceGetCudaComputeCapability, handle),
         "mig": slices(handle) if mode and mode[0] else None,
         **memory(handle),

@@ -90,6 +90,7 @@ def _this_machine(context: Context) -> Hardware:
         cache_folder=settings.home / "cache",
         store=settings.store,
         again=True,
+        today=context.now()[:10],
     )
     return _with_what_was_learned(context, found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tests.runtimes.hardware.captured import (
 )
 
 MIB = 1 << 20
+KIND = "; bandwidth: specifications of the kind"
 SCHEMAS = Path(__file__).parents[3] / "docs" / "schemas"
 
 
@@ -163,9 +165,29 @@ def test_a_cpu_without_avx2_is_told_that_the_wheel_cannot_run(root: Path) -> Non
     assert engine is not None
     assert (engine.installed, engine.apis) == (True, ())
     assert engine.note == (
-        "its build has instructions that this CPU does not have (avx2, fma, f16c, bmi2), and cannot run."
+        "its build has instructions that this CPU does not have (avx, avx2, bmi2, f16c, fma), and cannot run."
     )
     assert hardware.missing == (("a build of llama.cpp that this CPU can run", XLLAMACPP_FROM_SOURCE),)
+
+
+def test_a_wheel_that_was_never_asked_is_known_not_to_run_there(root: Path) -> None:
+    capture = read_capture("celeron-j4125")
+    unpack(capture, root)
+    hardware = probe_system(system_of(capture, root), folders=[engine_folder(root)], ask=False)
+    assert hardware.engines[0].apis == ()
+    assert hardware.missing == (("a build of llama.cpp that this CPU can run", XLLAMACPP_FROM_SOURCE),)
+
+
+def test_an_engine_that_does_not_answer_is_taken_for_its_wheel(root: Path) -> None:
+    """A slow disk is no reason to run nothing."""
+    capture = read_capture("firecracker-hybrid")
+    capture.answers["inspect"] = ""
+    unpack(capture, root)
+    hardware = probe_system(system_of(capture, root), folders=[engine_folder(root)])
+    engine = hardware.engines[0]
+    assert engine.apis == ("cpu",)
+    assert engine.features == ("avx", "avx2", "bmi2", "f16c", "fma", "sse3", "ssse3")
+    assert any("llama.cpp: it could not be asked" in note for note in hardware.notes)
 
 
 def test_a_translated_process_has_no_instruction_sets_of_its_own(root: Path) -> None:
@@ -202,7 +224,8 @@ def test_nvidia_smi_stands_in_for_nvml(root: Path, answer: str, note: str | None
     unpack(capture, root)
     hardware = probe_system(system_of(capture, root), folders=[engine_folder(root)])
     expected = probed("nvidia-rtx-3060", root.parent / "other").devices
-    assert hardware.devices == tuple(replace(each, source="nvidia-smi") for each in expected)
+    source = "nvidia-smi; bandwidth: specifications of the kind"
+    assert hardware.devices == tuple(replace(each, source=source, bandwidth=360 * 10**9) for each in expected)
     assert hardware.notes == ()
 
 
@@ -210,12 +233,19 @@ def test_where_neither_answers_there_is_a_note(root: Path) -> None:
     capture = read_capture("nvidia-rtx-3060")
     capture.answers.clear()
     unpack(capture, root)
+    asked: list[str] = []
+
+    def hang(argv: Sequence[str], *, seconds: float = 3.0, with_errors: bool = False) -> Answer:
+        asked.append(argv[0])
+        return Answer(problem="python did not answer within 5 s", hangs=True)
+
     hanging = replace(
         system_of(capture, root),
-        run=lambda *_, **__: Answer(problem="python did not answer within 5 s"),
+        run=hang,
     )
     hardware = probe_system(hanging, folders=[])
     assert hardware.devices == ()
+    assert "nvidia-smi" not in asked, "it would hang in the same driver, for as long again"
     assert hardware.notes == (
         "NVIDIA's driver did not say which GPUs it has (python did not answer within 5 s), nor did nvidia-smi.",
     )
@@ -228,6 +258,34 @@ def test_a_card_in_slices_is_its_slices(root: Path) -> None:
         ("gpu1", "NVIDIA H100 80GB HBM3 MIG 3g.40gb", 42143318016),
     ]
     assert all(each.uuid and each.uuid.startswith("MIG-") for each in hardware.devices)
+
+
+def test_bandwidths_of_cards_are_those_of_their_data_sheets(root: Path) -> None:
+    """Computed of the memory's width and clock; a slice has its share."""
+    (card,) = probed("nvidia-rtx-3060", root).devices
+    assert card.bandwidth == 360_048_000_000
+    slices = probed("nvidia-h100-mig", root.parent / "mig").devices
+    assert [round((each.bandwidth or 0) / 1e9) for each in slices] == [405, 1652]
+    (radeon,) = probed("amd-rx-7900-xt", root.parent / "radeon").devices
+    assert radeon.bandwidth == 799_360_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "gigabytes"),
+    [
+        ("wsl2-rtx-4090", 1008),
+        ("jetson-orin-nano", 102),
+        ("amd-strix-halo", 256),
+        ("intel-core-ultra-258v", 136.5),
+        ("intel-arc-b580", 456),
+        ("apple-m1", 68.3),
+        ("snapdragon-x-elite", 135),
+    ],
+)
+def test_bandwidths_that_nobody_says_are_of_the_kind(name: str, gigabytes: float, root: Path) -> None:
+    gpu = probed(name, root).devices[0]
+    assert gpu.bandwidth == round(gigabytes * 1e9)
+    assert gpu.source.endswith("; bandwidth: specifications of the kind")
 
 
 def test_slices_by_nvidia_smi_have_about_their_size(root: Path) -> None:
@@ -351,7 +409,7 @@ def test_metal_says_how_much_of_the_memory_it_may_use(root: Path) -> None:
     hardware = probed("apple-m1", root)
     (gpu,) = hardware.devices
     assert (gpu.apis, gpu.unified, gpu.working_set) == (("metal",), True, 5726633984)
-    assert gpu.source.endswith("llama.cpp's MTL0")
+    assert "llama.cpp's MTL0" in gpu.source
     assert (hardware.system, hardware.cpu.architecture, hardware.cpu.threads) == ("darwin", "aarch64", 4)
     assert hardware.cpu.features == ("dotprod", "fp16", "neon")
     assert hardware.memory.available == (41234 + 148000 + 2000) * 16384
@@ -369,7 +427,7 @@ def test_a_raised_limit_of_wired_memory_counts(root: Path) -> None:
     capture.answers["sysctl"] = capture.answers["sysctl"].replace("limit_mb: 0", "limit_mb: 7000")
     unpack(capture, root)
     (gpu,) = probe_system(system_of(capture, root), folders=[]).devices
-    assert (gpu.working_set, gpu.source) == (7000 * MIB, "iogpu.wired_limit_mb")
+    assert (gpu.working_set, gpu.source) == (7000 * MIB, f"iogpu.wired_limit_mb{KIND}")
 
 
 def test_under_rosetta_there_is_neither_metal_nor_avx(root: Path) -> None:

@@ -24,7 +24,10 @@ from runtimes.hardware.system import System, this_system
 from runtimes.hardware.tools import TOOL_SECONDS, Answer
 from runtimes.hardware.unused import counted, what_is_unused
 
-CPU = Cpu(model="x", architecture="x86_64", features=("avx2", "fma"), logical=1, source="a test")
+MACHINE = os.uname().machine
+CPU = Cpu(
+    model="x", architecture=MACHINE, features=WHEEL_FEATURES.get(MACHINE, ()), logical=1, source="a test"
+)
 GIB = 1 << 30
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtimes.hardware import (
+    bandwidths,
     parse_apple,
     parse_container,
     parse_cpu,
@@ -268,6 +269,40 @@ def test_an_old_nvidia_smi_knows_fewer_fields() -> None:
 def test_targets(version: int, target: str) -> None:
     text = f"gfx_target_version {version}\nlocation_id 50688\ndomain 0\n"
     assert parse_drm.kfd_node(text) == ("0000:c6:00.0", target)
+
+
+@pytest.mark.parametrize(
+    ("bank", "target", "gigabytes"),
+    [
+        ("width 256\nmem_clk_max 1000\n", "gfx1030", 512),  # RX 6800 XT
+        ("width 4096\nmem_clk_max 1600\n", "gfx90a", 1638),  # Instinct MI210
+        ("width 4096\nmem_clk_max 1000\n", "gfx906", 1024),  # Radeon VII
+        ("width 64\n", "gfx1100", None),
+        ("width 256\nmem_clk_max 1000\n", None, None),
+    ],
+)
+def test_bandwidths_of_radeons(bank: str, target: str | None, gigabytes: int | None) -> None:
+    found = parse_drm.amd_bandwidth(bank, target)
+    assert (None if found is None else found // 10**9) == gigabytes
+
+
+@pytest.mark.parametrize(
+    ("name", "gigabytes"),
+    [
+        ("NVIDIA GeForce RTX 4070 Laptop GPU", 256),
+        ("NVIDIA GeForce RTX 4070 SUPER", 504),
+        ("NVIDIA A100-SXM4-40GB", 1555),
+        ("NVIDIA A10", 600),
+        ("NVIDIA L4", 300),
+        ("Apple M3 Max, 14 cores", 300),
+        ("Apple M3 Max, 16 cores", 400),
+        ("Apple M4", 120),
+        ("AMD GPU 0x15bf gfx1103", 89.6),
+        ("Mali-G610", None),
+    ],
+)
+def test_bandwidths_by_name(name: str, gigabytes: float | None) -> None:
+    assert bandwidths.known_bandwidth(name) == (None if gigabytes is None else round(gigabytes * 1e9))
 
 
 @given(st.integers(0, 1 << 40), st.integers(0, 1 << 40), st.integers(0, 1 << 40))
