@@ -157,9 +157,9 @@ def said_in_all(buffers: Buffers, facts: ModelFacts) -> float:
     return sum(buffers.total(part) or 0 for part in parts) + process_bytes(facts)
 
 
-def measure(folder: Path) -> list[Row]:
+def measure(folder: Path, models: Mapping[str, Header]) -> list[Row]:
     rows = []
-    for name, header in headers().items():
+    for name, header in models.items():
         path = header.write(folder / "model.gguf")
         facts = read(path)
         loads = {
@@ -199,11 +199,11 @@ def report(rows: list[Row]) -> str:
         [
             "# Estimates of memory against llama.cpp's own figures",
             "",
-            f"Made by `python -m benchmarks.estimate` with xllamacpp {version('xllamacpp')}. Loads on the",
-            "CPU, flash attention on; the truth is what the engine prints of weights (from 1 GiB on in GiB with",
-            "two digits, hence errors of up to 0.3 %), caches, compute and output buffers, and the process as",
-            "slmctl estimates it. The other tools are formulas restated from fit.md 2.4 (and, where that is",
-            "silent, from their sources), not runs of them.",
+            f"Made by `python -m benchmarks.estimate` with xllamacpp {version('xllamacpp')}.",
+            "Loads on the CPU, flash attention on; the truth is what the engine prints of weights (from",
+            "1 GiB on in GiB with two digits, hence errors of up to 0.3 %), caches, compute and output",
+            "buffers, and the process as slmctl estimates it. The other tools are formulas restated from",
+            "fit.md 2.4 (and, where that is silent, from their sources), not runs of them.",
             "",
             f"## The library's models as {LABEL}, {len(published)} loads",
             "",
@@ -229,7 +229,7 @@ def report(rows: list[Row]) -> str:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        text = report(measure(Path(folder)))
+        text = report(measure(Path(folder), headers()))
     RESULT.write_text(text)
     print(text)
 

@@ -16,14 +16,53 @@ from runtimes.planning.values import Shape
 
 GATED = frozenset(
     {
-        *("llama", "qwen2", "qwen3", "phi3", "gemma2", "gemma3", "bitnet", "granite", "smollm3", "exaone4"),
-        *("olmo2", "lfm2"),
+        *(
+            "llama",
+            "qwen2",
+            "qwen2vl",
+            "qwen3",
+            "phi3",
+            "gemma",
+            "gemma2",
+            "gemma3",
+            "bitnet",
+            "granite",
+            "smollm3",
+        ),
+        *(
+            "exaone",
+            "exaone4",
+            "olmo2",
+            "lfm2",
+            "minicpm",
+            "mistral3",
+            "seed_oss",
+            "hunyuan-dense",
+            "maincoder",
+        ),
+        *("internlm2", "ernie4_5", "xverse"),
     }
 )
 UNGATED = frozenset({"starcoder2", "gptneox", "bert"})
 """The architectures whose graphs were measured."""
 
-WITHOUT_FLASH_ATTENTION = frozenset({"llama", "qwen2", "qwen3", "bitnet", "granite", "smollm3"})
+WITHOUT_FLASH_ATTENTION = frozenset(
+    {
+        *(
+            "llama",
+            "qwen2",
+            "qwen2vl",
+            "qwen3",
+            "bitnet",
+            "granite",
+            "smollm3",
+            "exaone",
+            "minicpm",
+            "seed_oss",
+        ),
+        *("hunyuan-dense", "maincoder", "internlm2", "ernie4_5", "xverse"),
+    }
+)
 """Those of them that keep to the formula without flash attention too."""
 
 _F32, _F16 = 4, 2

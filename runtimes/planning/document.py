@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from registry.errors import MalformedFile
 from runtimes.planning.document_reader import Fields
+from runtimes.planning.launch import server_flags
 from runtimes.planning.values import (
     Build,
     Candidate,
@@ -27,8 +28,13 @@ from runtimes.planning.values import (
 SCHEMA = "slmctl.plan/1"
 
 
-def to_json(plan: Plan, *, hardware_digest: str | None = None) -> dict[str, object]:
-    """The document, `schema` first. `choice` and what belongs to it are null where nothing fits."""
+def to_json(
+    plan: Plan, *, hardware_digest: str | None = None, calibration: str | None = None
+) -> dict[str, object]:
+    """The document, `schema` first. `choice` and what belongs to it are null where nothing fits.
+
+    `calibration` says when the machine's speed was measured.
+    """
     chosen = plan.chosen
     document: dict[str, object] = {
         "schema": SCHEMA,
@@ -46,6 +52,8 @@ def to_json(plan: Plan, *, hardware_digest: str | None = None) -> dict[str, obje
         "would_change": [{"if": condition, "then": gain} for condition, gain in plan.would_change],
         "notes": list(plan.notes),
         "hardware_digest": hardware_digest,
+        "calibration": calibration,
+        "argv": _argv(plan),
     }
     return document
 
@@ -134,6 +142,13 @@ def _evaluated(evaluated: Evaluated, launch: Launch | None) -> dict[str, object]
         },
         "quality": {"loss": quality.loss, "tier": quality.tier, "basis": quality.basis},
     }
+
+
+def _argv(plan: Plan) -> list[str] | None:
+    """The command line of llama.cpp's own server for it, for other machines; None for other engines."""
+    if plan.launch is None or plan.chosen is None or plan.chosen.candidate.runtime != "llama.cpp":
+        return None
+    return ["llama-server", "-m", plan.chosen.candidate.build.model, *server_flags(plan.launch)]
 
 
 def _launch(launch: Launch) -> dict[str, object]:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
+from runtimes.hardware.unused import what_is_unused
 from runtimes.planning.assess import Assessor, Option, needed, rejected
 from runtimes.planning.budget import MIB, Budget
 from runtimes.planning.choose import Decision, contexts, size
@@ -45,6 +46,7 @@ def would_change(result: Outcome, assessor: Assessor) -> tuple[tuple[str, str], 
         if lack is not None:
             found[f"+{_mib(lack)} free", _named(better, decision)] = None
     found.update(dict.fromkeys(_unused_devices(decision, assessor)))
+    found.update(dict.fromkeys(_unused_instructions(decision, assessor)))
     return tuple(found)
 
 
@@ -185,6 +187,18 @@ def _unused_devices(decision: Decision, assessor: Assessor) -> Iterator[tuple[st
                 f" instead of {decision.speed:.0f}"
             )
             yield f"a build of {engine.name} for {device.apis[0]}", gain
+
+
+def _unused_instructions(decision: Decision, assessor: Assessor) -> Iterator[tuple[str, str]]:
+    """What a build of the engine that uses all of this CPU would bring."""
+    hardware, engine = assessor.hardware, decision.option.engine
+    speed = decision.evaluated.speed
+    spare = what_is_unused(hardware.cpu, assessor.features(engine))
+    if decision.option.placement.device is not None or spare is None or speed is None:
+        return
+    if speed.basis == "prior" and spare.decode < 1:
+        gain = f"about {speed.expected / spare.decode:.1f} tokens/s instead of {speed.expected:.1f}"
+        yield f"a build of {engine.name} that uses {', '.join(spare.features)}", gain
 
 
 def _lack(evaluated: Evaluated) -> int | None:

@@ -9,7 +9,7 @@ from runtimes.hardware.machine import Cpu
 from runtimes.planning.assess import Assessor, needed
 from runtimes.planning.budget import HOST, MIB, binding_limits
 from runtimes.planning.choose import Decision
-from runtimes.planning.kv_cache import is_windowed, remembered
+from runtimes.planning.kv_cache import checkpoint_bytes
 from runtimes.planning.speed import threads_to_decode
 from runtimes.planning.values import Evaluated, Launch
 
@@ -43,6 +43,21 @@ def launch_of(decision: Decision, assessor: Assessor) -> Launch:
     )
 
 
+def server_flags(launch: Launch) -> list[str]:
+    """The same as llama-server's flags. `--fit off`: else it may change the context by itself."""
+    flags = [
+        *("-c", str(launch.context * launch.parallel), "-np", str(launch.parallel)),
+        *("-b", str(launch.batch), "-ub", str(launch.micro_batch), "-ngl", str(launch.gpu_layers)),
+        *("-fa", "on" if launch.flash_attention else "off"),
+        *("--cache-type-k", launch.type_k, "--cache-type-v", launch.type_v),
+        *("--threads", str(launch.threads), "--threads-batch", str(launch.batch_threads)),
+        *("--cache-ram", str(launch.cache_ram // MIB)),
+        *("--ctx-checkpoints", str(launch.context_checkpoints), "--fit", "off"),
+    ]
+    flags += [] if launch.mmap else ["--no-mmap"]
+    return flags if launch.repack else [*flags, "--no-repack"]
+
+
 def _cache_ram(spare: int, assessor: Assessor) -> int:
     """What the server may keep of earlier prompts: never in a small cgroup, where it got servers killed."""
     small = any(each.limit < _SMALL_CGROUP for each in binding_limits(assessor.hardware))
@@ -56,7 +71,7 @@ def _rearranged(evaluated: Evaluated) -> int:
     return sum(
         part.bytes
         for part in evaluated.need.parts
-        if part.kind == "anon" and part.name == "weights, rearranged"
+        if part.kind == "anon" and part.name.endswith("rearranged")
     )
 
 
@@ -65,10 +80,7 @@ def _checkpoints(evaluated: Evaluated, spare: int) -> int:
     facts, shape = evaluated.candidate.build.facts, evaluated.candidate.shape
     if facts.window is None and facts.recurrent is None:
         return 0
-    layers = remembered(facts, shape)
-    one = sum(
-        each.state + (each.kv if is_windowed(facts, number) else 0) for number, each in enumerate(layers)
-    )
+    one = checkpoint_bytes(facts, shape) * shape.parallel
     return min(_CHECKPOINTS, max(0, spare) // max(1, one)) if one else 0
 
 

@@ -48,7 +48,7 @@ def llamacpp_need(
         *_buffers(facts, shape, gpu_layers, device),
         *_beside(build, shape, gpu_layers, device),
     ]
-    covered = is_covered(facts, shape)
+    covered = is_covered(facts, shape) and not build.guessed
     return Need(
         parts=tuple(part for part in parts if part.bytes),
         method="header" if covered else "parameters",
@@ -73,6 +73,13 @@ def _weights(
         bytes=where.repacked,
         kind="anon",
         source="types that this CPU repacks",
+    )
+    yield Part(
+        name="tied embedding, rearranged",
+        pool=HOST,
+        bytes=where.doubled,
+        kind="anon",
+        source="as the output, beside the one that is looked up",
     )
     yield Part(name="weights on the device", pool=device, bytes=where.device, kind="device", source=source)
 

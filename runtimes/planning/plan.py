@@ -12,10 +12,10 @@ from runtimes.hardware.machine import Hardware
 from runtimes.planning import explain, report
 from runtimes.planning.assess import Assessor
 from runtimes.planning.candidates import field_of, is_runtime, of_variant
-from runtimes.planning.choose import contexts
+from runtimes.planning.choose import Decision, contexts
 from runtimes.planning.launch import launch_of
 from runtimes.planning.outcome import Outcome, outcome
-from runtimes.planning.quality import TIERS
+from runtimes.planning.quality import TIERS, limit
 from runtimes.planning.sizes import best_size, by_parameters, neighbours
 from runtimes.planning.values import (
     MIN_CONTEXT,
@@ -73,7 +73,8 @@ def _ok(chosen: Outcome, others: Sequence[Outcome], siblings: Sequence[Build], a
     assert decision is not None
     alternatives = list(neighbours(chosen, others))
     if decision.slow or decision.tier not in TIERS[:2]:
-        alternatives += _siblings(siblings, assessor)
+        faster = (each for each in _siblings(siblings, assessor) if _is_better(each, decision))
+        alternatives += faster
     return Plan(
         verdict="ok",
         flags=tuple(_flags(chosen, assessor)),
@@ -193,6 +194,12 @@ def _siblings(siblings: Sequence[Build], assessor: Assessor) -> Iterator[Evaluat
             assert decision is not None
             if (decision.tier in TIERS[:2] and not decision.slow) == good:
                 yield decision.evaluated
+
+
+def _is_better(other: Evaluated, decision: Decision) -> bool:
+    """Whether another model is worth a word beside a choice that is slow or compact."""
+    speed = other.speed.expected if other.speed is not None else 0.0
+    return other.quality.loss <= limit("balanced") and (not decision.slow or speed > decision.speed)
 
 
 def _planned(builds: Sequence[Build], request: PlanRequest, assessor: Assessor) -> Iterator[Evaluated]:

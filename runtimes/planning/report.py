@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from runtimes.planning.assess import Assessor, Option, rejected
@@ -107,17 +109,42 @@ def _all(options: Iterable[Option], assessor: Assessor, *, least: bool) -> Itera
 
 
 def _refused(refused: Iterable[Rejection], options: Sequence[Option]) -> Iterator[Rejection]:
-    """What was turned down at once; of an engine that can run nothing here, the first reason will do."""
+    """What was turned down at once, what concerns a whole engine said once.
+
+    That an engine has another format is worth a word only where it has nothing to run here, or where a build
+    has no engine at all.
+    """
+    found = list(refused)
     running = {option.engine.name for option in options}
-    told: set[tuple[str | None, str]] = set()
-    for each in refused:
-        key = (each.runtime, each.code)
-        whole = each.runtime is not None and (each.runtime not in running or each.code in _GATES)
-        if whole and key in told:
+    reasons: dict[str | None, set[str]] = {}
+    for each in found:
+        reasons.setdefault(each.runtime, set()).add(each.code)
+    same = Counter(map(_reason, found))
+    told: set[tuple[str | None, str, str]] = set()
+    for each in found:
+        other_format = each.code == "FORMAT_NO_RUNTIME"
+        if other_format and (each.runtime in running or reasons[each.runtime] != {each.code}):
             continue
-        if whole:
-            told.add(key)
-        yield each
+        whole = each.runtime is not None and (other_format or each.code in _GATES)
+        if whole and _reason(each) in told:
+            continue
+        told.add(_reason(each))
+        for_all = whole and (other_format or same[_reason(each)] > 1)
+        yield dataclasses.replace(each, variant=None) if for_all else each
+    yield from _homeless(found, options)
+
+
+def _homeless(found: Sequence[Rejection], options: Sequence[Option]) -> Iterator[Rejection]:
+    """Builds that no engine reads."""
+    read = {option.build.variant for option in options}
+    read |= {each.variant or "" for each in found if each.code != "FORMAT_NO_RUNTIME"}
+    for variant, each in {each.variant: each for each in found}.items():
+        if variant is not None and variant not in read:
+            yield dataclasses.replace(each, runtime=None, detail="No engine that slmctl knows reads it.")
+
+
+def _reason(rejection: Rejection) -> tuple[str | None, str, str]:
+    return (rejection.runtime, rejection.code, rejection.detail)
 
 
 def _dominated(result: Outcome) -> Iterator[Rejection]:

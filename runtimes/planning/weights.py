@@ -33,11 +33,16 @@ _REPACKED: Mapping[str, frozenset[str]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
-    """Bytes of the weights: mapped from the file, copied on the host into another layout, on the device."""
+    """Bytes of the weights: mapped from the file, copied on the host into another layout, on the device.
+
+    `doubled` is a tied embedding's copy in another layout: as the output it is rearranged, and rows of it are
+    looked up in the file's pages.
+    """
 
     mapped: int
     repacked: int
     device: int
+    doubled: int = 0
 
 
 def layers_on_device(layers: int, gpu_layers: int) -> int:
@@ -68,7 +73,11 @@ def placed(facts: ModelFacts, gpu_layers: int, *, repack: bool, features: frozen
         copied = sum(repacked_bytes(row, features) for row in repeated) * (layers - on_device) // layers
         if gpu_layers == 0:
             copied += sum(repacked_bytes(row, features) for row in output_rows)
-    return Placed(mapped=host - copied, repacked=copied, device=device)
+    doubled = 0
+    if repack and gpu_layers == 0 and facts.tied_embeddings:
+        tied = [row for row in facts.tensors if row.tensor_class == "token_embd"]
+        doubled = sum(row.bytes for row in tied if _REPACKED.get(row.type, frozenset()) & features)
+    return Placed(mapped=host - copied, repacked=copied, device=device, doubled=doubled)
 
 
 def repacked_bytes(row: TensorRow, features: frozenset[str]) -> int:

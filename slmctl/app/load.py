@@ -231,7 +231,7 @@ class LoadedModel:
             for event in Client(self._worker.endpoint, self._worker).stream(question):
                 yield event
                 if self._learns is not None and isinstance(event, protocol.Finished):
-                    self._learns.answered(event)
+                    self._learns.answered(self._worker, event, self._on_event)
 
 
 @contextmanager
@@ -274,7 +274,6 @@ def load(
             on_event(Note(text=note.format(name=package.name)))
         with _last_words(worker, on_event), learns.watching(on_event):
             worker.ensure_ready()
-        learns.loaded(worker, on_event)
         loaded = Loaded(
             name=package.name,
             digest=package.digest,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from modelfiles.spec import ParameterValue
 from runtimes.engines.catalog import engine_name
@@ -10,9 +11,12 @@ from slmctl.app.package import Package, Variant
 from slmctl.app.upstream import pin_of
 from slmctl.cli.render import human_bytes, human_count, sections
 
+NOTHING_KNOWN: Mapping[str, bool] = MappingProxyType({})
+_FITS = {True: ", fits here", False: ", does not fit here", None: ""}
 
-def describe(package: Package, variant: Variant) -> str:
-    """What a model is, as `show` and the prompt's /show tell it."""
+
+def describe(package: Package, variant: Variant, fits: Mapping[str, bool] = NOTHING_KNOWN) -> str:
+    """What a model is, as `show` and the prompt's /show tell it. `fits` says by id what has room here."""
     facts = variant.facts
     model = [
         ("name", package.name),
@@ -40,7 +44,8 @@ def describe(package: Package, variant: Variant) -> str:
         if (text := getattr(variant.spec, name)) is not None
     ]
     variants = [
-        (each.id, f"{human_bytes(each.size)}, {runtime_of(each) or 'no engine'}") for each in package.variants
+        (each.id, f"{human_bytes(each.size)}, {runtime_of(each) or 'no engine'}{_FITS[fits.get(each.id)]}")
+        for each in package.variants
     ]
     parameters = parameter_rows(variant.spec.parameters)
     system = [(line, "") for line in _first_lines(variant.spec.system or "")]

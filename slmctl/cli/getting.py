@@ -44,7 +44,7 @@ def located(
         return *locate(context.reader, ref, context.output.on_event), wanted.wishes
     missing: NotFound | None = None
     if policy == "always" and _stays(context, ref):
-        return locate(context.reader, ref, context.output.on_event)
+        return *locate(context.reader, ref, context.output.on_event), wanted.wishes
     if policy != "always":
         try:
             reader, package = locate(context.reader, ref, context.output.on_event)

@@ -18,7 +18,7 @@ from slmctl.app.events import OnEvent
 from slmctl.app.finding import locate
 from slmctl.app.listing import names_of
 from slmctl.app.package import Package
-from slmctl.app.planning.builds import builds_of_package, is_embedding
+from slmctl.app.planning.package_builds import builds_of_package, is_embedding
 
 CONTEXT = 512
 PROMPT = "Once upon a time there was"

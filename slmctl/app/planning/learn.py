@@ -56,33 +56,30 @@ class Lesson:
     free: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Learning:
     """What one loaded model teaches. `lesson` is what was planned, None for a kept one, and for one that no
-    plan was made for. Nothing here raises."""
+    plan was made for; `log` is the file with the engine's words. Nothing here raises."""
 
-    home: Path
-    pace: Pace | None = None
-    lesson: Lesson | None = None
-    log: Path | None = None
+    def __init__(
+        self, *, home: Path, pace: Pace | None = None, lesson: Lesson | None = None, log: Path | None = None
+    ) -> None:
+        self._home = home
+        self._pace = pace
+        self._lesson = lesson
+        self._log = log
+        self._compared = False
 
-    def loaded(self, worker: Worker | Kept, on_event: OnEvent) -> None:
-        """The engine has told how large its buffers are."""
-        if self.lesson is not None:
-            from slmctl.app.planning.lessons import compare_load
-
-            compare_load(self.home, self.lesson, self._words(worker), on_event)
-
-    def answered(self, finished: Finished) -> None:
-        """An answer came to its end."""
+    def answered(self, worker: Worker | Kept, finished: Finished, on_event: OnEvent) -> None:
+        """An answer came to its end; by then the engine has told how large its buffers are."""
+        self._compare(worker, on_event)
         tokens, seconds = finished.generated_tokens, finished.generation_seconds
-        if self.pace is None or tokens is None or seconds is None or tokens < MIN_TOKENS or seconds <= 0:
+        if self._pace is None or tokens is None or seconds is None or tokens < MIN_TOKENS or seconds <= 0:
             return
-        from slmctl.app.planning.lessons import sharpen
+        from slmctl.app.planning.lessons import sharpen  # here and below: no run has to wait for it
 
         # llama-server's clock starts when the first token is there already
         filled = (finished.prompt_tokens or 0) + tokens // 2
-        sharpen(self.home, self.pace, filled, seconds / (tokens - 1))
+        sharpen(self._home, self._pace, filled, seconds / (tokens - 1))
 
     @contextmanager
     def watching(self, on_event: OnEvent) -> Iterator[None]:
@@ -90,17 +87,25 @@ class Learning:
         try:
             yield
         except SlmctlError as error:
-            if self.lesson is not None:
+            if self._lesson is not None:
                 from slmctl.app.planning.lessons import remember_death
 
-                remember_death(self.home, self.lesson, error, on_event)
+                remember_death(self._home, self._lesson, error, on_event)
             raise
+
+    def _compare(self, worker: Worker | Kept, on_event: OnEvent) -> None:
+        if self._lesson is None or self._compared:
+            return
+        self._compared = True
+        from slmctl.app.planning.lessons import compare_load
+
+        compare_load(self._home, self._lesson, self._words(worker), on_event)
 
     def _words(self, worker: Worker | Kept) -> str:
         """The engine's own: those of a kept one are in its log alone."""
         try:
-            if self.log is not None:
-                return self.log.read_text(encoding="utf-8", errors="replace")
+            if self._log is not None:
+                return self._log.read_text(encoding="utf-8", errors="replace")
         except OSError:
             pass
         return worker.stderr_tail

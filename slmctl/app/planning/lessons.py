@@ -20,6 +20,9 @@ from slmctl.app.planning.words import mib
 _SMALL = 32 << 20
 """An estimate is not too far off that is off by less: process and page sizes alone are that much."""
 
+_PLAUSIBLE = 2
+"""A load that has this many times what it should need did not die of too little memory."""
+
 _COMPARED = ("weights", "kv", "state", "compute", "output")
 
 
@@ -30,10 +33,6 @@ def compare_load(home: Path, lesson: Lesson, text: str, on_event: OnEvent) -> No
     found = {name: size for name in _COMPARED if (size := buffers.total(name))}
     if not buffers.complete or not found:
         return
-    weights = buffers.by_buffer.get("weights", {})
-    if "weights" in found and any(name.endswith("_Mapped") for name in weights):
-        # both the file's pages and what was copied out of them are named; the pages are given back
-        found["weights"] -= sum(size for name, size in weights.items() if name.endswith("_REPACK"))
     planned = sum(part.bytes for part in lesson.chosen.need.parts if _component(part) in found)
     measured = sum(found.values())
     candidate = lesson.chosen.candidate
@@ -101,6 +100,8 @@ def remember_death(home: Path, lesson: Lesson, error: SlmctlError, on_event: OnE
     if not pools or candidate.build.digest is None:
         return
     pool = max(pools, key=lambda each: need.of(each) / max(1, lesson.free[each]))
+    if need.of(pool) * _PLAUSIBLE < lesson.free[pool]:
+        return  # somebody killed it
     bound = LowerBound(
         digest=candidate.build.digest,
         runtime=candidate.runtime,

@@ -1,7 +1,8 @@
 """Planning as every command does it: the machine, what was learned on it, and the builds, to a plan.
 
-Where an estimate for an architecture was off too far once, the engine itself is asked about what was chosen
-(the oracle), until the choice rests on its word: so `runtimes.planning.plan` stays pure.
+Where an estimate for an architecture was off too far once, and for graphs that the formulas do not cover, the
+engine itself is asked about what was chosen (the oracle), until the choice rests on its word. So
+`runtimes.planning.plan` stays pure.
 """
 
 from __future__ import annotations
@@ -99,7 +100,9 @@ class Planner:
         build, engine = candidate.build, self.hardware.engine(candidate.runtime)
         if engine is None or engine.version is None or build.digest is None:
             return None
-        if not self.history.distrusts(build.facts.architecture, candidate.runtime, engine.version):
+        doubted = self.history.distrusts(build.facts.architecture, candidate.runtime, engine.version)
+        rough = chosen.need.method == "parameters" and not build.guessed
+        if not (doubted or (rough and (not self._quick or _is_close(chosen)))):
             return None
         path = file_of(build)
         need = None if path is None else self._oracle(chosen, path)
@@ -118,6 +121,7 @@ class Planner:
             unified=device is not None and device.unified,
             features=cpu_features(hardware, hardware.engine(candidate.runtime)),
             main_gpu=main_gpu(hardware, candidate.runtime, candidate.place),
+            api=candidate.api,
         )
         with suppress(SlmctlError):
             answers = measure(
@@ -125,6 +129,13 @@ class Planner:
             )
             return answers[0].need
         return None
+
+
+def _is_close(chosen: Evaluated) -> bool:
+    """Whether a third of a second is well spent on knowing better: with half of the memory no estimate is so
+    bad that it matters."""
+    need = chosen.need
+    return any(need.of(pool) * need.margin * 2 > budget for pool, budget in chosen.budget.items())
 
 
 def main_gpu(hardware: Hardware, engine: str, place: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 
 import click
@@ -12,6 +13,9 @@ from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 from slmctl.cli.network_options import NetworkOptions, network_options
 from slmctl.cli.render import human_age, human_bytes, table
+
+MARK = "!"
+"""Behind the size of what is too large for this machine now."""
 
 
 @make_command("list", about="List the models in the store, or those whose names begin with PREFIX.")
@@ -25,13 +29,34 @@ def command(context: Context, prefix: str, outdated: bool, network: NetworkOptio
         list_outdated(context, prefix, network)
         return
     models = list_models(context.reader, prefix, context.output.on_event)
-    context.output.result({"models": [_fields(model) for model in models]}, lambda: _table(models))
+    room = _room(context)
+    context.output.result(
+        {"models": [_fields(model, room) for model in models]}, lambda: _table(models, room)
+    )
+    if any(_fits(model, room) is False for model in models):
+        context.output.note(f"{MARK} has no room here now: 'slmctl plan NAME' says what would.")
     for model in models:
         if model.problem:
             context.output.note(f"{model.name}: {model.problem}")
 
 
-def _fields(model: Listed) -> dict[str, object]:
+def _room(context: Context) -> int | None:
+    """How large the files of a model may be that fits; not asked for by a pipe, which is to be fast."""
+    if not context.output.as_json and not sys.stdout.isatty():
+        return None
+    from slmctl.app.planning.room import room
+
+    return room(context.settings)
+
+
+def _fits(model: Listed, room: int | None) -> bool | None:
+    """Whether a model has room; None where nobody looked, or several builds share its size."""
+    if room is None or model.size is None or len(model.variants) != 1:
+        return None
+    return model.size <= room
+
+
+def _fields(model: Listed, room: int | None) -> dict[str, object]:
     return {
         "name": model.name,
         "digest": str(model.digest),
@@ -39,17 +64,18 @@ def _fields(model: Listed) -> dict[str, object]:
         "variant": ",".join(model.variants) or None,
         "source": model.source,
         "modified": model.modified,
+        "fits": _fits(model, room),
         **({"store": str(model.store)} if model.store else {}),
     }
 
 
-def _table(models: list[Listed]) -> str:
+def _table(models: list[Listed], room: int | None) -> str:
     now = datetime.now(UTC)
     rows = [
         (
             model.name,
             model.digest.short,
-            human_bytes(model.size),
+            f"{human_bytes(model.size)}{f' {MARK}' if _fits(model, room) is False else ''}",
             ", ".join(model.variants) or "-",
             human_age(model.modified, now),
             str(model.store or ""),

@@ -71,6 +71,8 @@ def command(
     planner = Planner(context.settings, profile=planning.profile)
     hardware = planner.hardware  # a profile that is none is told before anybody is asked
     subject = of_config(config) if config is not None else _subject(context, parse(str(name)), network)
+    if variant is not None and subject.package is not None:
+        variant = subject.package.choose(variant).id  # a part of an id will do
     request = planning.request(
         variant=variant or subject.only, context=ctx, usual_context=context.settings.context_length
     )

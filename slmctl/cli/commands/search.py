@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 
 from modelfiles.library.entry import CLASSES, LICENSES, TASKS
 from slmctl.app.library import LibraryModel, Search, search
+from slmctl.app.planning.fitting import models_that_fit
+from slmctl.app.planning.planner import Planner
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
+from slmctl.cli.commands.list import MARK
+from slmctl.cli.plan_options import profile_option
 from slmctl.cli.render import human_bytes, human_count, table
 from slmctl.cli.sizes import to_bytes
 
@@ -43,6 +49,7 @@ _CLASSES = "micro: 100M to 1.4B parameters, small: 1.5B to 13.9B, medium: 14B to
     help="How large its weights may be as Q4_K_M, the build that most people take: 500MB, 2GiB.",
 )
 @click.option("--class", "size_class", type=click.Choice(list(CLASSES)), help=_CLASSES)
+@profile_option
 def command(
     context: Context,
     words: tuple[str, ...],
@@ -50,15 +57,22 @@ def command(
     licenses: tuple[str, ...],
     max_size: int | None,
     size_class: str | None,
+    profile: str | None,
 ) -> None:
     wanted = Search(words=words, tasks=tasks, licenses=licenses, max_size=max_size, size_class=size_class)
     models = search(wanted)
-    context.output.result({"models": [_fields(model) for model in models]}, lambda: _listing(models))
+    fits = models_that_fit(Planner(context.settings, profile=profile, quick=True), models)
+    context.output.result(
+        {"models": [_fields(model, fits) for model in models]}, lambda: _listing(models, fits)
+    )
+    if False in fits.values():
+        where = f"on {profile}" if profile else "here"
+        context.output.note(f"{MARK} does not fit {where}: 'slmctl plan NAME' says why.")
     if not models:
         context.output.note("The library has no such model; 'slmctl search' lists all that it has.")
 
 
-def _fields(model: LibraryModel) -> dict[str, object]:
+def _fields(model: LibraryModel, fits: Mapping[str, bool]) -> dict[str, object]:
     entry = model.entry
     return {
         "name": entry.name,
@@ -68,6 +82,7 @@ def _fields(model: LibraryModel) -> dict[str, object]:
         "parameters": model.facts.parameters,
         "class": model.size_class,
         "size": model.size,
+        "fits": fits.get(model.entry.name),
         "context": model.facts.trained_context,
         "license": entry.license,
         "license_url": entry.license_url,
@@ -79,7 +94,7 @@ def _fields(model: LibraryModel) -> dict[str, object]:
     }
 
 
-def _listing(models: list[LibraryModel]) -> str:
+def _listing(models: list[LibraryModel], fits: Mapping[str, bool]) -> str:
     """A row for each model, and below it what the model is good for: one line of 80 has no room for both."""
     if not models:
         return ""
@@ -88,7 +103,7 @@ def _listing(models: list[LibraryModel]) -> str:
             model.entry.name,
             human_count(model.facts.parameters),
             model.size_class or "-",
-            human_bytes(model.size),
+            f"{human_bytes(model.size)}{f' {MARK}' if fits.get(model.entry.name) is False else ''}",
             model.entry.license,
             model.entry.kind,
         )

@@ -13,10 +13,13 @@ from registry.store.reader import StoreReader
 from slmctl.app.adopted import adopted_problems
 from slmctl.app.finding import locate
 from slmctl.app.package import Package, Variant
+from slmctl.app.planning.fitting import variants_that_fit
+from slmctl.app.planning.planner import Planner
 from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 from slmctl.cli.describe import describe, runtime_of
+from slmctl.cli.plan_options import profile_option
 
 
 @make_command(
@@ -34,16 +37,20 @@ from slmctl.cli.describe import describe, runtime_of
 @click.option("--template", "view", flag_value="template", help="The template that writes the prompts.")
 @click.option("--system", "view", flag_value="system", help="The system message alone.")
 @click.option("--license", "view", flag_value="license", help="The licences alone.")
-def command(context: Context, name: str, variant: str | None, view: str | None) -> None:
+@profile_option
+def command(context: Context, name: str, variant: str | None, view: str | None, profile: str | None) -> None:
     reader, package = locate(context.reader, parse(name), context.output.on_event)
     chosen = package.choose(variant)
     for problem in adopted_problems(reader, package, chosen):
         context.output.note(problem)
     if view == "template":
-        context.output.result(_fields(package), lambda: _template(reader, package, chosen))
+        context.output.result(_fields(package, {}), lambda: _template(reader, package, chosen))
         return
-    shown = _VIEWS[view] if view is not None else describe
-    context.output.result(_fields(package), lambda: shown(package, chosen))
+    if view is not None:
+        context.output.result(_fields(package, {}), lambda: _VIEWS[view](package, chosen))
+        return
+    fits = variants_that_fit(Planner(context.settings, profile=profile, quick=True), reader, package)
+    context.output.result(_fields(package, fits), lambda: describe(package, chosen, fits))
 
 
 def _template(reader: StoreReader, package: Package, variant: Variant) -> str:
@@ -72,24 +79,24 @@ _VIEWS: Mapping[str, Callable[[Package, Variant], str]] = {
 }
 
 
-def _fields(package: Package) -> dict[str, object]:
+def _fields(package: Package, fits: Mapping[str, bool]) -> dict[str, object]:
     return {
         "name": package.name,
         "digest": str(package.digest),
         "size": package.size,
         "source": package.source,
         "modified": package.linked,
-        "variants": [_variant_fields(variant) for variant in package.variants],
+        "variants": [_variant_fields(variant, fits.get(variant.id)) for variant in package.variants],
     }
 
 
-def _variant_fields(variant: Variant) -> dict[str, object]:
+def _variant_fields(variant: Variant, fits: bool | None) -> dict[str, object]:
     return {
         "id": variant.id,
         "runtime": runtime_of(variant),
         "size": variant.size,
         "local": variant.local,
-        "fits": None,  # unknown until there is a plan
+        "fits": fits,
         "digest": str(variant.digest),
         "format": variant.format,
         "quantization": variant.quantization,

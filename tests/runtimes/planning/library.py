@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import jsonschema
+
 import modelfiles
 from registry.formats.facts import ModelFacts
 from runtimes.hardware.machine import EngineBuild, Hardware
@@ -81,3 +83,11 @@ def codes(plan: Plan, *, variant: str | None = None, runtime: str | None = None)
 
 def mib(size: float) -> int:
     return round(size / MIB)
+
+
+@functools.cache
+def plan_schema() -> jsonschema.Draft202012Validator:
+    """What a plan's document must be, an error aside."""
+    path = Path(__file__).parents[3] / "docs" / "schemas" / "plan-1.json"
+    schema = json.loads(path.read_text("utf-8"))
+    return jsonschema.Draft202012Validator({"$defs": schema["$defs"], **schema["oneOf"][0]})

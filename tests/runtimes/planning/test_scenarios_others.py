@@ -75,7 +75,7 @@ def test_31_mlx_wins_the_tie_where_it_is_installed() -> None:
     request = PlanRequest(context=32768, context_is_pinned=True)
     without = plan(builds, machine, request)
     assert chosen(without).candidate.runtime == "llama.cpp"
-    assert codes(without, runtime="mlx") == {"FORMAT_NO_RUNTIME", "NOT_INSTALLED"}
+    assert codes(without, runtime="mlx") == {"NOT_INSTALLED"}
     installed = plan(builds, with_engine(machine, "mlx", "metal"), request)
     best = chosen(installed)
     assert (best.candidate.runtime, best.candidate.build.variant) == ("mlx", "mlx-q6-g64")
@@ -137,7 +137,8 @@ def test_32_a_translated_python_is_told_to_be_native() -> None:
 
 @pytest.mark.parametrize(("native", "speed"), [(True, 30), (False, 19.8)])
 def test_33_a_snapdragon_has_no_npu_build_of_phi_4_mini(native: bool, speed: float) -> None:
-    # 10522 - 1560 = 8962; 2370 + 512 + 82 + 129 = 3094. The wheel is plain armv8: .65 of the speed
+    # 10522 - 1560 = 8962; 2370 + 512 + 82 + 129 = 3094, and a tied embedding that is rearranged a second time
+    # (481). The wheel is plain armv8: nothing is rearranged, .65 of the speed
     machine = profile("snapdragon-x-elite-16gb")
     if native:
         machine = with_engine(machine, "llama.cpp", "cpu", features=machine.cpu.features)
@@ -147,7 +148,7 @@ def test_33_a_snapdragon_has_no_npu_build_of_phi_4_mini(native: bool, speed: flo
     assert mib(best.budget["host"]) == 8962
     assert (best.candidate.place, best.candidate.runtime) == ("cpu", "llama.cpp")
     assert best.candidate.build.variant == "gguf-q4_k_m"
-    assert mib(best.need.total) == pytest.approx(3094, abs=1)
+    assert mib(best.need.total) == pytest.approx(3094 + (481 if native else 0), abs=1)
     assert codes(result, runtime="onnxruntime-genai") == {"FORMAT_NO_RUNTIME"}
     # Adreno waits for a build with OpenCL
     assert any(each.code == "EP_MISSING" and each.runtime == "llama.cpp" for each in result.rejected)

@@ -85,7 +85,7 @@ def test_a_run_that_wants_it_loaded_otherwise_loads_its_own(tiny: Program) -> No
         assert tiny(*ASK, *options, PROMPT).code == 0
         assert worker(tiny) == before
     assert tiny(*ASK, "--ctx", "64", "--keep", "5m", PROMPT).code == 0
-    assert {model["context_length"] for model in kept(tiny)} == {64, 4096}
+    assert {model["context_length"] for model in kept(tiny)} == {64, 16384}
 
 
 def test_it_leaves_when_its_time_is_over(tiny: Program) -> None:

@@ -77,6 +77,8 @@ def test_the_plan_respects_it_the_run_survives_and_who_does_not_look_is_killed(
     slmctl: Program, model: str, group: MemoryGroup, tmp_path: Path
 ) -> None:
     outside: dict[str, Any] = slmctl("plan", model, *WISH, "--json").json
+    if outside["memory"]["pools"][0]["budget_bytes"] < 3 * GIB:
+        pytest.skip("this machine has little more memory than the cgroup")
     assert outside["choice"]["variant"] == BEST
     assert outside["memory"]["need_bytes"] > GIB
 
@@ -84,7 +86,8 @@ def test_the_plan_respects_it_the_run_survives_and_who_does_not_look_is_killed(
     assert inside["verdict"] == "ok"
     assert inside["choice"]["variant"] in {"gguf-q5_k_m", "gguf-q4_k_m"}
     assert inside["choice"]["ctx"] >= 4096
-    assert 0 < inside["memory"]["need_hi_bytes"] <= inside["memory"]["budget_bytes"] < GIB - (128 << 20)
+    (pool,) = inside["memory"]["pools"]
+    assert 0 < pool["need_hi_bytes"] <= pool["budget_bytes"] < GIB - (128 << 20)
     refused = [each for each in inside["rejected"] if each.get("variant") == BEST]
     assert "MEM_CGROUP" in {each["code"] for each in refused}
     assert str(group.limit_file) in repr(inside)
@@ -99,11 +102,13 @@ def test_the_plan_respects_it_the_run_survives_and_who_does_not_look_is_killed(
 
     host = tmp_path / "host.json"
     assert slmctl("hardware", "--save", str(host)).code == 0
-    blind = _inside(
-        slmctl, group, "run", model, *WISH, "--for", str(host), "--raw", "--max-tokens", "12", "a"
-    )
-    assert group.kills == 1
-    assert blind.code == 4
+    planned_outside = ("run", model, *WISH, "--for", str(host), "--raw", "--max-tokens", "12", "a")
+    warned = _inside(slmctl, group, *planned_outside)
+    assert (warned.code, group.kills) == (4, 0)
+    assert "less is free than when it was planned" in warned.err
+
+    blind = _inside(slmctl, group, *planned_outside, "--force")
+    assert (blind.code, group.kills) == (4, 1), blind.err
     sentence, hint = blind.err.splitlines()[-2:]
     assert "killed, probably because the machine ran out of memory" in sentence
     assert hint.startswith("  ")
