@@ -59,6 +59,8 @@ NOT_COVERED_WITHOUT_FLASH_ATTENTION = NOT_COVERED | {
     ),
 }
 
+HEADER_BYTES = 128 * 1024  # all that a model takes on the disk; most take less than 16 KiB
+
 REFUSED = {
     ("deepseek2", "mixed types"): "could not make a context",  # latent attention has one cache for both
     ("bert", "seven slots"): "its check",  # the mean over tokens: slots must divide the batch, or it aborts
@@ -125,6 +127,11 @@ def test_the_estimate_is_the_engines_own(
     else:
         assert need.method == "header"
         assert part(need, "compute") == pytest.approx(compute, rel=0.02)
+
+
+def test_the_models_are_headers_and_holes(files: dict[str, Path]) -> None:
+    for path in files.values():
+        assert path.stat().st_blocks * 512 <= HEADER_BYTES < path.stat().st_size / 50
 
 
 @pytest.mark.parametrize(("name", "shape"), REFUSED)

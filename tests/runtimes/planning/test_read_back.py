@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,8 @@ from runtimes.planning.values import Build, Need, Shape
 from runtimes.process import Worker
 from runtimes.protocol import completion_request
 from runtimes.sampling import Sampling
-from tests.runtimes.launches import DEADLINE_SECONDS, llama_worker
+from tests.processes import until
+from tests.runtimes.launches import llama_worker
 from tests.runtimes.planning.blocks import dense
 from tests.runtimes.planning.headers import read
 from tools.random_model import Shape as ModelShape
@@ -27,11 +27,8 @@ MIB = 2**20
 
 def figures(worker: Worker) -> Buffers:
     """What the worker's log says, which llama.cpp writes from a thread of its own."""
-    until = time.monotonic() + DEADLINE_SECONDS
-    while not (found := parse(worker.stderr_tail)).complete:
-        assert time.monotonic() < until, "the log does not have the sizes of the buffers"
-        time.sleep(0.01)
-    return found
+    until(lambda: parse(worker.stderr_tail).complete or None)
+    return parse(worker.stderr_tail)
 
 
 def need_of(path: Path, shape: Shape, features: frozenset[str] = frozenset()) -> Need:
