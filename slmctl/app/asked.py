@@ -28,7 +28,9 @@ def places_asked(
     if not variants:
         return again or where.places[:1]
     before = [_known(where, place) for place in where.before] if kept else []
-    chosen = list(dict.fromkeys([*before, *again]))
+    tags = {(place.ref.tag or "").lower() for place in before}
+    others = [place for place in again if (place.ref.tag or "").lower() not in tags]  # one of a kind
+    chosen = list(dict.fromkeys([*before, *others]))
     for wanted in variants:
         place = _place_of(where, wanted)
         if place not in chosen:

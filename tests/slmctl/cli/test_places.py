@@ -27,6 +27,7 @@ READING = {
     "list": (),
     "show": ("m",),
     "run": ("m", "--verify", *ASK),
+    "plan": ("m",),
     "verify": (),
     "df": (),
     "export": ("m", "-o", "{out}/m.tar"),

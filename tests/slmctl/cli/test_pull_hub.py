@@ -111,7 +111,7 @@ def _says(outcome: Outcome, code: int, *texts: str) -> None:
 @pytest.mark.parametrize(
     ("name", "variant", "selector"),
     [
-        ("hf.co/org/m-GGUF", "gguf-q4_0", ""),
+        ("hf.co/org/m-GGUF", "gguf-f16", ""),  # of so small a model every quantization loses a lot
         ("hf.co/org/m-GGUF:Q8_0", "gguf-q8_0", ":Q8_0"),
         ("huggingface.co/org/m-GGUF:q8_0", "gguf-q8_0", ":q8_0"),
         ("hf://org/m-GGUF:m-F16.gguf", "gguf-f16", ":m-F16.gguf"),
@@ -210,7 +210,7 @@ def test_a_commit_that_leaves_the_weights_alone_is_no_update(
     first = _pull(slmctl, "hf.co/org/m-GGUF")
     _commit(hub, "org/m-GGUF", **{"README.md": CARD + b"No typo any more.\n"})
     assert _outdated(slmctl) == {"hf.co/org/m-GGUF:latest": "current"}
-    hub.repositories["org/m-GGUF"]["m-Q4_0.gguf"] = _gguf(tmp_path, "Q4_0", seed=5)
+    hub.repositories["org/m-GGUF"]["m-F16.gguf"] = _gguf(tmp_path, "F16", seed=5)
     assert _outdated(slmctl) == {"hf.co/org/m-GGUF:latest": "moved"}
     second = _pull(slmctl, "--all")
     assert second["digest"] != first["digest"]
@@ -303,7 +303,7 @@ def test_a_repository_that_got_another_name_is_pulled_by_its_old_one(
 
 
 def test_a_name_of_the_library_is_its_build_with_its_parameters(slmctl: Program, hub: FakeHub) -> None:
-    told = slmctl("pull", "qwen3:0.6b")
+    told = slmctl("pull", "qwen3:0.6b", "--variant", "q4_k_m")
     assert told.code == 0
     assert "qwen3:0.6b is Qwen3 0.6B of the library: hf://unsloth/Qwen3-0.6B-GGUF:Q4_K_M." in told.err
     assert "top_k" in slmctl("show", "qwen3:0.6b").out
@@ -380,10 +380,45 @@ def test_a_lock_brings_a_model_of_several_places_from_all_of_them(
     assert _outdated(slmctl) == {"mine:latest": "current"}
 
 
-def test_a_bare_family_is_its_usual_size(slmctl: Program, hub: FakeHub) -> None:
-    refused = slmctl("pull", "qwen3")
-    assert "qwen3 (qwen3:8b) is Qwen3 8B of the library" in refused.err
+def test_a_bare_family_is_the_size_that_the_plan_takes(slmctl: Program, hub: FakeHub) -> None:
+    refused = slmctl("pull", "qwen3", "--for", "rtx-4090-24gb")  # the fake hub has only the smallest
+    assert "qwen3 is qwen3:8b for rtx-4090-24gb: the largest of 4 sizes that is comfortable" in refused.err
     assert refused.code == 3
+
+
+def test_the_size_that_a_bare_family_was_pulled_as_stays(slmctl: Program, hub: FakeHub) -> None:
+    told = slmctl("pull", "qwen3", "--for", "container-2gb")
+    assert (told.code, "qwen3 is qwen3:0.6b for container-2gb" in told.err) == (0, True), told.err
+    digest = slmctl("show", "qwen3", "--json").json["digest"]
+    assert "top_k" in slmctl("show", "qwen3").out  # the library's parameters for that size
+    for profile in ("rtx-4090-24gb", "container-2gb"):
+        again = _pull(slmctl, "qwen3", "--for", profile)
+        assert (again["changed"], again["digest"]) == (False, digest)
+    assert not _pull(slmctl, "--all")["changed"]
+    assert slmctl("plan", "qwen3", "--json").json["choice"]["model"] == "qwen3"
+
+
+def test_the_plan_chooses_among_the_builds_and_says_so(slmctl: Program, hub: FakeHub) -> None:
+    told = slmctl("pull", "qwen3:0.6b", "--for", "raspberry-pi-5-8gb")
+    assert told.code == 0
+    assert "Of 2 builds gguf-q8_0 is the one for raspberry-pi-5-8gb: " in told.err
+    assert _pull(slmctl, "qwen3:0.6b")["source"] == f"hf://unsloth/Qwen3-0.6B-GGUF@{COMMIT}:Q8_0"
+    both = _pull(slmctl, "qwen3:0.6b", "--variant", "mlx")
+    assert sorted(both["variants"]) == ["gguf-q8_0", "mlx-q4-g64"]
+
+
+def test_what_does_not_fit_is_pulled_all_the_same_and_run_refuses_it(slmctl: Program, hub: FakeHub) -> None:
+    told = slmctl("pull", "qwen3:0.6b", "--for", "container-v1-1gb")
+    assert told.code == 0
+    assert "qwen3:0.6b does not fit here: " in told.err
+    assert "The usual build is taken." in told.err
+    assert slmctl("show", "qwen3:0.6b", "--json").json["variants"][0]["id"] == "gguf-q4_k_m"
+    refused = slmctl("run", "qwen3:1.7b", "--for", "container-v1-1gb", "x")
+    assert refused.code in {3, 4}  # it is not on this hub, and does not fit
+    assert slmctl("rm", "qwen3:0.6b").code == 0
+    refused = slmctl("run", "qwen3:0.6b", "--for", "container-v1-1gb", "x")
+    assert (refused.code, "does not fit" in refused.err) == (4, True)
+    assert slmctl("show", "qwen3:0.6b").code == 3  # nothing was fetched
 
 
 def test_the_library_is_held_against_the_hub(slmctl: Program, hub: FakeHub) -> None:
