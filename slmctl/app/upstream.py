@@ -31,17 +31,6 @@ def place_of(source: str | None) -> ModelRef | None:
     return None if ref is None else _unpinned(ref)
 
 
-def public_source(source: str | None) -> str | None:
-    """A name's source if it is a reference to some registry; what was made here says nothing elsewhere."""
-    if source is None:
-        return None
-    try:
-        ref = parse(source)
-    except InvalidReference:
-        return None
-    return source if ref.source not in {Source.FILE, Source.BARE} else None
-
-
 def tracked(entry: Entry) -> tuple[ModelRef, ...]:
     """The places that a pull of the name asks, the source's first; none where it came from no registry.
 
