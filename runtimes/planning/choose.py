@@ -228,8 +228,13 @@ def smallest(found: Sequence[Found]) -> Found:
     whatever the model (vLLM) has no use for small ones."""
     if found[0][0].engine.reserves:
         return least_loss(found)
-    least = min(size(option) for option, _ in found)
-    return least_loss([each for each in found if size(each[0]) * 100 <= least * _NEARLY_AS_SMALL])
+    least = min((option for option, _ in found), key=size)
+    return least_loss([each for each in found if is_near(each[0], least)])
+
+
+def is_near(option: Option, least: Option) -> bool:
+    """Whether an option is hardly larger than the smallest."""
+    return size(option) * 100 <= size(least) * _NEARLY_AS_SMALL
 
 
 def least_loss(found: Sequence[Found]) -> Found:

@@ -6,9 +6,10 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
+from runtimes.hardware.known_engines import xllamacpp_for
 from runtimes.hardware.unused import what_is_unused
 from runtimes.planning.assess import Assessor, Option, needed, rejected
-from runtimes.planning.budget import MIB, Budget
+from runtimes.planning.budget import HOST, MIB, Budget
 from runtimes.planning.choose import Decision, contexts, size
 from runtimes.planning.outcome import Outcome
 from runtimes.planning.quality import TIERS, is_cache_safe, limit
@@ -42,9 +43,8 @@ def would_change(result: Outcome, assessor: Assessor) -> tuple[tuple[str, str], 
         found.update(dict.fromkeys(_for_nothing(result, assessor)))
         return tuple(found)
     for better in _better(decision, result, assessor):
-        lack = _lack(better)
-        if lack is not None:
-            found[f"+{_mib(lack)} free", _named(better, decision)] = None
+        if _lack(better) is not None:
+            found[_more(better), _named(better, decision)] = None
     found.update(dict.fromkeys(_unused_devices(decision, assessor)))
     found.update(dict.fromkeys(_unused_instructions(decision, assessor)))
     return tuple(found)
@@ -152,7 +152,7 @@ def _for_nothing(result: Outcome, assessor: Assessor) -> Iterator[tuple[str, str
         if not own:
             continue
         best = min(own, key=lambda each: (_lack(each) or 0, each.candidate.build.variant))
-        yield f"+{_mib(_lack(best) or 0)} free", _named(best, None)
+        yield _more(best), _named(best, None)
         option = next(each for each in result.field.options if each.build is best.candidate.build)
         for budget in assessor.budgets(option):
             if budget.code == "MEM_CGROUP" and best.rejection is not None and best.rejection.need:
@@ -186,7 +186,8 @@ def _unused_devices(decision: Decision, assessor: Assessor) -> Iterator[tuple[st
                 f"about {speed:.0f} tokens/s on {device.name} where all layers fit,"
                 f" instead of {decision.speed:.0f}"
             )
-            yield f"a build of {engine.name} for {device.apis[0]}", gain
+            api = next((api for api in ("cuda", "rocm", "vulkan") if api in device.apis), device.apis[0])
+            yield f"a build of {engine.name} for {api} ({xllamacpp_for(api)})", gain
 
 
 def _unused_instructions(decision: Decision, assessor: Assessor) -> Iterator[tuple[str, str]]:
@@ -199,6 +200,13 @@ def _unused_instructions(decision: Decision, assessor: Assessor) -> Iterator[tup
     if speed.basis == "prior" and spare.decode < 1:
         gain = f"about {speed.expected / spare.decode:.1f} tokens/s instead of {speed.expected:.1f}"
         yield f"a build of {engine.name} that uses {', '.join(spare.features)}", gain
+
+
+def _more(evaluated: Evaluated) -> str:
+    """What is lacking, and where if that is a device's own memory."""
+    lacks = {pool: needed(evaluated, pool) - budget for pool, budget in evaluated.budget.items()}
+    pool = max(lacks, key=lambda pool: lacks[pool])
+    return f"+{_mib(max(0, lacks[pool]))} free{'' if pool == HOST else f' on {pool}'}"
 
 
 def _lack(evaluated: Evaluated) -> int | None:

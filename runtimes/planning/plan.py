@@ -6,6 +6,7 @@ Pure and deterministic: the same input gives the same plan, whatever order it is
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 from runtimes.hardware.machine import Hardware
@@ -93,7 +94,11 @@ def _ok(chosen: Outcome, others: Sequence[Outcome], siblings: Sequence[Build], a
 def _nofit(
     builds: Sequence[Build], outcomes: Sequence[Outcome], siblings: Sequence[Build], assessor: Assessor
 ) -> Plan:
-    alternatives = _distinct([*_relaxed(builds, assessor), *_siblings(siblings, assessor)])
+    alternatives = _distinct(
+        itertools.chain(
+            _relaxed(builds, assessor), _siblings(siblings, assessor), _last_resorts(builds, assessor)
+        )
+    )
     nearest = by_parameters(outcomes)[0] if outcomes else None
     rejected = [each for result in outcomes for each in report.rejections(result, assessor)]
     conflict = _pin_conflict(builds, outcomes, assessor.request)
@@ -148,18 +153,32 @@ def _notes(chosen: Outcome, assessor: Assessor) -> Iterator[str]:
 
 
 def _relaxed(builds: Sequence[Build], assessor: Assessor) -> Iterator[Evaluated]:
-    """The same model with less asked of it: one wish given up at a time, then all of them."""
+    """The same model with less asked of it: one wish given up at a time, then all of them, then context."""
     request = assessor.request
-    softer = {
-        "context": dataclasses.replace(request, context_is_pinned=False),
-        "parallel": dataclasses.replace(request, parallel=1),
-        "variant": dataclasses.replace(request, variant=None),
-        "kv_type": dataclasses.replace(request, kv_type=None),
-        "runtime": dataclasses.replace(request, runtime=None, gpu_layers=None),
-        "speed": dataclasses.replace(request, speed_is_pinned=False),
-        "floor": dataclasses.replace(request, force=True),
-    }
-    everything = dataclasses.replace(
+    softer = (
+        dataclasses.replace(request, context_is_pinned=False),
+        dataclasses.replace(request, parallel=1),
+        dataclasses.replace(request, variant=None),
+        dataclasses.replace(request, kv_type=None),
+        dataclasses.replace(request, runtime=None, gpu_layers=None),
+        dataclasses.replace(request, speed_is_pinned=False),
+        _without_wishes(request),
+    )
+    shorter = (_with_context(request, context) for context in _SHORT)
+    for each in (*softer, *shorter):
+        if each != request:
+            yield from _planned(builds, each, assessor)
+
+
+def _last_resorts(builds: Sequence[Build], assessor: Assessor) -> Iterator[Evaluated]:
+    """A build that loses much, else the least that one can ask for."""
+    forced = dataclasses.replace(assessor.request, force=True)
+    found = list(_planned(builds, forced, assessor))
+    yield from found or _planned(builds, _with_context(_without_wishes(forced), _SHORT[-1]), assessor)
+
+
+def _without_wishes(request: PlanRequest) -> PlanRequest:
+    return dataclasses.replace(
         request,
         context_is_pinned=False,
         parallel=1,
@@ -169,15 +188,13 @@ def _relaxed(builds: Sequence[Build], assessor: Assessor) -> Iterator[Evaluated]
         gpu_layers=None,
         speed_is_pinned=False,
     )
-    wanted = request.context or MIN_CONTEXT
-    shorter = [
-        dataclasses.replace(request, context=context, context_is_pinned=True)
-        for context in _SHORT
-        if context < wanted
-    ]
-    for each in (*softer.values(), everything, *shorter):
-        if each != request:
-            yield from _planned(builds, each, assessor)
+
+
+def _with_context(request: PlanRequest, context: int) -> PlanRequest:
+    """The request with so much context, or with what was asked for where that is less."""
+    return dataclasses.replace(
+        request, context=min(request.context or MIN_CONTEXT, context), context_is_pinned=True
+    )
 
 
 def _siblings(siblings: Sequence[Build], assessor: Assessor) -> Iterator[Evaluated]:
@@ -214,7 +231,9 @@ def _distinct(found: Iterable[Evaluated]) -> tuple[Evaluated, ...]:
     for each in found:
         if not any(each.candidate == other.candidate for other in kept):
             kept.append(each)
-    return tuple(kept[:_MOST_ALTERNATIVES])
+        if len(kept) == _MOST_ALTERNATIVES:
+            break
+    return tuple(kept)
 
 
 def _pin_conflict(

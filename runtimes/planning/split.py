@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 from runtimes.engines.paper import CPU
 from runtimes.planning.assess import Assessor, Option, needed
-from runtimes.planning.choose import Decision, contexts, decision_of, size
+from runtimes.planning.choose import (
+    Decision,
+    Found,
+    contexts,
+    decision_of,
+    is_near,
+    least_loss,
+    size,
+)
 from runtimes.planning.quality import NO_TIER, is_cache_safe, limit
 from runtimes.planning.values import Evaluated
 
@@ -34,28 +43,51 @@ def split(options: Sequence[Option], assessor: Assessor, *, floor: bool) -> Deci
 
 def _in_tier(
     shared: Sequence[Option], tier: str, alone: dict[int, Option], assessor: Assessor
-) -> list[tuple[Option, Evaluated]]:
+) -> list[Found]:
     """What can be split and is worth it, at most one for each cache and context, the best of those first."""
-    found = []
     by_loss = tier != "balanced"
     order = sorted(
         shared, key=lambda each: (_loss(each, "f16", assessor) if by_loss else 0, size(each), each.key)
     )
     pinned = assessor.request.kv_type
+    found = []
     for shrunk in (False, True):
         for cache_type in (pinned,) if pinned else order[0].engine.cache_types(order[0].placement):
-            for option in order:
-                span = contexts(assessor.request, option.build.facts.trained_context)
-                most = float("inf") if tier == NO_TIER else limit(tier)
-                unsafe = not pinned and not is_cache_safe(option.build, cache_type)
-                useless = shrunk and span.least == span.wanted
-                if unsafe or useless or _loss(option, cache_type, assessor) > most:
-                    continue
-                evaluated = _best_split(option, span.least if shrunk else span.wanted, cache_type, assessor)
-                if evaluated is not None and _is_worth_it(evaluated, alone.get(id(option.build)), assessor):
-                    found.append((option, evaluated))
-                    break
+            fitting = _fitting(order, tier, cache_type, alone, assessor, shrunk=shrunk)
+            found += _best_first(fitting, near=not by_loss)
     return found
+
+
+def _best_first(fitting: Iterator[Found], *, near: bool) -> list[Found]:
+    """The first, and before it what loses less and is hardly larger, where that is asked for."""
+    first = next(fitting, None)
+    if first is None:
+        return []
+    alike = itertools.takewhile(lambda each: near and is_near(each[0], first[0]), fitting)
+    best = least_loss([first, *alike])
+    return [first] if best is first else [best, first]
+
+
+def _fitting(
+    order: Sequence[Option],
+    tier: str,
+    cache_type: str,
+    alone: dict[int, Option],
+    assessor: Assessor,
+    *,
+    shrunk: bool,
+) -> Iterator[Found]:
+    """What of a tier can be split and is worth it, in this order; `shrunk` with the least context."""
+    most = float("inf") if tier == NO_TIER else limit(tier)
+    for option in order:
+        span = contexts(assessor.request, option.build.facts.trained_context)
+        unsafe = assessor.request.kv_type is None and not is_cache_safe(option.build, cache_type)
+        useless = shrunk and span.least == span.wanted
+        if unsafe or useless or _loss(option, cache_type, assessor) > most:
+            continue
+        evaluated = _best_split(option, span.least if shrunk else span.wanted, cache_type, assessor)
+        if evaluated is not None and _is_worth_it(evaluated, alone.get(id(option.build)), assessor):
+            yield option, evaluated
 
 
 def _best_split(option: Option, context: int, cache_type: str, assessor: Assessor) -> Evaluated | None:

@@ -286,6 +286,11 @@ def test_a_nofit_has_alternatives_or_says_that_there_are_none(
     assert result.binding is not None
     for each in result.alternatives:
         assert each.rejection is None
+    if not result.alternatives:
+        # then the least that one can ask for does not fit either
+        context = min(request.context or 1024, 1024)
+        least = PlanRequest(context=context, context_is_pinned=True, force=True)
+        assert plan(builds, hardware, least).verdict == "nofit"
 
 
 @common

@@ -197,9 +197,10 @@ def test_a_gpu_that_the_build_cannot_drive_is_named_with_its_gain() -> None:
     machine = with_engine(profile("rtx-3060-12gb"), "llama.cpp", "cpu", features=("avx2", "fma"))
     result = plan(ggufs("llama3.1:8b"), machine, at(8192))
     assert chosen(result).candidate.place == "cpu"
-    gains = [gain for condition, gain in result.would_change if "cuda" in condition]
-    assert len(gains) == 1
-    assert "RTX 3060" in gains[0]
+    ((condition, gain),) = [each for each in result.would_change if "a build of" in each[0]]
+    assert "pip install xllamacpp" in condition
+    assert "cu128" in condition
+    assert "RTX 3060" in gain
 
 
 def test_the_engine_s_own_word_counts_more_than_the_formula() -> None:

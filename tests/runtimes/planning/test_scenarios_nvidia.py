@@ -161,6 +161,8 @@ def test_a_model_too_large_for_its_card_is_shared_out_when_that_is_worth_it() ->
     best = chosen(result)
     assert "GPU_SPLIT" in result.flags
     assert 0 < best.candidate.shape.gpu_layers < 33
+    # Q4_K_S is smaller, but by less than 5 percent
+    assert best.candidate.build.variant == "gguf-q4_k_m"
     assert best.need.of("gpu0") * best.need.margin <= best.budget["gpu0"]
     pinned = PlanRequest(context=4096, context_is_pinned=True, gpu_layers=0)
     alone = chosen(plan(ggufs("llama3.1:8b"), dataclasses.replace(machine, memory=slow), pinned))
