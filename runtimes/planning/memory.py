@@ -52,7 +52,7 @@ def llamacpp_need(
         *_buffers(facts, shape, gpu_layers, device),
         *_beside(build, shape, gpu_layers, device),
     ]
-    covered = is_covered(facts, shape)
+    covered = is_covered(facts, shape) and not build.guessed
     return Need(
         parts=tuple(part for part in parts if part.bytes),
         method="header" if covered else "parameters",

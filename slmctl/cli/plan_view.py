@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from runtimes.hardware.machine import Hardware
 from runtimes.planning.budget import HOST, Budget, device_budget, host_budget
 from runtimes.planning.values import Evaluated, Plan, Rejection
-from slmctl.app.planning.words import choice_line, mib, nofit_line, speed_words
+from slmctl.app.planning.words import choice_line, mib, nofit_line, speed_words, unused_gpu
 
 _WIDTH = 80
 _BAR = 60
@@ -35,7 +35,8 @@ def view(plan: Plan, name: str, hardware: Hardware, *, every: bool, notes: Seque
     blocks.append(_listed("What would change it", [f"{what}: {gain}" for what, gain in plan.would_change]))
     title = "Beside it" if plan.chosen is not None else "What would fit"
     blocks.append(_listed(title, [choice_line(each) for each in plan.alternatives]))
-    blocks.append(_listed("Notes", [*notes, *plan.notes]))
+    gpu = unused_gpu(plan, hardware)
+    blocks.append(_listed("Notes", [*notes, *plan.notes, *([gpu] if gpu is not None else [])]))
     return "\n\n".join(block for block in blocks if block)
 
 

@@ -28,7 +28,7 @@ from slmctl.app.planning.learn import Lesson, Pace
 from slmctl.app.planning.package_builds import builds_of_package, is_embedding
 from slmctl.app.planning.planner import Planner, main_gpu
 from slmctl.app.planning.wishes import NO_WISHES, RunWishes
-from slmctl.app.planning.words import choice_line, mib, need_words, nofit_line
+from slmctl.app.planning.words import choice_line, mib, need_words, nofit_line, unused_gpu
 from slmctl.config import Settings
 
 _TINY = 128 << 20
@@ -100,7 +100,10 @@ def plan_run(
             raise _refusal(found, name, planner.hardware, wishes.planned)
         found, notes = roomy, (why,)
     else:
-        notes = (*_shrunk(found, settings, planner, name, wishes), *_told(found, package, request))
+        notes = (
+            *_shrunk(found, settings, planner, name, wishes),
+            *_told(found, package, request, planner.hardware),
+        )
     assert found.chosen is not None
     build = found.chosen.candidate.build
     chosen = next(each for each in package.variants if str(each.digest) == build.digest)
@@ -339,7 +342,7 @@ def _needs(chosen: Evaluated, hardware: Hardware) -> Iterator[tuple[str, int, Bu
             yield device.id, int(need.of(device.id) * need.margin), device_budget(device, hardware)
 
 
-def _told(found: Plan, package: Package, request: PlanRequest) -> Iterator[str]:
+def _told(found: Plan, package: Package, request: PlanRequest, hardware: Hardware) -> Iterator[str]:
     """What the user should know: which of several builds it is, and what memory made of the usual."""
     chosen = found.chosen
     assert chosen is not None
@@ -359,7 +362,6 @@ def _told(found: Plan, package: Package, request: PlanRequest) -> Iterator[str]:
         text = " and ".join(changes)
         why = found.binding.detail.rstrip(".") if found.binding is not None else need_words(chosen)
         yield f"To fit, {text}: {why}."
-    if candidate.place == CPU and found.would_change:
-        for condition, gain in found.would_change:
-            if condition.startswith(("install", "pip", "with ")):
-                yield f"{condition}: {gain}."
+    line = unused_gpu(found, hardware)
+    if line is not None:
+        yield line

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
+from runtimes.hardware.known_engines import xllamacpp_for
+from runtimes.hardware.machine import Hardware
 from runtimes.planning.values import Evaluated, Plan
 
 CPU = "cpu"
+
+_BUILD_FOR = re.compile(r"a build of [\w.-]+ for (?P<api>cuda|rocm|vulkan|metal|sycl)")
 
 
 def mib(size: int) -> str:
@@ -80,3 +86,17 @@ def nofit_line(plan: Plan, name: str) -> str:
     build = " ".join(filter(None, (bound.variant, f"with {bound.kv_type} KV" if bound.kv_type else "")))
     needed = f"{build or 'it'} needs {mib(bound.need)}, and {mib(bound.budget)} are there"
     return f"{name} does not fit here: {needed}."
+
+
+def unused_gpu(plan: Plan, hardware: Hardware) -> str | None:
+    """One line about a GPU that the installed build cannot use: what it would bring, and the command."""
+    for condition, gain in plan.would_change:
+        found = _BUILD_FOR.fullmatch(condition)
+        if found is None:
+            continue
+        api = found["api"]
+        commands = (command for what, command in hardware.missing if f"({api})" in what.lower())
+        return (
+            f"{condition[0].upper()}{condition[1:]} would bring {gain}: {next(commands, xllamacpp_for(api))}"
+        )
+    return None

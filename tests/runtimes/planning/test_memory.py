@@ -214,6 +214,19 @@ def test_an_encoder_remembers_nothing() -> None:
     assert need.method == "header"
 
 
+def test_guessed_facts_have_the_wide_margin() -> None:
+    model, shape = facts("qwen3/4b", "Q4_K_M"), Shape(context=4096)
+    known, guessed = (
+        llamacpp_need(
+            build(model, guessed=flag), shape, device_pool=None, unified=False, features=frozenset()
+        )
+        for flag in (False, True)
+    )
+    assert known.parts == guessed.parts
+    assert (known.method, known.margin) == ("header", 1.03)
+    assert (guessed.method, guessed.margin) == ("parameters", 1.12)
+
+
 def test_vllm_shares_a_reservation() -> None:
     """The sums of fit.md 6.8 (22) and (23)."""
     model = facts("llama3.1/8b")
