@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 def installed_version(package: str, folders: Sequence[str]) -> str | None:
@@ -27,3 +27,23 @@ def installed_version(package: str, folders: Sequence[str]) -> str | None:
     from importlib import metadata
 
     return next((found.version for found in metadata.distributions(name=package, path=list(folders))), None)
+
+
+def installed_packages(folders: Sequence[str]) -> Mapping[str, str]:
+    """All versions by name, of the `.dist-info` folders alone; the first folder that has one counts.
+
+    Names are as the folders have them, in lower case. One look for all costs less than one for each, and
+    importlib.metadata is never asked: what was installed in another way is not here.
+    """
+    found: dict[str, str] = {}
+    for folder in folders:
+        try:
+            names = os.listdir(folder or ".")  # noqa: PTH208 - as above
+        except OSError:
+            continue
+        for name in names:
+            if name.endswith(".dist-info"):
+                package, dash, version = name[: -len(".dist-info")].partition("-")
+                if dash and version:
+                    found.setdefault(package.lower(), version)
+    return found

@@ -109,8 +109,8 @@ def model(cpuinfo: str, board: str | None = None) -> str | None:
         known = [_ARM_PARTS.get(pair) for pair in zip(makers, parts, strict=False)]
         name = " and ".join(dict.fromkeys(each for each in reversed(known) if each))
     if name and board:
-        return f"{name} ({board})"
-    return name or board or None
+        return f"{name[:100]} ({board[:100]})"
+    return (name or board or "")[:200] or None
 
 
 def x86_features(flags: str) -> tuple[str, ...]:

@@ -177,7 +177,7 @@ def card_name(vendor: str, device: str | None, product: str | None) -> str:
         return product[:100]
     names = _AMD_NAMES if vendor == AMD else _INTEL_NAMES if vendor == INTEL else {}
     maker = {AMD: "AMD", INTEL: "Intel", QUALCOMM: "Qualcomm"}.get(vendor, "unknown")
-    return names.get(device or "", f"{maker} GPU {device or ''}".strip())
+    return names.get(device or "", f"{maker} GPU {device or ''}".strip()[:100])
 
 
 def cards(names: Sequence[str]) -> tuple[str, ...]:

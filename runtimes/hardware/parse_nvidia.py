@@ -17,6 +17,7 @@ QUERY = ("uuid", "name", "memory.total", "memory.free", "driver_version", "pci.b
 QUERY_NEWER = ("compute_cap", "mig.mode.current")
 """Fields of --query-gpu; the newer ones are unknown to drivers before 510, which then refuse all."""
 
+_MOST_DRIVER = 100  # characters
 _SLICE = re.compile(r"^\s+MIG\s+(\S+)\s+Device\s+\d+:\s+\(UUID:\s*(MIG-[^)\s]+)\)")
 _CARD = re.compile(r"^GPU \d+: .*\(UUID:\s*(GPU-[^)\s]+)\)")
 _PROFILE = re.compile(r"\d+g\.(\d{1,4})gb")
@@ -84,7 +85,8 @@ def nvml(text: str) -> NvidiaAnswer | None:
             for each in (parts if isinstance(parts, list) else [device])
             if isinstance(each, dict)
         ]
-    return NvidiaAnswer(driver=_text(document.get("driver")), gpus=tuple(gpus))
+    driver = _text(document.get("driver"))
+    return NvidiaAnswer(driver=driver and driver[:_MOST_DRIVER], gpus=tuple(gpus))
 
 
 def smi(table: str, listing: str) -> NvidiaAnswer:
@@ -97,7 +99,7 @@ def smi(table: str, listing: str) -> NvidiaAnswer:
     driver = None
     sliced = _slices(listing)
     for line in table.splitlines():
-        cells = [cell.strip() for cell in line.split(", ")]
+        cells = [cell.strip()[:200] for cell in line.split(", ")]
         if len(cells) not in {len(QUERY), len(QUERY) + len(QUERY_NEWER)}:
             continue
         uuid, name, total, free, driver, address = cells[: len(QUERY)]
@@ -108,8 +110,8 @@ def smi(table: str, listing: str) -> NvidiaAnswer:
                 size = _PROFILE.fullmatch(profile)
                 gpus.append(
                     NvidiaGpu(
-                        name=f"{name} MIG {profile}",
-                        uuid=part,
+                        name=f"{name[:100]} MIG {profile[:50]}",
+                        uuid=part[:200],
                         address=pci_address(address),
                         total=int(int(size[1]) * 1e9) if size else None,
                         free=None,
@@ -128,7 +130,7 @@ def smi(table: str, listing: str) -> NvidiaAnswer:
                 capability=capability,
             )
         )
-    return NvidiaAnswer(driver=driver or None, gpus=tuple(gpus))
+    return NvidiaAnswer(driver=(driver or "")[:_MOST_DRIVER] or None, gpus=tuple(gpus))
 
 
 def visible(

@@ -45,7 +45,7 @@ def probe_apple(system: System, findings: Findings) -> Mac:
     available = parse.available(system.run(["vm_stat"]).text or "")
     if not total or available is None:
         findings.notes.append("sysctl or vm_stat did not answer, so that the memory is not known.")
-    name = values.get("machdep.cpu.brand_string")
+    name = values.get("machdep.cpu.brand_string", "")[:200] or None
     if translated:
         findings.notes.append(
             "This Python is for Intel's processors and is translated by Rosetta: it has neither Metal nor the"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from runtimes.hardware.findings import Findings
 from runtimes.hardware.machine import Cpu, Device, EngineBuild
 from runtimes.hardware.system import System
 from runtimes.hardware.unused import what_is_unused
-from runtimes.installed import installed_version
+from runtimes.installed import installed_packages, installed_version
 from runtimes.launch import worker_argv
 
 INSPECT_SECONDS = 20.0
@@ -41,6 +41,7 @@ def probe_engines(
     started: what is not cached is then what the wheel for this machine is known to be made for.
     """
     where = tuple(sys.path if folders is None else folders)
+    packages = installed_packages(where)
     has_cuda = any("cuda" in device.apis for device in findings.devices)
     engines = []
     for name in (known.LLAMA_CPP, known.LLAMA_SERVER, "mlx", "onnxruntime-genai", "vllm", known.BITNET):
@@ -48,11 +49,11 @@ def probe_engines(
             name, platform=system.platform, architecture=system.machine, has_cuda=has_cuda
         )
         if name == known.LLAMA_CPP:
-            engine = _xllamacpp(system, cpu, findings.devices, where, cache, install, ask=ask)
+            engine = _xllamacpp(system, cpu, findings.devices, where, packages, cache, install, ask=ask)
         elif name == known.LLAMA_SERVER:
             engine = _llama_server(system, cpu, findings.devices, cache, install, ask=ask)
         else:
-            engine = _packaged(name, system, findings.devices, where, install)
+            engine = _packaged(name, system, findings.devices, packages, install)
         if engine.note and (not engine.apis or "could not be asked" in engine.note):
             findings.notes.append(f"{engine.name}: {engine.note}")
         engines.append(engine)
@@ -64,12 +65,13 @@ def _xllamacpp(
     cpu: Cpu,
     devices: list[Device],
     folders: Sequence[str],
+    packages: Mapping[str, str],
     cache: Cache,
     install: str | None,
     *,
     ask: bool,
 ) -> EngineBuild:
-    version = installed_version("xllamacpp", folders)
+    version = packages.get("xllamacpp") or installed_version("xllamacpp", folders)
     if version is None:
         return EngineBuild(
             name=known.LLAMA_CPP, installed=False, install=install, source="no distribution xllamacpp"
@@ -202,18 +204,18 @@ def _llama_server(
 
 
 def _packaged(
-    name: str, system: System, devices: Sequence[Device], folders: Sequence[str], install: str | None
+    name: str, system: System, devices: Sequence[Device], packages: Mapping[str, str], install: str | None
 ) -> EngineBuild:
-    packages = known.PACKAGES.get(name, ())
-    found = {package: version for package in packages if (version := installed_version(package, folders))}
+    wanted = known.PACKAGES.get(name, ())
+    found = {package: packages[package] for package in wanted if package in packages}
     if not found:
-        source = f"no distribution {packages[0]}" if packages else "slmctl cannot see whether it is here"
+        source = f"no distribution {wanted[0]}" if wanted else "slmctl cannot see whether it is here"
         return EngineBuild(name=name, installed=False, install=install, source=source)
     package, version = next(iter(found.items()))
     apis: set[str] = set()
     if name == "mlx":
         apis = {"metal"} if system.platform == "darwin" else {"cpu"}
-        if any(installed_version(each, folders) for each in ("mlx_cuda_12", "mlx_cuda_13", "mlx_cuda")):
+        if any(each in packages for each in ("mlx_cuda_12", "mlx_cuda_13", "mlx_cuda")):
             apis.add("cuda")
     elif name == "onnxruntime-genai":
         apis = {"cpu"} | ({"cuda"} if package.endswith("cuda") else set())

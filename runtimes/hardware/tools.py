@@ -6,10 +6,13 @@ import contextlib
 import os
 import select
 import signal
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import subprocess
 
 TOOL_SECONDS = 3.0
 """How long a tool may take. nvidia-smi needs 0.1 to 1.5 s where the driver has to wake its devices first."""
@@ -45,6 +48,8 @@ def run_tool(
     A program that cannot even be killed (it hangs in its driver) is left behind: the kernel reports it to
     nobody before the driver lets go.
     """
+    import subprocess  # `slmctl list` looks at the memory and runs no tools, and must start fast
+
     name = os.path.basename(argv[0])  # noqa: PTH119 - pathlib is slow to make, and this is only a name
     try:
         child = subprocess.Popen(
@@ -95,5 +100,7 @@ def _read_until(fd: int, deadline: float) -> tuple[bytes, bool]:
 def _end(child: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
+    import subprocess  # as above
+
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(timeout=_KILL_SECONDS)

@@ -33,13 +33,12 @@ def _estimates(history: History) -> str:
             each.architecture,
             f"{each.engine} {each.build}",
             str(each.loads),
-            f"{mib(each.planned)} / {mib(each.measured)}",
-            f"{each.error:+.1%}",
-            "oracle" if each.oracle else "formulas",
+            f"{each.planned / 2**20:,.0f} / {mib(each.measured)}",
+            f"{each.error:+.1%}{', oracle' if each.oracle else ''}",
         )
         for each in reversed(history.estimates)
     ]
-    head = ("ARCHITECTURE", "ENGINE", "LOADS", "PLANNED / MEASURED", "OFF", "NOW BY")
+    head = ("ARCHITECTURE", "ENGINE", "LOADS", "PLANNED / REAL", "OFF")
     return table(head, rows) if rows else ""
 
 
@@ -55,7 +54,7 @@ def _speeds(history: History) -> str:
         )
         for each in reversed(history.speeds)
     ]
-    head = ("PLACE", "ENGINE", "THREADS", "PER LAYER", "REACHED", "ANSWERS")
+    head = ("PLACE", "ENGINE", "THREADS", "LAYER", "REACHED", "ANSWERS")
     return table(head, rows) if rows else ""
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -479,6 +480,42 @@ def test_cut_anywhere_it_is_still_a_machine(name: str, tmp_path: Path) -> None:
             cuts += 1
         capture.answers[command] = text
     assert cuts > len(capture.files)
+
+
+def _longer(data: bytes) -> bytes:
+    return data.replace(b"\n", b"x" * 3000 + b"\n")
+
+
+def _larger(data: bytes) -> bytes:
+    return re.sub(rb"[0-9]+", b"9" * 40, data)
+
+
+def _negative(data: bytes) -> bytes:
+    return re.sub(rb"[0-9]+", b"-1", data)
+
+
+def _binary(data: bytes) -> bytes:
+    return bytes(byte ^ 0x80 for byte in data)
+
+
+@pytest.mark.parametrize("change", [_longer, _larger, _negative, _binary])
+@pytest.mark.parametrize("name", NAMES)
+def test_of_odd_content_it_is_still_a_machine(
+    name: str, change: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    """Every file and every answer by itself: long lines, numbers that no machine has, bytes that are no text."""
+    capture = read_capture(name)
+    root = tmp_path / "root"
+    unpack(capture, root)
+    folders = [engine_folder(root)] if "inspect" in capture.answers else []
+    for path, data in capture.files.items():
+        (root / path).write_bytes(change(data))
+        _check(probe_system(system_of(capture, root), folders=folders), path)
+        (root / path).write_bytes(data)
+    for command, text in list(capture.answers.items()):
+        capture.answers[command] = change(text.encode()).decode(errors="replace")
+        _check(probe_system(system_of(capture, root), folders=folders), command)
+        capture.answers[command] = text
 
 
 def _cuts(data: bytes) -> list[int]:

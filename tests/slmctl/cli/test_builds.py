@@ -61,12 +61,13 @@ def test_another_quantization_is_another_variant(slmctl: Program, files: Path) -
     assert list((slmctl.store / "blobs" / "sha256").iterdir()) == []
 
 
-def test_the_order_of_from_lines_says_which_runs_without_a_wish(slmctl: Program, files: Path) -> None:
+def test_of_several_builds_the_plan_s_runs_without_a_wish(slmctl: Program, files: Path) -> None:
     create(slmctl, files, "FROM q8.gguf\nFROM f32.gguf\nPARAMETER num_predict 1\n")
-    assert slmctl("run", "made", "hi", "--json").json["variant"] == "gguf-q8_0"
+    planned = slmctl("plan", "made", "--json").json["choice"]["variant"]
+    assert slmctl("run", "made", "hi", "--json").json["variant"] == planned
 
 
-def test_a_file_before_a_model_runs_without_a_wish_too(slmctl: Program, files: Path) -> None:
+def test_a_file_before_a_model_is_the_first_build(slmctl: Program, files: Path) -> None:
     create(slmctl, files, "FROM f32.gguf\nSYSTEM hi\n", "base")
     create(slmctl, files, "FROM q8.gguf\nFROM base\n")
     made = slmctl("show", "made", "--json").json["variants"]

@@ -65,12 +65,13 @@ def test_a_model_is_pulled_and_runs(online: Program, fake: FakeHub) -> None:
     pulled = online("pull", NAME)
     assert pulled.code == 0, pulled.err
     (model,) = online("list", "--json").json["models"]
-    assert (model["name"], model["variant"]) == (f"{NAME}:latest", "gguf-q4_k_m")
+    assert (model["name"], model["variant"]) == (f"{NAME}:latest", "gguf-q8_0")  # it loses least, and fits
     assert model["source"] == f"hf://org/model@{fake.commit}"
     answer = online("run", NAME, "Hello!")
     assert (answer.code, answer.out.strip() != "") == (0, True)
     asked = {request.path for request in fake.cdn.requests}
-    assert asked == {"/org/model/m-Q4_K_M.gguf"}
+    assert asked == {"/org/model/m-Q4_K_M.gguf", "/org/model/m-Q8_0.gguf"}  # of the first the header alone
+    assert len([request for request in fake.cdn.requests if "Q4_K_M" in request.path]) == 1
 
 
 def test_all_variants_are_one_model_and_what_is_here_is_not_fetched(online: Program, fake: FakeHub) -> None:
@@ -147,15 +148,15 @@ def test_offline_nobody_is_asked_and_what_is_here_runs(
 def test_what_lies_is_never_visible(online: Program, fake: FakeHub) -> None:
     for served in (pointer(HELLO), HELLO[:-1] + b"x", HELLO + b"x", HELLO[:-1]):
         fake.served["m-Q4_K_M.gguf"] = served
-        refused = online("pull", NAME)
+        refused = online("pull", NAME, "--variant", "Q4_K_M")
         assert refused.code == 5, refused.err
         assert names(online) == []
         assert served not in in_store(online)
         assert HELLO not in in_store(online)
     fake.served = {"LICENSE": b"paid"}
-    assert online("pull", NAME).code == 5
+    assert online("pull", NAME, "--variant", "Q4_K_M").code == 5
     fake.served = {}
-    assert online("pull", NAME).code == 0
+    assert online("pull", NAME, "--variant", "Q4_K_M").code == 0
 
 
 def test_names_that_lead_elsewhere_are_passed_over(online: Program, fake: FakeHub) -> None:
@@ -184,7 +185,7 @@ def test_a_readme_moves_nothing_and_weights_do(online: Program, fake: FakeHub) -
     def state() -> str:
         return str(online("list", "--outdated", "--json").json["models"][0]["state"])
 
-    assert online("pull", NAME).code == 0
+    assert online("pull", NAME, "--variant", "Q4_K_M").code == 0
     fake.commit = "f" * 40
     fake.repositories["org/model"]["README.md"] = b"# other"
     assert state() == "current"

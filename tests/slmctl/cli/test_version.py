@@ -6,7 +6,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from runtimes.installed import installed_version
+from runtimes.installed import installed_packages, installed_version
 from tests.slmctl.cli.program import Program
 
 
@@ -35,3 +35,18 @@ def test_other_ways_to_install_are_left_to_importlib(tmp_path: Path) -> None:
         "Metadata-Version: 2.1\nName: engine\nVersion: 4.5\n"
     )
     assert installed_version("engine", [str(tmp_path)]) == "4.5"
+
+
+def test_all_at_once_are_what_each_is_alone(tmp_path: Path) -> None:
+    for name in (
+        "first/A-1.0.dist-info",
+        "second/a-2.0.dist-info",
+        "second/b_c-3.0+cu12.dist-info",
+        "second/d-4",
+    ):
+        (tmp_path / name).mkdir(parents=True)
+    folders = [str(tmp_path / name) for name in ("missing", "first", "second")]
+    found = installed_packages(folders)
+    assert found == {"a": "1.0", "b_c": "3.0+cu12"}
+    assert all(installed_version(name, folders) == version for name, version in found.items())
+    assert installed_packages(sys.path)["xllamacpp"] == metadata.version("xllamacpp")
