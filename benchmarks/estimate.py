@@ -157,9 +157,9 @@ def said_in_all(buffers: Buffers, facts: ModelFacts) -> float:
     return sum(buffers.total(part) or 0 for part in parts) + process_bytes(facts)
 
 
-def measure(folder: Path) -> list[Row]:
+def measure(folder: Path, models: Mapping[str, Header]) -> list[Row]:
     rows = []
-    for name, header in headers().items():
+    for name, header in models.items():
         path = header.write(folder / "model.gguf")
         facts = read(path)
         loads = {
@@ -229,7 +229,7 @@ def report(rows: list[Row]) -> str:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        text = report(measure(Path(folder)))
+        text = report(measure(Path(folder), headers()))
     RESULT.write_text(text)
     print(text)
 

@@ -15,8 +15,12 @@ HOST = "host"
 ORACLE_MARGIN, HEADER_MARGIN, PARAMETERS_MARGIN = 1.02, 1.03, 1.12
 """By how much the need may be off, by the way it is known (fit.md 6.2)."""
 
-_PROCESS = 60 * 2**20
-_PROCESS_PER_TOKEN = 0.35 * 1024  # bytes for each entry of the vocabulary, with merges (fit.md 2.3)
+_PROCESS = 32 * 2**20
+_PER_TOKEN, _PER_TOKEN_WITHOUT_MERGES = 0.42 * 1024, 0.22 * 1024  # bytes for each entry of the vocabulary
+_LARGEST_WITHOUT_MERGES = 33_000
+"""What the worker takes beside the engine's buffers, measured after answers: 30.4 MiB, and 0.42 KiB a token
+with merges, 0.16 without (xllamacpp 2026.10; fit.md 2.3 says 60 MiB and 0.35 KiB: docs/decisions/0024).
+SentencePiece vocabularies have no merges: those of about 32,000 tokens, and Gemma's."""
 
 
 def llamacpp_need(
@@ -48,7 +52,7 @@ def llamacpp_need(
         *_buffers(facts, shape, gpu_layers, device),
         *_beside(build, shape, gpu_layers, device),
     ]
-    covered = is_covered(facts, shape)
+    covered = is_covered(facts, shape) and not build.guessed
     return Need(
         parts=tuple(part for part in parts if part.bytes),
         method="header" if covered else "parameters",
@@ -58,7 +62,9 @@ def llamacpp_need(
 
 def process_bytes(facts: ModelFacts) -> int:
     """What the process takes beside the engine's buffers: code, tokenizer, threads."""
-    return _PROCESS + int(_PROCESS_PER_TOKEN * (facts.vocabulary or 0))
+    tokens = facts.vocabulary or 0
+    without_merges = tokens <= _LARGEST_WITHOUT_MERGES or facts.architecture.startswith("gemma")
+    return _PROCESS + int(tokens * (_PER_TOKEN_WITHOUT_MERGES if without_merges else _PER_TOKEN))
 
 
 def _weights(

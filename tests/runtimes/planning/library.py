@@ -13,6 +13,7 @@ import jsonschema
 import modelfiles
 from registry.formats.facts import ModelFacts
 from runtimes.hardware.machine import EngineBuild, Hardware
+from runtimes.planning.memory import process_bytes
 from runtimes.planning.mix import quantized
 from runtimes.planning.values import Build, Evaluated, Plan
 
@@ -23,6 +24,13 @@ LABELS = (
     *("Q8_0", "BF16"),
 )
 """What publishers of GGUFs usually offer."""
+
+
+def less(model: str) -> float:
+    """By how many MiB the process is smaller than in the text's sums, where P is 60 MiB and 0.35 KiB a token:
+    measured it is less (docs/decisions/0024)."""
+    known = facts(model)
+    return (60 * MIB + 0.35 * 1024 * (known.vocabulary or 0) - process_bytes(known)) / MIB
 
 
 @functools.cache
