@@ -145,9 +145,9 @@ def requests(draw: st.DrawFn) -> PlanRequest:
     )
 
 
-def rank(result: Plan) -> int:
-    """0 for the best tier; worse than every tier where nothing fits."""
-    return ORDER.index(result.tier) if result.verdict == "ok" else len(ORDER)
+def rank(result: Plan) -> tuple[bool, bool, int]:
+    """Lower is better: what can run as it is before what must be installed, a better tier before a worse."""
+    return (result.verdict != "ok", "NOT_INSTALLED" in result.flags, ORDER.index(result.tier))
 
 
 def with_more(hardware: Hardware, host: int, device: int) -> Hardware:
