@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import BinaryIO
 
 from registry.errors import DigestMismatch
@@ -36,7 +36,8 @@ class StreamedBlob:
         """
         if not offset:
             self._whole, self._hashed = hashlib.sha256(), 0
-        return io.BufferedReader(_Reading(self._pieces(offset)), _BUFFER_BYTES)
+        pieces = self._pieces(offset)
+        return io.BufferedReader(PieceStream(pieces, pieces.close), _BUFFER_BYTES)
 
     def _pieces(self, position: int) -> Generator[bytes]:
         part = self._part
@@ -68,23 +69,31 @@ class StreamedBlob:
             )
 
 
-class _Reading(io.RawIOBase):
-    def __init__(self, pieces: Generator[bytes]) -> None:
+class PieceStream(io.RawIOBase):
+    """Bytes that come in pieces, as a file that is read once from its beginning. Reading raises what the
+    pieces do; `done` is called when it is closed."""
+
+    def __init__(self, pieces: Iterator[bytes], done: Callable[[], None]) -> None:
         super().__init__()
         self._pieces = pieces
+        self._done = done
         self._left = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        if not self._left:
-            self._left = memoryview(next(self._pieces, b""))
+        while not self._left:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._left = memoryview(piece)
         count = min(len(buffer), len(self._left))
         buffer[:count] = self._left[:count]
         self._left = self._left[count:]
         return count
 
     def close(self) -> None:
-        self._pieces.close()
+        if not self.closed:
+            self._done()
         super().close()

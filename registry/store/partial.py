@@ -11,11 +11,11 @@ import fcntl
 import os
 import threading
 import weakref
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from registry.digest import Digest
-from registry.store.durable import flush_file, flush_folder, replace_file, write_all
+from registry.store.durable import flush_file, flush_folder, removed_on_failure, replace_file, write_all
 from registry.store.journal import MAX_JOURNAL_BYTES, Journal, boot, done_line, kept_line, state_line
 from registry.store.layout import Layout
 from registry.store.locks import lock
@@ -120,14 +120,16 @@ class Partial:
         """
         new = self.path.with_name(f"{self.path.name}{_NEW}")
         new.unlink(missing_ok=True)
-        fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        partial = Partial(self._folder, self.digest, self.size, fd, Journal())
-        lock(fd, fcntl.LOCK_EX, new)
-        with self._lock:
-            self._is_over = True
-            self.journal_path.unlink(missing_ok=True)  # it tells of other bytes
-            new.rename(self.path)
-        return partial
+        with removed_on_failure(new), ExitStack() as on_failure:
+            fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            on_failure.callback(os.close, fd)
+            lock(fd, fcntl.LOCK_EX, new)
+            with self._lock:
+                self._is_over = True
+                self.journal_path.unlink(missing_ok=True)  # it tells of other bytes
+                new.rename(self.path)
+            on_failure.pop_all()
+        return Partial(self._folder, self.digest, self.size, fd, Journal())
 
     def finished(self) -> None:
         """The blob is in the store: of its journal nothing is left, nor of the partial if it was not that."""

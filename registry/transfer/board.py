@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from registry.errors import DigestMismatch, SlmctlError, Unreachable
 from registry.remotes.base import Changed, TryAgain
 from registry.remotes.retry import LONGEST_ASKED_SECONDS
+from registry.transfer.demand import Demand
 from registry.transfer.events import Finished, Moved, Present, Retrying, TransferEvent
 from registry.transfer.job import Attempt, Job, State, Task
 from registry.transfer.pace import Patience
@@ -36,6 +37,7 @@ class Board:
         self.error: BaseException | None = None
         self.jobs: list[Job] = []
         self.has_present = False
+        self.demand = Demand()
         self._new = deque(jobs)
         self._patience = patience
 
@@ -47,6 +49,11 @@ class Board:
     def bytes_in_memory(self) -> int:
         """What waits in memory to be hashed. The lock is held."""
         return sum(job.ready_bytes for job in self.jobs)
+
+    @property
+    def hashed_from_memory(self) -> int:
+        """How many bytes could be hashed now, of blobs whose next ones are in memory. The lock is held."""
+        return sum(job.backlog for job in self.jobs if job.hashed_from_memory)
 
     def die(self, error: BaseException) -> None:
         """End the download with an error; the first one counts."""
@@ -67,11 +74,14 @@ class Board:
                     self.halt()
                     break
                 now = time.monotonic()
+                active = sum(job.active for job in self.jobs)
+                wants_more = self.demand.wants(active, now)
                 for job in self.jobs:
                     if job.state is State.ELSEWHERE and now >= job.not_before:
                         job.state = State.OPENING
                         return job
-                    if (task := job.take(now)) is not None:
+                    if wants_more and (task := job.take(now, alone=not active)) is not None:
+                        self.demand.wants(active + 1, now)
                         return task
                 if self._new and sum(job.state is not State.ELSEWHERE for job in self.jobs) < _MAX_OPEN:
                     job = self._new.popleft()
@@ -79,6 +89,8 @@ class Board:
                     self.jobs.append(job)
                     return job
                 times = [at for job in self.jobs if (at := job.next_time) is not None and at > now]
+                if not wants_more:
+                    times.append(self.demand.next_time)
                 self.changed.wait(min(times) - now if times else None)
         return None
 
@@ -86,6 +98,7 @@ class Board:
         """A task has come to its end."""
         with self.changed:
             if task.generation == task.job.generation:
+                task.attempt.place.answered(task.stop - task.start, time.monotonic() - task.began)
                 task.job.give_back(task, position)
                 self.changed.notify()
 

@@ -81,9 +81,15 @@ class _Download:
         for each in wanted:
             if not each.sources:
                 raise NotFound(f"Nobody is known who has the blob {each.blob.digest}.")
-            attempts = [Attempt(places.setdefault(id(source), Place(source))) for source in each.sources]
-            jobs.append(Job(each.blob, attempts, self._pace.chunk_bytes))
+            attempts = [
+                Attempt(places.setdefault(id(source), self._place(source))) for source in each.sources
+            ]
+            jobs.append(Job(each.blob, attempts))
         return jobs
+
+    def _place(self, source: BlobSource) -> Place:
+        chunk = self._pace.chunk_bytes
+        return Place(source, least_bytes=chunk, most_bytes=self._pace.connections * chunk)
 
     def _fetch(self, jobs: Sequence[Job]) -> bool:
         """Have the threads fetch all of it; whether other processes have fetched some."""

@@ -21,8 +21,8 @@ _MEMORY_BYTES = 12 << 20
 """What may wait in memory to be hashed; what has no room there is read back."""
 
 _AHEAD_BYTES = 8 << 20
-"""So far the connections may be ahead of the hashing of a blob that keeps up with them but for that: what it
-needs is still in memory then, and the thread that takes longest is not kept from its core."""
+"""So far the connections may be ahead of the hashing while what it needs is still in memory: beyond that it
+would have to be read back, by the very thread that takes longest."""
 
 
 class Fetcher:
@@ -31,7 +31,7 @@ class Fetcher:
     def __init__(self, board: Board, session: Session, pace: Pace, finisher: Finisher) -> None:
         self._board = board
         self._session = session
-        self._chunk_bytes = pace.chunk_bytes
+        self._note_bytes = pace.chunk_bytes // 4
         self._throttle = Throttle(pace.limit_rate)
         self._finisher = finisher
 
@@ -84,12 +84,14 @@ class Fetcher:
                     task.partial.write(position, piece)
                     position += len(piece)
                     self._arrived(task, position - len(piece), piece)
-                    if position - noted >= self._chunk_bytes:
+                    if position - noted >= self._note_bytes:
                         task.partial.note(noted, position)
                         noted = position
+                        with self._board.lock:
+                            self._finisher.flush_if_due(task.job)
             if position < task.stop:
                 raise TryAgain(f"{_shown(task)} ended its answer early.")
-            if noted < position and task.job.blob.size > self._chunk_bytes:
+            if noted < position and task.job.blob.size > self._note_bytes:
                 task.partial.note(noted, position)
         except SlmctlError as error:
             self._board.failed(task, position, error)
@@ -127,10 +129,11 @@ class Fetcher:
                 return
             keep = board.bytes_in_memory + len(piece) <= _MEMORY_BYTES
             job.arrived(task, position, piece, keep=keep)
+            board.demand.came(len(piece))
             self._finisher.hash_if_due(job)
             while (
                 job.hashed_from_memory
-                and job.backlog > _AHEAD_BYTES
+                and board.hashed_from_memory > _AHEAD_BYTES
                 and task.generation == job.generation
                 and not board.stopped.is_set()
             ):

@@ -16,7 +16,7 @@ from registry.transfer.job import Job, State
 _HASH_AT_BYTES = 1 << 20
 _READ_BYTES = 256 << 10
 
-_FLUSH_BYTES = 64 << 20
+_FLUSH_BYTES = 32 << 20
 _FLUSH_SECONDS = 1.0
 """A power cut takes at most what came in so long, or so much of it."""
 
@@ -43,19 +43,27 @@ class Finisher:
             return
         if job.backlog >= _HASH_AT_BYTES or job.is_whole:
             job.hashing = True
+            job.hashed_from_memory = job.front in job.ready
             self._hashers.do(call_later(self._hash, job))
 
     def flush_some(self) -> None:
-        """Have what was noted made durable, now and then; that also keeps the disk busy."""
-        now = time.monotonic()
+        """Have what was noted made durable, now and then."""
         with self._board.lock:
             for job in self._board.jobs:
-                if job.state is not State.LOADING or job.flushing or job.partial is None:
-                    continue
-                unflushed = job.partial.unflushed_bytes
-                if unflushed >= _FLUSH_BYTES or (unflushed and now >= job.flushed_at + _FLUSH_SECONDS):
-                    job.flushing = True
-                    self._disk.do(call_later(self._flush, job, job.partial))
+                self.flush_if_due(job)
+
+    def flush_if_due(self, job: Job) -> None:
+        """Have a thread flush what was noted of a blob, if it is enough. The lock is held.
+
+        That also keeps the disk busy, so that there is little left to flush when the last byte is here.
+        """
+        if job.state is not State.LOADING or job.flushing or job.partial is None:
+            return
+        unflushed = job.partial.unflushed_bytes
+        due = job.flushed_at + _FLUSH_SECONDS
+        if unflushed >= _FLUSH_BYTES or (unflushed and time.monotonic() >= due):
+            job.flushing = True
+            self._disk.do(call_later(self._flush, job, job.partial))
 
     def _hash(self, job: Job) -> None:
         """Hash what is whole from the front on, until there is nothing more to hash now."""

@@ -16,6 +16,9 @@ from registry.store.spans import Spans
 
 _READ_BYTES = 1 << 20
 
+_SHORT_SECONDS, _LONG_SECONDS = 0.25, 1.0
+"""A place that answers sooner is asked for more at a time, one that takes longer for less."""
+
 
 class State(enum.Enum):
     """Where a blob is. CLOSING: all of it is here, and it is being made a blob of the store."""
@@ -31,11 +34,26 @@ class State(enum.Enum):
 @dataclass(slots=True, eq=False)
 class Place:
     """What is known of a source, whichever blob is asked for: it is left alone before a time that it asked
-    for. `takes_ranges` is False once it ignored one: then all of a blob comes in one stream."""
+    for. `takes_ranges` is False once it ignored one: then all of a blob comes in one stream. `asks_bytes` is
+    how much is asked for at once, from `least_bytes` to `most_bytes`: a request costs its server as much as
+    many bytes (docker-registry makes room for 4 MiB for each, which is more than a chunk)."""
 
     source: BlobSource
+    least_bytes: int
+    most_bytes: int
     takes_ranges: bool = True
     not_before: float = 0.0
+    asks_bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.asks_bytes = self.least_bytes
+
+    def answered(self, count: int, seconds: float) -> None:
+        """A request for `count` bytes has brought all of them in so long."""
+        if seconds >= _LONG_SECONDS:
+            self.asks_bytes = max(self.least_bytes, self.asks_bytes // 2)
+        elif seconds < _SHORT_SECONDS and count >= self.asks_bytes:
+            self.asks_bytes = max(self.asks_bytes, min(self.most_bytes, 4 * self.asks_bytes))
 
 
 @dataclass(slots=True, eq=False)
@@ -98,7 +116,6 @@ class Job:
 
     blob: Blob
     attempts: list[Attempt]
-    chunk_bytes: int
     state: State = State.NEW
     not_before: float = 0.0
     generation: int = 0
@@ -141,8 +158,8 @@ class Job:
         self.resumed = 0
         self.pending = [(0, self.blob.size)] if self.blob.size else []
 
-    def take(self, now: float) -> Task | None:
-        """The next part to ask for, None when there is none, or not yet."""
+    def take(self, now: float, *, alone: bool) -> Task | None:
+        """The next part to ask for, None when there is none, or not yet; a larger one for who is `alone`."""
         attempt = self.attempt
         if self.state is not State.LOADING or not self.pending or now < attempt.may_begin:
             return None
@@ -153,7 +170,8 @@ class Job:
         assert self.partial is not None
         start, stop = self.pending.pop(0)
         if attempt.place.takes_ranges:
-            end = min(stop, (start // self.chunk_bytes + 1) * self.chunk_bytes)
+            chunk = attempt.place.least_bytes
+            end = min(stop, start // chunk * chunk + (attempt.place.asks_bytes if alone else chunk))
             if end < stop:
                 self.pending.insert(0, (end, stop))
             stop = end

@@ -37,11 +37,12 @@ class Patience:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """`connections` at once, over all blobs, each asking for `chunk_bytes` at a time; `limit_rate` in bytes a
-    second for all of them together, None for as fast as it goes."""
+    """`connections` at once, over all blobs, each asking for `chunk_bytes` at a time; one that is enough by
+    itself comes to ask for as much as all of them would. `limit_rate` in bytes a second for all of them
+    together, None for as fast as it goes."""
 
     connections: int = 8
-    chunk_bytes: int = 4 << 20
+    chunk_bytes: int = 8 << 20
     limit_rate: int | None = None
     patience: Patience = field(default_factory=Patience)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from runtimes.hardware.machine import Device, Hardware, MemoryLimit
-from runtimes.planning.vllm_memory import UTILIZATION
 
 HOST = "host"
 MIB = 2**20
@@ -18,6 +17,9 @@ _HOST_RESERVE, _CGROUP_RESERVE, _RESERVED_SHARE = 512 * MIB, 128 * MIB, 10  # a 
 _SMALL_SHARE = 4  # a board of 512 MiB would have nothing left: a quarter is enough below 2 GiB
 _DEVICE_MARGIN, _SMALL_DEVICE_MARGIN, _SMALL_DEVICE = 1024 * MIB, 512 * MIB, 8 * 2**30  # llama.cpp's -fitt
 _WORKING_SET_SHARE = 95  # percent of what Metal recommends
+
+UTILIZATION = 0.9
+"""The share of a device's memory that vLLM takes by default (its gpu_memory_utilization)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,6 @@ from runtimes.planning.kv_cache import cache_layers, has_kv, per_layer
 from runtimes.planning.memory import HEADER_MARGIN, HOST, process_bytes
 from runtimes.planning.values import Build, Need, Part, Shape
 
-UTILIZATION = 0.9
-"""The share of a device's memory that vLLM takes by default."""
-
 _OVERHEAD = 1536 * 2**20  # activations, CUDA graphs and context: 1.5 to 2 GiB
 _ELEMENT = {"f32": 4, "f16": 2, "bf16": 2, "fp8": 1, "q8_0": 1}
 _BLOCK = 16  # tokens that its cache hands out together

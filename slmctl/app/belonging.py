@@ -14,7 +14,7 @@ from registry.names import ModelRef, short_name
 from registry.store.index import Entry
 from registry.store.reader import StoreReader
 from registry.store.store import Replace, check_replaceable
-from slmctl.app.importing import IMPORTED_HERE
+from slmctl.app.made_here import IMPORTED_HERE
 from slmctl.app.upstream import are_same_places, is_same_repository, is_taken_over, place_of, tracked
 from slmctl.app.where import Where
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.digest import Digest
-from registry.errors import InvalidReference, MalformedFile, NoSpace, NotFound, StoreUnusable, UsageError
+from registry.errors import MalformedFile, NoSpace, NotFound, StoreUnusable, UsageError
 from registry.manifest import Descriptor, Index, Manifest
 from registry.manifest import parse as parse_manifest
-from registry.names import ModelRef, Source, parse
+from registry.names import ModelRef
 from registry.store import bundle_target
 from registry.store.bundle_writer import Content, Named, unreached, write_archive, write_folder
 from registry.store.index import Entry
@@ -24,6 +24,7 @@ from slmctl.app.listing import names_with
 from slmctl.app.ollama_manifest import is_ollama
 from slmctl.app.package import Package
 from slmctl.app.packaging import build_of, index_of, write_model
+from slmctl.app.upstream import public_source
 from slmctl.app.variants import manifests_of
 
 STDOUT = "-"
@@ -238,14 +239,3 @@ def _described(document: Manifest | Index) -> Descriptor:
         size=len(document.raw),
         artifact_type=document.artifact_type,
     )
-
-
-def public_source(source: str | None) -> str | None:
-    """A name's source if it is a reference to some registry; what was made here says nothing elsewhere."""
-    if source is None:
-        return None
-    try:
-        ref = parse(source)
-    except InvalidReference:
-        return None
-    return source if ref.source not in {Source.FILE, Source.BARE} else None

@@ -47,11 +47,9 @@ from registry.store.reader import StoreReader
 from registry.store.room import free_bytes
 from registry.store.store import Replace, Session, Store, check_replaceable
 from slmctl.app.events import ByteCounter, Note, OnEvent, ignore
-from slmctl.app.exporting import public_source
+from slmctl.app.made_here import IMPORTED_HERE
 from slmctl.app.package import Package
-
-IMPORTED_HERE = "import"
-"""The source of a name that came in a bundle which names no registry for it."""
+from slmctl.app.upstream import public_source
 
 _CHUNK_BYTES = 1 << 20
 

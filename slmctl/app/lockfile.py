@@ -33,8 +33,8 @@ from registry.errors import BadContent, InvalidReference, MalformedFile, NotFoun
 from registry.names import parse_new_name
 from registry.store.index import NameTable
 from registry.store.reader import StoreReader
-from slmctl.app.exporting import public_source
 from slmctl.app.package import Package
+from slmctl.app.upstream import public_source
 
 SCHEMA = "slmctl.lock/1"
 MAX_BYTES = 8 << 20

@@ -1,4 +1,4 @@
-"""The sources of names whose models were made on this machine, and so were whole once."""
+"""The sources of names that came from no registry. Most of them were made here, and so were whole once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ CREATED_HERE = "create"
 
 SHIPPED_HERE = "slmctl"
 """That of a model that comes with slmctl."""
+
+IMPORTED_HERE = "import"
+"""That of a name that came in a bundle which names no registry for it."""
 
 MADE_HERE = frozenset({CREATED_HERE, SHIPPED_HERE})
 """Only what was pulled can be sparse."""

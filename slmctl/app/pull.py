@@ -17,40 +17,29 @@ from typing import cast
 
 from modelfiles.spec import ModelSpec
 from registry.digest import Digest
-from registry.errors import DigestMismatch, NoSpace, NotFound, SlmctlError
+from registry.errors import DigestMismatch, NotFound, SlmctlError
 from registry.manifest import Descriptor
 from registry.names import ModelRef, Source, parse_name, short_name
 from registry.remotes.base import Artifact, FileRemote, Listing, Remote
 from registry.remotes.mirrors import sources_of
 from registry.store.index import Entry
-from registry.store.room import free_bytes, nearest_folder
 from registry.store.store import Session, Store
 from registry.transfer.pace import Pace
-from registry.transfer.space import check_space, needed
 from slmctl.app.asked import places_asked
 from slmctl.app.belonging import check_may_move, check_name, is_of, tracks_of
 from slmctl.app.bringing import blobs_of
-from slmctl.app.bundles import split_path
 from slmctl.app.coming import Coming, Work
 from slmctl.app.events import Note, OnEvent, ignore
-from slmctl.app.exporting import public_source
 from slmctl.app.fetching import fetch
-from slmctl.app.hub.repository import HubRepository
-from slmctl.app.importing import IMPORTED_HERE
+from slmctl.app.made_here import IMPORTED_HERE
 from slmctl.app.package import Package
 from slmctl.app.places import Places
 from slmctl.app.planning.picking import Picker
-from slmctl.app.planning.remote_builds import builds_of_repository
 from slmctl.app.pull_artifact import coming_artifact
-from slmctl.app.pull_hub import coming_hub
-from slmctl.app.upstream import (
-    tracked,
-    tracks_to_keep,
-)
+from slmctl.app.pulled import Pulled as Pulled  # who pulls names it by that
+from slmctl.app.pulled import as_it_is, check_room, outcome_of
+from slmctl.app.upstream import public_source, tracked, tracks_to_keep
 from slmctl.app.where import Asked, Where
-
-_MARGIN_BYTES = 16 << 20
-"""What must be left on the disk: manifests, the table of names, a lease."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,26 +63,6 @@ class PullRequest:
     picker: Picker | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pulled:
-    """What a pull brought, or would bring.
-
-    Sizes are in bytes: `size` of the chosen variants, `missing` of what of them was not in the store (nor of
-    a pull that was cut short), `free` of what the store's disk had left. `digest` is None in a dry run of a
-    model that is only made on arrival. `changed` is False where the name stood so already, with all of it.
-    """
-
-    name: str
-    source: str
-    digest: Digest | None
-    variants: tuple[str, ...]
-    others: tuple[str, ...]
-    size: int
-    missing: int
-    free: int
-    changed: bool
-
-
 def pull(
     store: Store, places: Places, request: PullRequest, *, now: str, on_event: OnEvent = ignore
 ) -> Pulled:
@@ -115,7 +84,7 @@ def pull(
                 work = Work(store=scratch, session=session)
                 coming = _coming(work, places, request, asked, kept, on_event)
                 check_name(store, request.where, coming.asked, coming.source, force=request.force)
-                return _outcome(store, coming, request)
+                return outcome_of(store, coming, request.where.name)
     purpose = f"pull {request.where.name.casefold()}"  # what a cut pull has left is that name's, in any case
     with store.session(purpose, resumable=True) as session:
         work = Work(store=store, session=session)
@@ -125,12 +94,12 @@ def pull(
             if request.expected is None or coming.root is None or coming.root.digest == request.expected:
                 break
         check_name(store, request.where, coming.asked, coming.source, force=request.force)
-        outcome = _outcome(store, coming, request)
+        outcome = outcome_of(store, coming, request.where.name)
         descriptor = _unpacked_before(store, session, coming, request)
         if descriptor is not None:
             outcome = replace(outcome, missing=0, changed=False)
         else:
-            _check_room(store, coming, outcome)
+            check_room(store, coming, outcome)
             assert coming.finish is not None
             if coming.root is not None:
                 _check_digest(request, coming.root.digest)
@@ -155,7 +124,7 @@ def pull(
         )[0]
     if coming.passing:
         store.free(coming.passing)
-    return _told(store, outcome, linked)
+    return as_it_is(store, outcome, linked)
 
 
 def _unpacked_before(
@@ -175,15 +144,6 @@ def _unpacked_before(
         session.keep(each.digest for each in blobs_of(store, old.descriptor))
         return old.descriptor
     return None
-
-
-def _told(store: Store, outcome: Pulled, entry: Entry) -> Pulled:
-    """The outcome, and of a single build what its own files say of it: only they know for sure."""
-    outcome = replace(outcome, digest=entry.descriptor.digest)
-    variants = Package.of(store, entry).variants
-    if len(variants) > 1:
-        return outcome
-    return replace(outcome, variants=(variants[0].id,), size=variants[0].size)
 
 
 def _coming(
@@ -216,6 +176,8 @@ def _coming(
             on_event=on_event,
         )
         return replace(coming, asked=refs)
+    from slmctl.app.pull_hub import coming_hub  # with YAML and what tells the files of a repository apart
+
     listings = [
         (cast("FileRemote", remote), listing)
         for remote, listing in zip(remotes, found, strict=True)
@@ -247,6 +209,9 @@ def _picked(
     if isinstance(found, Artifact) or request.where.facts is None or found.selector is None:
         return [found], refs
     listing = replace(found, selector=None)
+    from slmctl.app.hub.repository import HubRepository  # with YAML
+    from slmctl.app.planning.remote_builds import builds_of_repository
+
     repository = HubRepository(cast("FileRemote", remote), listing)
     known = builds_of_repository(
         repository,
@@ -287,6 +252,8 @@ def _asked_there(ref: ModelRef) -> ModelRef:
     """What a remote is asked for: of a bundle the name behind its path."""
     if ref.source is not Source.FILE:
         return ref
+    from slmctl.app.bundles import split_path  # with tars and all that bundles are
+
     _, name = split_path(ref.path)
     return ref if name is None else parse_name(name)
 
@@ -313,34 +280,3 @@ def _check_digest(request: PullRequest, digest: Digest) -> None:
             f" {request.expected}.",
             hint="The model was changed there; write the lock anew with 'slmctl lock' if you want that.",
         )
-
-
-def _outcome(store: Store, coming: Coming, request: PullRequest) -> Pulled:
-    missing = needed(store, (each.blob for each in coming.wanted))
-    old = store.names().find(request.where.name)
-    digest = coming.root.digest if coming.root is not None else None
-    stands = old is not None and old.descriptor.digest == digest and not missing
-    return Pulled(
-        name=request.where.name,
-        source=coming.source,
-        digest=digest,
-        variants=coming.variants,
-        others=coming.others,
-        size=coming.size,
-        missing=missing,
-        free=free_bytes(nearest_folder(store.root)),
-        changed=not stands,
-    )
-
-
-def _check_room(store: Store, coming: Coming, outcome: Pulled) -> None:
-    """The old version, if there is one, stays until the new one is named: both must fit; and so must what
-    comes packed, and what is in it."""
-    more = outcome.missing + (coming.size if coming.passing else 0)
-    if more and more + _MARGIN_BYTES > outcome.free:
-        raise NoSpace(
-            f"{short_name(outcome.name)} needs {more} more bytes, and the disk of {store.root} has"
-            f" {outcome.free} left.",
-            hint="Free some space ('slmctl df', 'slmctl gc'), or choose a smaller --variant.",
-        )
-    check_space(store, [each.blob for each in coming.wanted])

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from modelfiles.spec import ModelSpec, merge
 from registry.errors import BadContent, NameTaken, NotFound, SlmctlError, UsageError
 from registry.names import ModelRef, Source, parse, parse_name
-from registry.remotes.local import open_local
 from registry.store.index import Entry, NameTable
 from registry.store.reader import StoreReader
-from slmctl.app.bundles import split_path
-from slmctl.app.lockfile import Lock, LockedModel
 from slmctl.app.made_here import CREATED_HERE, SHIPPED_HERE
 from slmctl.app.outdated import pulled_names
 from slmctl.app.package import Package
@@ -21,6 +19,9 @@ from slmctl.app.pull import PullRequest
 from slmctl.app.shipped import is_shipped
 from slmctl.app.upstream import is_same_repository, place_of, tracked
 from slmctl.app.where import Asked, Sized, Where, spec_for, specs_of, where_is
+
+if TYPE_CHECKING:
+    from slmctl.app.lockfile import Lock, LockedModel
 
 _NO_BUNDLE = (
     "What 'slmctl export' wrote is pulled; of a model's file make one: slmctl create NAME --from FILE"
@@ -69,6 +70,9 @@ def nothing_to_pull(names: NameTable, ref: ModelRef, *, search: Sequence[str]) -
 
 def _in_bundle(ref: ModelRef, name: ModelRef | None) -> Where:
     """The model of a bundle, or the one that is named behind its path."""
+    from registry.remotes.local import open_local  # with tars and all that bundles are
+    from slmctl.app.bundles import split_path
+
     path, inside = split_path(ref.path)
     if inside is None:
         try:

@@ -11,7 +11,8 @@ from registry.digest import Digest
 from registry.errors import NotFound, SlmctlError
 from registry.manifest import MAX_MANIFEST_BYTES, Descriptor
 from registry.names import ModelRef, parse
-from registry.remotes.base import Artifact, Blob, Body, Listing, Remote
+from registry.remotes.base import Artifact, Blob, Listing, Remote
+from registry.remotes.streaming import PieceStream
 from registry.store.index import Entry
 from registry.store.needs import Root, Walker
 from registry.store.reader import StoreReader
@@ -106,32 +107,5 @@ def _open_file(remote: Remote, listing: Listing, wanted: Descriptor) -> BinaryIO
 
 
 def _stream(remote: Remote, blob: Blob) -> BinaryIO:
-    return io.BufferedReader(_BodyStream(remote.open(blob, 0, blob.size)))
-
-
-class _BodyStream(io.RawIOBase):
-    """A body as a file that is read once, from its beginning. Reading raises as the body does."""
-
-    def __init__(self, body: Body) -> None:
-        self._body = body
-        self._pieces = iter(body)
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        while not self._rest:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return 0
-            self._rest = memoryview(piece)
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
-
-    def close(self) -> None:
-        if not self.closed:
-            self._body.__exit__(None, None, None)
-        super().close()
+    body = remote.open(blob, 0, blob.size)
+    return io.BufferedReader(PieceStream(iter(body), lambda: body.__exit__(None, None, None)))

@@ -54,6 +54,11 @@ def tracks_to_keep(source: str, asked: Iterable[ModelRef]) -> tuple[str, ...]:
     return tuple(str(ref) for ref in refs)
 
 
+def public_source(source: str | None) -> str | None:
+    """A name's source if it is a reference to some registry; what was made here says nothing elsewhere."""
+    return source if _parsed(source) is not None else None
+
+
 def is_same_place(one: str | None, other: str | None) -> bool:
     """Whether two sources differ in their pins at most."""
     places = [place_of(source) for source in (one, other)]

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from modelfiles.authoring import from_text
-from modelfiles.library.entry import Build, LibraryEntry
 from modelfiles.spec import ModelSpec
 from registry.errors import NameTaken, NotFound, UsageError
 from registry.formats.facts import ModelFacts
 from registry.names import DEFAULT_TAG, OLLAMA_NAMESPACE, ModelRef, Source, parse
 from registry.store.index import NameTable
-from slmctl.app.library import LibraryModel, family_of, find_model, library, modelfile_text
 from slmctl.app.made_here import SHIPPED_HERE
 from slmctl.app.upstream import is_same_repository, place_of, tracked
+
+if TYPE_CHECKING:
+    from modelfiles.library.entry import Build, LibraryEntry
+    from slmctl.app.library import LibraryModel
 
 SEARCH = (f"ollama://{OLLAMA_NAMESPACE}",)
 """Beginnings of names that a bare name is appended to, unless the settings have others."""
@@ -70,7 +71,7 @@ class Where:
         return next((each for each in self.places if each.format == wanted), None)
 
 
-Sized: TypeAlias = Callable[[Sequence[LibraryModel]], tuple[LibraryModel, str] | None]
+Sized: TypeAlias = "Callable[[Sequence[LibraryModel]], tuple[LibraryModel, str] | None]"
 """Chooses one of a family's sizes, from small to large, and says why in a sentence; None for no choice."""
 
 
@@ -116,6 +117,8 @@ def where_is(
     if model is not None and not model.entry.ships:
         chosen = None
         if sized is not None and not places and _is_family(ref):
+            from slmctl.app.library import family_of
+
             chosen = sized(family_of(ref.path))
         if chosen is not None:
             return replace(_from_library(ref, chosen[0], places), said=chosen[1])
@@ -148,6 +151,8 @@ def spec_for(name: ModelRef, places: Sequence[ModelRef]) -> ModelSpec:
 
 def specs_of(places: Sequence[ModelRef]) -> list[ModelSpec]:
     """What the library's author adds to what is at these places, under whatever name it was pulled."""
+    from slmctl.app.library import library  # a name that has a place needs none of it
+
     return [_spec(model) for model in library() if not model.entry.ships and _are_of(model.entry, places)]
 
 
@@ -157,6 +162,8 @@ def _is_family(ref: ModelRef) -> bool:
 
 def _in_library(ref: ModelRef, places: Sequence[ModelRef] = ()) -> LibraryModel | None:
     """The library's model of that name; of a family the size that `places` have, else the usual one."""
+    from slmctl.app.library import family_of, find_model
+
     if not _is_family(ref):
         return find_model(ref.path, ref.tag)
     usual = find_model(ref.path, None)
@@ -193,5 +200,8 @@ def _from_library(ref: ModelRef, model: LibraryModel, before: Sequence[ModelRef]
 
 
 def _spec(model: LibraryModel) -> ModelSpec:
+    from modelfiles.authoring import from_text  # with the templates
+    from slmctl.app.library import modelfile_text
+
     entry = model.entry
     return from_text(modelfile_text(entry), filename=f"{entry.family}/{entry.tag}/Modelfile").spec

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.digest import Digest
-from registry.store import durable, gc, ingest, store
+from registry.store import durable, gc, generations, ingest, store
 from registry.store.index import Entry, NameTable
 from registry.transfer import finishing
 from registry.transfer.events import Finished
@@ -87,7 +87,7 @@ def table_in_place() -> None:
         os.fsync(fd)
         os.close(fd)
 
-    store.replace_file = write  # type: ignore[attr-defined]
+    generations.replace_file = write  # type: ignore[attr-defined]
 
 
 def name_before_blobs() -> None:

@@ -19,7 +19,6 @@ from registry.layers.layer import LayerReader
 from registry.manifest import Descriptor, Manifest
 from registry.store.reader import StoreReader
 from registry.store.store import Session
-from slmctl.app.dialects.building import builds_of
 from slmctl.app.dialects.described import BlobReader, Described, Part, check_paths, role_of_name
 from slmctl.app.dialects.diff_ids import diff_ids
 from slmctl.app.dialects.reading import describe
@@ -75,6 +74,8 @@ def unpack(
     said = describe(blobs, manifest)
     if text := _left_out(said):
         on_event(Note(text=text))
+    from slmctl.app.dialects.building import builds_of  # with Modelfiles and templates; `needs` needs neither
+
     known = diff_ids(blobs, manifest)
     files: list[PackageFile] = []
     for part in said.parts:

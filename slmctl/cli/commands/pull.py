@@ -19,7 +19,6 @@ from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 from slmctl.cli.exits import exit_code
-from slmctl.cli.lock_files import read_lock
 from slmctl.cli.network_options import NetworkOptions, network_options
 from slmctl.cli.plan_options import profile_option
 from slmctl.cli.render import human_bytes
@@ -163,6 +162,8 @@ def _requests(
     force: bool,
 ) -> list[PullRequest]:
     if lock_file is not None:
+        from slmctl.cli.lock_files import read_lock
+
         return of_lock(context.store, read_lock(lock_file), [parse_name(name) for name in names])
     if not names:
         return everything(context.store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import random
@@ -202,6 +203,23 @@ def test_what_is_begun_anew_is_another_file(store: Keeper) -> None:
         new.release()
     assert store.layout.blob(DIGEST).read_bytes() == DATA
     assert names(store) == []
+
+
+def test_what_cannot_be_begun_anew_leaves_nothing_of_the_attempt(
+    store: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(store) as (_, partial):
+        partial.write(0, b"wrong")
+        partial.note(0, 5)
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(Path, "rename", refuse)
+        with pytest.raises(OSError, match="No space"):
+            partial.restarted()
+        monkeypatch.undo()
+        assert [name for name in names(store) if name.endswith(".new")] == []
 
 
 def test_gc_leaves_partials_and_gc_all_takes_those_nobody_holds(store: Keeper) -> None:

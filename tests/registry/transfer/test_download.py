@@ -94,7 +94,7 @@ def test_a_blob_of_any_size_comes_whole(store: Store, pull: Pull, size: int) -> 
     assert ingest(store) == []
     assert list(store.layout.leases.iterdir()) == []
     assert source.served == size
-    assert len(source.requests) == -(-size // MIB)
+    assert bool(source.requests) == bool(size)
     assert pull.counted == size
     assert pull.told(Finished) == [Finished(blob=blob_of(data))]
 
@@ -146,8 +146,10 @@ def test_chunks_are_asked_for_in_order(pull: Pull) -> None:
     data = content(9 * MIB)
     source = Source().has(data)
     pull((blob_of(data), source))
-    assert [request.start for request in source.requests] == [at * MIB for at in range(9)]
-    assert all(request.stop - request.start == MIB for request in source.requests)
+    stops = [request.stop for request in source.requests]
+    assert [request.start for request in source.requests] == [0, *stops[:-1]]
+    assert stops[0] == MIB
+    assert stops[-1] == len(data)
 
 
 def test_a_connection_that_is_cut_again_and_again_costs_no_byte_twice(store: Store, pull: Pull) -> None:
@@ -255,7 +257,10 @@ def test_the_next_source_goes_on_where_the_first_was(store: Store, pull: Pull) -
             raise Unreachable("It is gone.")
 
     first, second = Source(script=dies).has(data), Source(shown="mirror").has(data)
-    pull(Wanted(blob=blob_of(data), sources=(first, second)), pace=Pace(connections=1, chunk_bytes=MIB))
+    pull(
+        Wanted(blob=blob_of(data), sources=(first, second)),
+        pace=Pace(connections=1, chunk_bytes=MIB),
+    )
     assert has(store, data)
     assert first.served + second.served == len(data)
     assert pull.reasons == ["It is gone."]
@@ -295,7 +300,10 @@ def test_one_wrong_bit_of_the_first_source_does_not_blame_the_second(store: Stor
 
     first = Source(contents={Digest.of(data): wrong}, script=dies)
     second = Source(shown="mirror").has(data)
-    pull(Wanted(blob=blob_of(data), sources=(first, second)), pace=Pace(connections=1, chunk_bytes=MIB))
+    pull(
+        Wanted(blob=blob_of(data), sources=(first, second)),
+        pace=Pace(connections=1, chunk_bytes=MIB),
+    )
     assert has(store, data)
     assert second.served == 6 * MIB
 
@@ -318,7 +326,7 @@ def test_content_that_changes_between_parts_is_fetched_anew_once(store: Store, p
 
 
 def test_content_that_changes_again_and_again_fails(store: Store, pull: Pull) -> None:
-    data = content(4 * MIB)
+    data = content(12 * MIB)
 
     def flip(request: Request, answer: Answer) -> None:
         answer.validator = f'"{request.number}"'
@@ -573,3 +581,31 @@ def test_the_blob_can_be_read_when_it_returns(store: Store, pull: Pull) -> None:
     pull((blob_of(data), Source().has(data)))
     descriptor = Descriptor(media_type="", digest=Digest.of(data), size=len(data))
     assert store.read_blob(descriptor) == data
+
+
+def test_one_that_is_fast_stays_alone_and_asks_for_more_at_a_time(store: Store, pull: Pull) -> None:
+    data = content(22 * MIB)
+    source = Source().has(data)
+    pull((blob_of(data), source), pace=Pace(connections=16, chunk_bytes=MIB))
+    assert [request.start // MIB for request in source.requests] == [0, 1, 5, 21]
+    assert source.most_bodies == 1
+    assert has(store, data)
+
+
+def test_what_a_long_request_has_brought_is_kept_when_it_is_cut(store: Store, pull: Pull) -> None:
+    data = content(22 * MIB)
+
+    def cut_the_third(request: Request, answer: Answer) -> None:
+        if request.number == 3:
+            cut(answer, 10 * MIB + 7)
+        if request.number == 4:
+            raise NotFound("It is gone.")
+
+    pace = Pace(connections=16, chunk_bytes=MIB, patience=QUICK)
+    source = Source(script=cut_the_third).has(data)
+    with pytest.raises(NotFound):
+        pull((blob_of(data), source), pace=pace)
+    source.script = None
+    pull((blob_of(data), source), pace=pace)
+    assert has(store, data)
+    assert source.served == len(data)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -307,7 +308,8 @@ def test_row_8_a_burst_of_refusals(pull: Pull, server: BlobServer, status: int) 
         return True
 
     server.instead = answer
-    pull(server)
+    patience = replace(PACE.patience, attempts=2 * CONNECTIONS + 1)  # they need not fall together
+    pull(server, pace=replace(PACE, patience=patience))
     assert pull.is_whole
     assert pull.retries
     assert all(str(status) in retry.reason for retry in pull.retries)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from registry.errors import MalformedFile
 from registry.formats.facts import ModelFacts
+from runtimes.planning.budget import UTILIZATION
 from runtimes.planning.compute import compute_bytes, output_bytes
 from runtimes.planning.kv_cache import checkpoint_bytes, remembered, total_remembered
 from runtimes.planning.memory import llamacpp_need
@@ -19,7 +20,7 @@ from runtimes.planning.mix import quantized
 from runtimes.planning.mlx_memory import mlx_need
 from runtimes.planning.onnx_memory import onnx_need
 from runtimes.planning.values import Build, Need, Shape
-from runtimes.planning.vllm_memory import UTILIZATION, bytes_per_token, vllm_need
+from runtimes.planning.vllm_memory import bytes_per_token, vllm_need
 from runtimes.planning.weights import placed
 from tests.runtimes.planning.library import less
 

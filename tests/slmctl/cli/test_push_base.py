@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.registry import FakeRegistry, fake_registry
+from registry.digest import Digest
+from tests.fakes.registry import FakeRegistry, error, fake_registry
 from tests.fakes.relay import relay
+from tests.fakes.wire import Request
 from tests.registries.images import ARCHITECTURE, CONFIG, Layout, push_busybox, text_layer
 from tests.registries.programs import Registry, docker_registry, need
 from tests.slmctl.cli.program import REPOSITORY, Program
@@ -276,6 +278,24 @@ def test_a_registry_that_lies_about_a_layer_names_nothing(model: Program, place:
         check=False, capture_output=True,
     )  # fmt: skip
     assert seen.returncode != 0
+
+
+def test_a_base_whose_registry_has_mishaps_is_asked_again(
+    model: Program, plain_registry: Registry, place: str, tmp_path: Path
+) -> None:
+    layer = text_layer("a", "b")
+    mishaps = [error(503, "UNAVAILABLE"), b"", b"", error(500, "UNKNOWN")]
+
+    def fail(request: Request) -> bytes | None:
+        return mishaps.pop() if mishaps and request.path.endswith(str(Digest.of(layer))) else None
+
+    with fake_registry(fail) as fake:
+        put_image(fake, tmp_path)
+        base = f"{fake.server.place}/a/base:1"
+        done = model("push", "m", f"{place}:v1", "--format", "image", "--base", base)
+    assert (done.code, mishaps) == (0, []), done.err
+    image = Copied(f"{place}:v1", tmp_path / "copied")
+    assert image.blob(image.manifest("amd64")["layers"][0]["digest"]).read_bytes() == layer
 
 
 def test_a_large_base_takes_little_memory_and_comes_once(
