@@ -56,8 +56,11 @@ SHAPES = {
     ),
 }  # fmt: skip
 QUANTIZATIONS = ("Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")
-OBJECTIVES = ("balanced", "quality", "speed", "smallest")
+OBJECTIVES = ("balanced", "speed")
 CONTEXT = 2048
+WITH_MERGES = ("wordy",)
+"""Has a byte-level vocabulary, as large ones do: a token for each character."""
+
 PROMPT = "once upon a time there was " * 80
 KEEP = "1h"
 
@@ -91,8 +94,9 @@ def planned(program: Program, each: Loaded) -> dict[str, Any]:
 def answer(program: Program, each: Loaded, tokens: int) -> float:
     """Tokens per second of one answer by the build, which stays loaded."""
     wish = ("--variant", each.variant, "--ctx", str(CONTEXT), "--force")
-    ask = ("--raw", "--temperature", "0", "--max-tokens", str(tokens), "--keep", KEEP, PROMPT)
-    told = _json(program, "run", each.shape, *wish, *ask)
+    ask = ("--raw", "--temperature", "0", "--max-tokens", str(tokens), "--keep", KEEP)
+    prompt = PROMPT[:480] if each.shape in WITH_MERGES else PROMPT
+    told = _json(program, "run", each.shape, *wish, *ask, prompt)
     assert told["generated_tokens"] == tokens
     return float((tokens - 1) / told["generation_seconds"])
 
@@ -137,7 +141,7 @@ def make(program: Program, folder: Path) -> list[Loaded]:
         lines = []
         for quantization in QUANTIZATIONS:
             path = folder / f"{name}-{quantization}.gguf"
-            make_random_build(path, shape, quantization)
+            make_random_build(path, shape, quantization, merges=name in WITH_MERGES)
             lines.append(f"FROM {path}")
             builds.append(
                 Loaded(shape=name, variant=f"gguf-{quantization.lower()}", size=path.stat().st_size)

@@ -76,7 +76,7 @@ def _head(rounds: int, load: tuple[float, float]) -> list[str]:
         "# Plans held against what happens",
         "",
         "`python -m benchmarks.live`; see there for what is measured.",
-        f"{_processor()}, {os.cpu_count()} CPUs, Python {platform.python_version()}; {rounds} rounds, in turns.",
+        f"{_processor()}, {os.cpu_count()} CPUs; {rounds} rounds, in turns.",
         f"Load of the machine before and after: {load[0]:.1f} and {load[1]:.1f}.",
     ]
 
@@ -153,8 +153,8 @@ def _memory(builds: Sequence[Build]) -> list[str]:
         "",
         (
             f"The largest error is {engine:.2%} against the engine's own figures (goal: {MEMORY_GOAL:.0%},"
-            f" {_met(engine <= MEMORY_GOAL)}) and {process:.1%} against the process ({_met(process <= MEMORY_GOAL)};"
-            f" the need is {'never' if least >= 0 else 'sometimes'} too low)."
+            f" {_met(engine <= MEMORY_GOAL)}), and {process:.1%} against the process"
+            f" ({_met(process <= MEMORY_GOAL)}; the lowest is {least:+.1%})."
         ),
     ]
 
@@ -180,8 +180,8 @@ def _choices(choices: Sequence[Choice]) -> list[str]:
         *_table(header, rows),
         "",
         (
-            f"{met} of {len(choices)} within {CHOICE_GOAL:.0%} of the fastest build that satisfies the same floor."
-            " `smallest` wants the fewest bytes and `quality` the least loss: how fast they are is no goal of theirs."
+            f"{met} of {len(choices)} within {CHOICE_GOAL:.0%} of the fastest build that satisfies the same"
+            " floor (a build with that loss or less)."
         ),
     ]
 
