@@ -36,15 +36,9 @@ from slmctl.app.own_template import packaged_template
 from slmctl.app.package import Package, Variant, check_unpacked
 from slmctl.app.pagecache import is_in_memory
 from slmctl.app.parameters import flag, whole
+from slmctl.app.planning.launching import lesson_of, pace_of, planned_flags
 from slmctl.app.planning.learn import Learning
-from slmctl.app.planning.running import (
-    RunPlan,
-    asked_context,
-    lesson_of,
-    pace_of,
-    plan_run,
-    planned_flags,
-)
+from slmctl.app.planning.running import RunPlan, asked_context, plan_run
 from slmctl.config import Settings
 
 DEFAULT_CONTEXT = 4096

@@ -98,7 +98,7 @@ def tags_of(places: Places, ref: ModelRef, *, with_facts: bool = False) -> Liste
     found = remote.resolve(ref)
     if isinstance(found, Artifact):
         return Listed(
-            place=found.pinned, variants=tuple(_of_artifact(remote, found, ref, with_facts=with_facts))
+            place=found.pinned, variants=tuple(of_artifact(remote, found, ref, with_facts=with_facts))
         )
     files = cast("FileRemote", remote)
     return Listed(place=found.pinned, variants=tuple(_of_listing(files, found, with_facts=with_facts)))
@@ -124,7 +124,7 @@ def tags_of_all(
     return replace(listed[0], variants=tuple(variant for each in listed for variant in each.variants))
 
 
-def _of_artifact(
+def of_artifact(
     remote: Remote, artifact: Artifact, ref: ModelRef, *, with_facts: bool
 ) -> list[RemoteVariant]:
     tree = tree_of(remote, artifact)

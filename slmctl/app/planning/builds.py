@@ -26,8 +26,9 @@ MADE_WITHOUT_A_MATRIX = (
 )
 """What can be made of the weights alone."""
 
-_TERNARY = ("TQ2_0", "TQ1_0")
-"""Recipes for weights that are ternary by training, and for no others."""
+_TERNARY = ("TQ2_0",)
+"""Recipes for weights that are ternary by training, and for no others. TQ1_0 is a tenth smaller and slower to
+unpack on every CPU (llama.cpp's pull request 8151)."""
 
 _TERNARY_ARCHITECTURES = frozenset({"bitnet", "bitnet-b1.58", "bitnet-25"})
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import cast
 
 from registry.errors import DoesNotFit, NotFound
-from registry.names import ModelRef
+from registry.names import DEFAULT_TAG, ModelRef, Source
 from registry.remotes.base import Artifact, FileRemote
 from registry.store.reader import StoreReader
 from slmctl.app.events import Note, OnEvent
@@ -14,7 +15,7 @@ from slmctl.app.hub.repository import HubRepository
 from slmctl.app.places import Places
 from slmctl.app.planning.remote_builds import builds_of_repository
 from slmctl.app.planning.subject import Subject, of_remote_variants
-from slmctl.app.tags import tags_of
+from slmctl.app.tags import of_artifact
 from slmctl.app.where import where_is
 
 
@@ -35,10 +36,11 @@ def of_place(places: Places, ref: ModelRef, reader: StoreReader, on_event: OnEve
 
 def _asked(places: Places, ref: ModelRef, name: str) -> Subject:
     remote = places.remote_of(ref)
+    if ref.source is Source.OCI and ref.tag is None and ref.digest is None:
+        ref = replace(ref, tag=DEFAULT_TAG)
     found = remote.resolve(ref)
     if isinstance(found, Artifact):
-        listed = tags_of(places, ref, with_facts=True)
-        return of_remote_variants(name, listed.place, listed.variants)
+        return of_remote_variants(name, found.pinned, of_artifact(remote, found, ref, with_facts=True))
     repository = HubRepository(cast("FileRemote", remote), found)
     variants = repository.variants()
     if found.selector is not None:

@@ -7,9 +7,8 @@ own words.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from modelfiles.spec import ParameterValue
 from registry.errors import DoesNotFit, MalformedFile, UsageError
@@ -17,16 +16,13 @@ from registry.names import short_name
 from registry.store.reader import StoreReader
 from runtimes.hardware.machine import Hardware
 from runtimes.planning.budget import HOST, Budget, device_budget, host_budget
-from runtimes.planning.kv_cache import remembered
-from runtimes.planning.speed import weight_bytes_read
-from runtimes.planning.values import CONTEXT_STEP, Build, Evaluated, Launch, Plan, PlanRequest, Shape
+from runtimes.planning.values import Build, Evaluated, Launch, Plan, PlanRequest
+from slmctl.app.kept import kept_models
 from slmctl.app.package import Package, Variant
 from slmctl.app.parameters import whole
 from slmctl.app.planning.files import file_of_builds
-from slmctl.app.planning.hardware import CPU, machine_of
-from slmctl.app.planning.learn import Lesson, Pace
 from slmctl.app.planning.package_builds import builds_of_package, is_embedding
-from slmctl.app.planning.planner import Planner, main_gpu
+from slmctl.app.planning.planner import Planner
 from slmctl.app.planning.wishes import NO_WISHES, RunWishes
 from slmctl.app.planning.words import choice_line, mib, need_words, nofit_line, unused_gpu
 from slmctl.config import Settings
@@ -97,7 +93,7 @@ def plan_run(
     if found.chosen is None:
         roomy, why = _insisted(planner, request, subject, found, wishes)
         if roomy is None:
-            raise _refusal(found, name, planner.hardware, wishes.planned)
+            raise _refusal(found, name, planner.hardware, wishes.planned, _kept_names(settings))
         found, notes = roomy, (why,)
     else:
         notes = (
@@ -225,7 +221,14 @@ def _with_room(hardware: Hardware, more: int) -> Hardware:
     return replace(hardware, memory=memory, devices=devices)
 
 
-def _refusal(found: Plan, name: str, hardware: Hardware, planned: Plan | None) -> DoesNotFit:
+def _kept_names(settings: Settings) -> list[str]:
+    """The models that 'run --keep' left in memory."""
+    return sorted({short_name(model.name) for model in kept_models(settings)})
+
+
+def _refusal(
+    found: Plan, name: str, hardware: Hardware, planned: Plan | None, kept: Sequence[str]
+) -> DoesNotFit:
     text = nofit_line(found, name)
     if planned is not None and planned.chosen is not None:
         before, now = planned.chosen.budget.get(HOST), host_budget(hardware).bytes
@@ -235,74 +238,10 @@ def _refusal(found: Plan, name: str, hardware: Hardware, planned: Plan | None) -
     fits = (
         f"What would fit: {'; or '.join(alternatives)}." if alternatives else "Nothing else was found to fit."
     )
+    if kept:
+        verb = "is" if len(kept) == 1 else "are"
+        fits = f"{', '.join(kept)} {verb} kept loaded: slmctl stop {kept[0]}. {fits}"
     return DoesNotFit(text, hint=f"{fits} 'slmctl plan {name}' explains it, --force tries it all the same.")
-
-
-def planned_flags(decided: RunPlan) -> dict[str, Any]:
-    """The fields of a `LaunchRequest` that the plan decided."""
-    launch = decided.launch
-    assert launch is not None
-    assert decided.hardware is not None
-    chosen = decided.chosen
-    runtime = chosen.candidate.runtime if chosen is not None else ""
-    return {
-        "parallel": launch.parallel,
-        "threads": launch.threads,
-        "batch_threads": launch.batch_threads,
-        "batch": launch.batch,
-        "micro_batch": launch.micro_batch,
-        "gpu_layers": launch.gpu_layers,
-        "main_gpu": None if launch.device is None else main_gpu(decided.hardware, runtime, launch.device),
-        "cache_type_k": launch.type_k,
-        "cache_type_v": launch.type_v,
-        "flash_attention": launch.flash_attention,
-        "cache_ram_mib": launch.cache_ram >> 20,
-        "context_checkpoints": launch.context_checkpoints,
-        "mmap": launch.mmap,
-        "repack": launch.repack,
-    }
-
-
-def pace_of(decided: RunPlan) -> Pace | None:
-    """What the answers' times are held against; None where a GPU and the CPU share the work."""
-    chosen, hardware = decided.chosen, decided.hardware
-    if chosen is None or chosen.speed is None or hardware is None or decided.foreign:
-        return None
-    candidate, shape = chosen.candidate, chosen.candidate.shape
-    facts, engine = candidate.build.facts, hardware.engine(candidate.runtime)
-    whole_model = shape.gpu_layers in (0, (facts.layers or 0) + 1)
-    if engine is None or engine.version is None or not facts.layers or not whole_model:
-        return None
-    assert decided.launch is not None
-    cpu = candidate.place == CPU
-    cached = Shape(context=CONTEXT_STEP, type_k=shape.type_k, type_v=shape.type_v, micro_batch=1)
-    return Pace(
-        engine=candidate.runtime,
-        build=engine.version,
-        place=candidate.place,
-        machine=machine_of(hardware, candidate.place),
-        threads=decided.launch.threads if cpu else 0,
-        layers=facts.layers,
-        bytes=int(weight_bytes_read(facts, candidate.build.size, cpu=cpu)),
-        cache=sum(each.kv for each in remembered(facts, cached)) // CONTEXT_STEP,
-        overhead=chosen.speed.overhead,
-        bandwidth=chosen.speed.bandwidth,
-    )
-
-
-def lesson_of(decided: RunPlan, settings: Settings, name: str) -> Lesson | None:
-    """What the load is held against; None where no plan was made."""
-    chosen, hardware = decided.chosen, decided.hardware
-    if chosen is None or hardware is None:
-        return None
-    if decided.foreign:
-        hardware = Planner(settings, quick=True).hardware
-    engine = hardware.engine(chosen.candidate.runtime)
-    if engine is None or engine.version is None:
-        return None
-    free = {HOST: host_budget(hardware).free}
-    free |= {each.id: device_budget(each, hardware).free for each in hardware.devices if not each.unified}
-    return Lesson(model=short_name(name), chosen=chosen, build=engine.version, free=free)
 
 
 def _less(before: int, now: int) -> str:
