@@ -23,6 +23,7 @@ PAPER_ENGINES: tuple[PaperEngine, ...] = (
 )
 """The engines that a plan weighs, in order of preference."""
 
+_WHOLE, _CACHE_BLOCK = ("f16", "bf16", "f32"), 32  # llama.cpp makes no context for other heads
 _DISK_SPARE = 2**30  # what stays free on the disk (fit.md 6.2)
 
 
@@ -100,6 +101,12 @@ def _against(build: Build, hardware: Hardware, request: PlanRequest) -> Refusal 
         return Refusal(
             code="CTX_EXCEEDS_TRAIN",
             detail=f"A context of {asked:,} was asked for; the model was trained on {trained:,}.",
+        )
+    head = build.facts.head_size_k
+    if request.kv_type not in (None, *_WHOLE) and head is not None and head % _CACHE_BLOCK:
+        return Refusal(
+            code="KV_QUANT_UNSAFE",
+            detail=f"Heads of {head} do not divide into the blocks of {_CACHE_BLOCK} of a quantized cache.",
         )
     if build.stored:
         return None

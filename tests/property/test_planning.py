@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from registry.formats.facts import ModelFacts
+from runtimes.engines.llamacpp_paper import LLAMA_CPP_ON_PAPER
 from runtimes.engines.paper import Placement
 from runtimes.hardware.machine import (
     Cpu,
@@ -23,7 +24,7 @@ from runtimes.hardware.machine import (
 from runtimes.planning.candidates import PAPER_ENGINES
 from runtimes.planning.document import from_json, to_json
 from runtimes.planning.plan import plan
-from runtimes.planning.quality import NO_TIER, TIERS, is_cache_safe, limit, quality
+from runtimes.planning.quality import NO_TIER, TIERS, limit, quality
 from runtimes.planning.values import Build, Need, Plan, PlanRequest, Shape
 from tests.runtimes.planning.library import LABELS, folder, ggufs, plan_schema
 
@@ -145,9 +146,21 @@ def requests(draw: st.DrawFn) -> PlanRequest:
     )
 
 
-def rank(result: Plan) -> int:
-    """0 for the best tier; worse than every tier where nothing fits."""
-    return ORDER.index(result.tier) if result.verdict == "ok" else len(ORDER)
+def tight(hardware: Hardware, build: Build, share: float) -> Hardware:
+    """The machine without devices and with about as much memory as this build needs for 4,096 tokens."""
+    if LLAMA_CPP_ON_PAPER.refuses(build) is not None:
+        return hardware
+    shape = Shape(context=4096)
+    need = LLAMA_CPP_ON_PAPER.need(build, shape, Placement(device=None, api="cpu"), frozenset())
+    total = 64 * GIB
+    available = int(need.total * share) + total // 10
+    memory = dataclasses.replace(hardware.memory, total=total, available=available, limits=())
+    return dataclasses.replace(hardware, memory=memory, devices=())
+
+
+def rank(result: Plan) -> tuple[bool, bool, int]:
+    """Lower is better: what can run as it is before what must be installed, a better tier before a worse."""
+    return (result.verdict != "ok", "NOT_INSTALLED" in result.flags, ORDER.index(result.tier))
 
 
 def with_more(hardware: Hardware, host: int, device: int) -> Hardware:
@@ -316,10 +329,12 @@ def test_a_plan_survives_json(builds: list[Build], hardware: Hardware, request: 
 
 
 @common
-@given(some_builds(), machines(), requests())
+@given(some_builds(), machines(), requests(), st.none() | st.floats(0.9, 1.3))
 def test_the_choice_passes_its_own_constraints(
-    builds: list[Build], hardware: Hardware, request: PlanRequest
+    builds: list[Build], hardware: Hardware, request: PlanRequest, share: float | None
 ) -> None:
+    if share is not None:
+        hardware = tight(hardware, builds[0], share)
     result = plan(builds, hardware, request)
     assume(result.chosen is not None)
     best = result.chosen
@@ -331,8 +346,10 @@ def test_the_choice_passes_its_own_constraints(
     assert shape.context <= _trained(build.facts)
     if result.tier in TIERS:
         assert best.quality.loss <= limit(result.tier)
-    if request.kv_type is None:
-        assert is_cache_safe(build, shape.type_k)
+    if request.kv_type is None and shape.type_k not in ("f16", "f32"):
+        assert shape.type_k in ("q8_0", "fp8")
+        assert (build.facts.parameters or 0) >= 10**9
+        assert (build.facts.head_size_k or 1) % 64 == 0
     if request.speed_is_pinned:
         assert best.speed is not None
         assert best.speed.expected >= request.min_speed

@@ -113,6 +113,11 @@ def test_pins_that_leave_nothing_are_a_conflict() -> None:
 def test_a_pinned_cache_and_a_pinned_speed() -> None:
     builds = ggufs("qwen3:1.7b")
     assert picked(plan(builds, CONTAINER, at(4096, kv_type="q4_0")))[1] == "q4_0"
+    odd = [
+        dataclasses.replace(each, facts=dataclasses.replace(each.facts, head_size_k=80)) for each in builds
+    ]
+    impossible = plan(odd, CONTAINER, at(4096, kv_type="q8_0"))
+    assert (impossible.verdict, codes(impossible)) == ("nofit", {"KV_QUANT_UNSAFE"})
     fast = plan(builds, profile("raspberry-pi-5-8gb"), at(4096, min_speed=20.0, speed_is_pinned=True))
     assert fast.verdict == "nofit"
     assert "SPEED_FLOOR" in codes(fast)
