@@ -43,9 +43,9 @@ _MOST_SIBLINGS = 5
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """`origin` is `store`, `library`, `file` or the place that was asked; `sizes` says that the builds are of
-    several models of one family. `package` and its `reader` are a stored one's, `notes` sentences. `named` are
-    those builds (model and variant) that the library names; `fetched_bytes` came in `requests` ranges, to
-    know what a place has.
+    several models of one family. `package` and its `reader` are a stored one's, `notes` sentences. `named`
+    are those builds (model and variant) that the library names; `fetched_bytes` came in `requests` ranges,
+    to know what a place has.
     """
 
     name: str

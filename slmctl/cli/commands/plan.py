@@ -35,7 +35,7 @@ _ABOUT = (
 @make_command("plan", about=_ABOUT)
 @click.argument("name", required=False, metavar="[NAME|PATH]", shell_complete=candidates.pullable)
 @click.option("--variant", metavar="ID", help="This build only.")
-@click.option("--ctx", type=click.IntRange(1, 2**31 - 1), metavar="TOKENS", help="The context's length.")
+@click.option("--ctx", type=click.IntRange(min=1), metavar="TOKENS", help="The context's length.")
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
