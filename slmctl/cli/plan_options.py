@@ -13,7 +13,7 @@ from slmctl.app.planning.wishes import RunWishes
 from slmctl.cli import candidates
 from slmctl.cli.sizes import to_bytes
 
-CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl", "fp8")
+CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 PREFERENCES = ("balanced", "quality", "speed", "smallest")
 
 
