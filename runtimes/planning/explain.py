@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
-from runtimes.hardware.known_engines import xllamacpp_for
 from runtimes.hardware.unused import what_is_unused
 from runtimes.planning.assess import Assessor, Option, needed, rejected
 from runtimes.planning.budget import HOST, MIB, Budget
@@ -187,7 +186,7 @@ def _unused_devices(decision: Decision, assessor: Assessor) -> Iterator[tuple[st
                 f" instead of {decision.speed:.0f}"
             )
             api = next((api for api in ("cuda", "rocm", "vulkan") if api in device.apis), device.apis[0])
-            yield f"a build of {engine.name} for {api} ({xllamacpp_for(api)})", gain
+            yield f"a build of {engine.name} for {api}", gain
 
 
 def _unused_instructions(decision: Decision, assessor: Assessor) -> Iterator[tuple[str, str]]:
