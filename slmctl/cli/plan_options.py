@@ -10,6 +10,7 @@ import click
 
 from runtimes.planning.values import PlanRequest
 from slmctl.app.planning.wishes import RunWishes
+from slmctl.cli import candidates
 from slmctl.cli.sizes import to_bytes
 
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
@@ -106,6 +107,7 @@ def profile_option(function: Callable[..., None]) -> Callable[..., None]:
         "--for",
         "profile",
         metavar="PROFILE|FILE",
+        shell_complete=candidates.profiles,
         help="Plan for another machine: a name of 'slmctl hardware --profiles', or a file.",
     )(function)
 

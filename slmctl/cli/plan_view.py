@@ -20,7 +20,7 @@ _KINDS = {
 }
 
 
-def view(plan: Plan, name: str, hardware: Hardware, *, every: bool, notes: Sequence[str] = ()) -> str:
+def view(plan: Plan, name: str, hardware: Hardware, *, every: bool) -> str:
     """The whole answer. `every` shows each rejection and not only those that come close."""
     blocks = [_verdict(plan, name)]
     if plan.chosen is not None:
@@ -36,7 +36,7 @@ def view(plan: Plan, name: str, hardware: Hardware, *, every: bool, notes: Seque
     title = "Beside it" if plan.chosen is not None else "What would fit"
     blocks.append(_listed(title, [choice_line(each) for each in plan.alternatives]))
     gpu = unused_gpu(plan, hardware)
-    blocks.append(_listed("Notes", [*notes, *plan.notes, *([gpu] if gpu is not None else [])]))
+    blocks.append(_listed("Notes", [*plan.notes, *([gpu] if gpu is not None else [])]))
     return "\n\n".join(block for block in blocks if block)
 
 

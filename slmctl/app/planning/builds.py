@@ -59,6 +59,14 @@ def builds_of_model(model: LibraryModel, *, name: str | None = None) -> tuple[Bu
     return tuple(builds.values())
 
 
+def named_builds(model: LibraryModel) -> frozenset[str]:
+    """The ids of those that the library itself names; of the others `pull` looks whether they are there."""
+    if model.entry.ships:
+        return frozenset(build.variant for build in builds_of_model(model))
+    found = (_of_library(model.entry.name, model.facts, named) for named in model.entry.builds)
+    return frozenset(build.variant for build in found if build is not None)
+
+
 def builds_of_facts(name: str, facts: ModelFacts, *, guessed: bool = False) -> tuple[Build, ...]:
     """Every quantization that could be made of unquantized weights with these facts."""
     builds = (_gguf(name, facts, label, None, made=False, guessed=guessed) for label in MADE_WITHOUT_A_MATRIX)

@@ -27,9 +27,9 @@ from registry.store.reader import StoreReader
 from runtimes.planning.values import Build
 from slmctl.app.events import OnEvent
 from slmctl.app.finding import find_package, locate
-from slmctl.app.library import family_of, find_model, library
+from slmctl.app.library import LibraryModel, family_of, find_model, library
 from slmctl.app.package import Package, variant_id
-from slmctl.app.planning.builds import builds_of_facts, builds_of_model
+from slmctl.app.planning.builds import builds_of_facts, builds_of_model, named_builds
 from slmctl.app.planning.package_builds import builds_of_package, is_embedding
 
 if TYPE_CHECKING:
@@ -43,7 +43,10 @@ _MOST_SIBLINGS = 5
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """`origin` is `store`, `library`, `file` or the place that was asked; `sizes` says that the builds are of
-    several models of one family. `only` is the variant where there is one. `notes` are sentences."""
+    several models of one family. `package` and its `reader` are a stored one's, `notes` sentences. `named`
+    are those builds (model and variant) that the library names; `fetched_bytes` came in `requests` ranges,
+    to know what a place has.
+    """
 
     name: str
     builds: tuple[Build, ...]
@@ -52,6 +55,7 @@ class Subject:
     package: Package | None = None
     reader: StoreReader | None = None
     notes: tuple[str, ...] = ()
+    named: frozenset[tuple[str, str]] = frozenset()
     fetched_bytes: int = 0
     requests: int = 0
 
@@ -109,11 +113,34 @@ def of_library(ref: ModelRef) -> Subject | None:
         if not models:
             return None
         builds = tuple(build for model in models for build in builds_of_model(model))
-        return Subject(name=ref.short_name, builds=builds, origin="library", sizes=len(models) > 1)
+        return Subject(
+            name=ref.short_name,
+            builds=builds,
+            origin="library",
+            sizes=len(models) > 1,
+            named=_named(models),
+        )
     model = find_model(ref.path, ref.tag)
     if model is None:
         return None
-    return Subject(name=model.entry.name, builds=builds_of_model(model), origin="library")
+    builds = builds_of_model(model)
+    return Subject(name=model.entry.name, builds=builds, origin="library", named=_named([model]))
+
+
+def _named(models: Sequence[LibraryModel]) -> frozenset[tuple[str, str]]:
+    return frozenset((model.entry.name, variant) for model in models for variant in named_builds(model))
+
+
+def about_choice(subject: Subject, build: Build) -> str | None:
+    """What there is to say about where the chosen build is had; None where it is there."""
+    if not build.made:
+        return f"{build.variant} is not there: it would be made of the unquantized weights."
+    if subject.origin == "library" and (build.model, build.variant) not in subject.named:
+        return (
+            f"The library does not name {build.variant} of {build.model}, but repositories have it as a rule:"
+            " 'slmctl pull' looks, and plans again with what is there."
+        )
+    return None
 
 
 def siblings_of(subject: Subject) -> tuple[Build, ...]:

@@ -15,7 +15,7 @@ from runtimes.planning.document import to_json
 from slmctl.app.planning.files import file_of_builds
 from slmctl.app.planning.package_builds import is_embedding
 from slmctl.app.planning.planner import Planner
-from slmctl.app.planning.subject import Subject, of_config, siblings_of, subject_of
+from slmctl.app.planning.subject import Subject, about_choice, of_config, siblings_of, subject_of
 from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
@@ -35,7 +35,7 @@ _ABOUT = (
 @make_command("plan", about=_ABOUT)
 @click.argument("name", required=False, metavar="[NAME|PATH]", shell_complete=candidates.pullable)
 @click.option("--variant", metavar="ID", help="This build only.")
-@click.option("--ctx", type=click.IntRange(1, 2**31 - 1), metavar="TOKENS", help="The context's length.")
+@click.option("--ctx", type=click.IntRange(min=1), metavar="TOKENS", help="The context's length.")
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
@@ -83,11 +83,13 @@ def command(
         siblings=lambda: siblings_of(subject),
         file_of=file_of_builds(subject.reader, subject.package),
     )
+    about = None if found.chosen is None else about_choice(subject, found.chosen.candidate.build)
+    found = replace(found, notes=(*subject.notes, *([about] if about else []), *found.notes))
     document = to_json(found, hardware_digest=digest(hardware))
     del document["schema"]
     context.output.result(
         document,
-        lambda: view(found, subject.name, hardware, every=every, notes=subject.notes),
+        lambda: view(found, subject.name, hardware, every=every),
     )
     if found.chosen is None:
         click.get_current_context().exit(Exit.DOES_NOT_FIT)
