@@ -88,9 +88,14 @@ def is_runtime(name: str, asked: str | None) -> bool:
 
 
 def _sorted(builds: Iterable[Build]) -> list[Build]:
-    return sorted(
-        builds, key=lambda build: (build.model, build.variant, build.digest or "", build.size, repr(build))
-    )
+    return sorted(builds, key=_identity)
+
+
+def _identity(build: Build) -> tuple[object, ...]:
+    """What tells builds apart, in an order that is always the same."""
+    name = (build.model, build.variant, build.digest or "", build.size, build.quantization or "")
+    made = (build.producer or "", build.divergence or -1.0, build.importance_matrix is True)
+    return (*name, *made, build.stored, build.made, build.facts.tensor_bytes)
 
 
 def _against(build: Build, hardware: Hardware, request: PlanRequest) -> Refusal | None:

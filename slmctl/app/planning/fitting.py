@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from registry.errors import BadContent, UsageError
 from registry.store.reader import StoreReader
@@ -18,7 +19,11 @@ _USUAL = "Q4_K_M"
 
 def variants_that_fit(planner: Planner, store: StoreReader, package: Package) -> Mapping[str, bool]:
     """For each variant of known facts, by id, whether some context of it fits."""
-    return {build.variant: _fits(planner, build) for build in builds_of_package(store, package)}
+    found = {}
+    for build in builds_of_package(store, package):
+        with suppress(BadContent):  # facts without what an estimate needs
+            found[build.variant] = _fits(planner, build)
+    return found
 
 
 def models_that_fit(planner: Planner, models: Sequence[LibraryModel]) -> Mapping[str, bool]:

@@ -86,7 +86,10 @@ def plan_run(
     )
     name = short_name(package.name)
     subject = _Subject(name=name, builds=builds, package=package, reader=store)
-    found = _planned(planner, request, subject, wishes)
+    try:
+        found = _planned(planner, request, subject, wishes)
+    except MalformedFile:  # facts without what an estimate needs: the engine may know better
+        return RunPlan(variant=usual)
     notes: tuple[str, ...] = ()
     if found.chosen is None and found.binding is not None and found.binding.code not in _NO_NUMBERS:
         return RunPlan(variant=usual)  # the engine says it better
