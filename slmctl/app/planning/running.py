@@ -30,9 +30,10 @@ from slmctl.config import Settings
 _TINY = 128 << 20
 """A model that takes no more than the smallest reserve is let into it: `hello` runs wherever Python does."""
 
-_NO_NUMBERS = frozenset(
-    {"MEM_HOST", "MEM_CGROUP", "MEM_DEVICE", "SPEED_FLOOR", "QUALITY_FLOOR", "PIN_CONFLICT"}
-)
+_REFUSED = frozenset({"MEM_HOST", "MEM_CGROUP", "MEM_DEVICE", "SPEED_FLOOR", "QUALITY_FLOOR", "PIN_CONFLICT"})
+"""Reasons for which a run is refused. For all others (no engine, a format, an architecture, a type) the engine's
+own refusal says more."""
+
 _WORTH_SAYING = 64 << 20
 """Less free memory than planned is told from this difference on, if the model still fits."""
 
@@ -91,7 +92,7 @@ def plan_run(
     except MalformedFile:  # facts without what an estimate needs: the engine may know better
         return RunPlan(variant=usual)
     notes: tuple[str, ...] = ()
-    if found.chosen is None and found.binding is not None and found.binding.code not in _NO_NUMBERS:
+    if found.chosen is None and found.binding is not None and found.binding.code not in _REFUSED:
         return RunPlan(variant=usual)  # the engine says it better
     if found.chosen is None:
         roomy, why = _insisted(planner, request, subject, found, wishes)
