@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as laws
 
 from tests.slmctl.cli.program import Program
 from tools.random_model import write_random_model, write_random_shards
@@ -21,6 +22,9 @@ if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):  # started with & by a shell, which children would inherit
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+laws.register_profile("slmctl", deadline=None)  # no test asserts a speed
+laws.load_profile("slmctl")
 
 STORIES = Path(__file__).parents[2] / "shared" / "models" / "stories260K"
 

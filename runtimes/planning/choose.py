@@ -107,7 +107,10 @@ class _Search:
                 for option in self.options
                 if self._is_slow(option) == slow and not (slow and self.request.speed_is_pinned)
             ]
-            found = self._whole(options, tier, pick) or self._shrunk(options, tier, pick)
+            if tier == "compact" and pick is least_loss:
+                found = self._finest(options, tier)
+            else:
+                found = self._whole(options, tier, pick) or self._shrunk(options, tier, pick)
             if found is not None:
                 return self._decision(found, tier, slow=slow)
         return None
@@ -151,6 +154,20 @@ class _Search:
             return None
         longest = max(evaluated.candidate.shape.context for _, evaluated in found)
         return pick([each for each in found if each[1].candidate.shape.context == longest])
+
+    def _finest(self, options: Sequence[Option], tier: str) -> Found | None:
+        """The least loss that fits at all, then as much of a soft context as fits for that: the compact tier
+        is wide, and a longer context is not worth twice the loss."""
+        at_least: list[Found] = []
+        for cache_type in self._cache_types():
+            for option in self._in_tier(options, tier, cache_type):
+                evaluated = self.assessor.assess(option, self._contexts(option).least, cache_type)
+                if evaluated.rejection is None:
+                    at_least.append((option, evaluated))
+        if not at_least:
+            return None
+        best = [least_loss(at_least)[0]]
+        return self._whole(best, tier, least_loss) or self._shrunk(best, tier, least_loss)
 
     def _largest(
         self, option: Option, cache_type: str, suits: Callable[[Evaluated], bool]
