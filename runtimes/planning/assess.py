@@ -23,6 +23,7 @@ from runtimes.planning.speed import (
     decode_speed,
     device_rate,
     split_speed,
+    waits_for_threads,
     weight_bytes_read,
 )
 from runtimes.planning.values import (
@@ -234,7 +235,8 @@ class Assessor:
     def _weights_read(self, build: Build, *, cpu: bool) -> float:
         key = (id(build), cpu)
         if key not in self._read:
-            self._read[key] = weight_bytes_read(build.facts, build.size, cpu=cpu)
+            few = cpu and waits_for_threads(self.hardware)
+            self._read[key] = weight_bytes_read(build.facts, build.size, cpu=cpu, few_threads=few)
         return self._read[key]
 
     def _cache_read(self, build: Build, shape: Shape) -> int:

@@ -111,16 +111,27 @@ def split_speed(layers: int, bytes_read: float, on_device: float, device: Rate, 
     return _speed(seconds, device if device.basis == "prior" else cpu)
 
 
-def weight_bytes_read(facts: ModelFacts, size: int, *, cpu: bool) -> float:
+def waits_for_threads(hardware: Hardware) -> bool:
+    """Whether decoding on the CPU waits for its few threads to compute, and not for the memory: then types
+    differ in what a byte of them costs. Only of a machine that was measured."""
+    few: int = _table()["type_cost_of_few_threads"]["most_threads"]
+    avx2 = "avx2" in hardware.cpu.features
+    return avx2 and hardware.memory.bandwidth_measured and threads_to_decode(hardware) <= few
+
+
+def weight_bytes_read(facts: ModelFacts, size: int, *, cpu: bool, few_threads: bool = False) -> float:
     """Bytes of weights that one token reads, types that are slow for their size counted for more.
 
     `size` stands in where the tensors are not known. An untied embedding is a look-up, not a read.
+    `few_threads` is what `waits_for_threads` says.
     """
     if not facts.tensors:
         return float(size)
     costs = _table()["type_cost"]["values"]
     if cpu:
         costs = costs | _table()["type_cost_without_repack"]["values"]
+    if cpu and few_threads:
+        costs = costs | _table()["type_cost_of_few_threads"]["values"]
     share = 1.0
     if facts.experts is not None and facts.experts.used and facts.experts.count:
         share = facts.experts.used / facts.experts.count

@@ -12,7 +12,7 @@ from registry.store.reader import StoreReader
 from runtimes.hardware.machine import Hardware
 from runtimes.planning.calibration import IN_CACHE, Rates, TimedRun
 from runtimes.planning.plan import plan
-from runtimes.planning.speed import cache_bytes_read, weight_bytes_read
+from runtimes.planning.speed import cache_bytes_read, waits_for_threads, weight_bytes_read
 from runtimes.planning.values import Evaluated, Launch, PlanRequest, Shape
 from slmctl.app.events import OnEvent
 from slmctl.app.finding import locate
@@ -40,6 +40,7 @@ class Subject:
     reader: StoreReader
     chosen: Evaluated
     launch: Launch
+    hardware: Hardware
 
     @property
     def rates(self) -> Rates:
@@ -62,7 +63,9 @@ class Subject:
         filled = Shape(
             context=len(PROMPT.split()) + TOKENS, type_k=self.launch.type_k, type_v=self.launch.type_v
         )
-        weights = weight_bytes_read(build.facts, build.size, cpu=self.launch.device is None)
+        cpu = self.launch.device is None
+        few = cpu and waits_for_threads(self.hardware)
+        weights = weight_bytes_read(build.facts, build.size, cpu=cpu, few_threads=few)
         return TimedRun(
             layers=build.facts.layers or 0,
             bytes=weights + cache_bytes_read(build.facts, filled),
@@ -113,4 +116,6 @@ def subjects_of(reader: StoreReader, package: Package, hardware: Hardware) -> It
     ):
         layers = found.chosen.candidate.build.facts.layers or 0
         if layers and found.launch.gpu_layers in (0, layers + 1):
-            yield Subject(package=package, reader=reader, chosen=found.chosen, launch=found.launch)
+            yield Subject(
+                package=package, reader=reader, chosen=found.chosen, launch=found.launch, hardware=hardware
+            )

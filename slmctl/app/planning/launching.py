@@ -7,7 +7,7 @@ from typing import Any
 from registry.names import short_name
 from runtimes.planning.budget import HOST, device_budget, host_budget
 from runtimes.planning.kv_cache import remembered
-from runtimes.planning.speed import weight_bytes_read
+from runtimes.planning.speed import waits_for_threads, weight_bytes_read
 from runtimes.planning.values import CONTEXT_STEP, Shape
 from slmctl.app.planning.hardware import CPU, machine_of
 from slmctl.app.planning.learn import Lesson, Pace
@@ -53,6 +53,7 @@ def pace_of(decided: RunPlan) -> Pace | None:
         return None
     assert decided.launch is not None
     cpu = candidate.place == CPU
+    few = cpu and waits_for_threads(hardware)
     cached = Shape(context=CONTEXT_STEP, type_k=shape.type_k, type_v=shape.type_v, micro_batch=1)
     return Pace(
         engine=candidate.runtime,
@@ -61,7 +62,7 @@ def pace_of(decided: RunPlan) -> Pace | None:
         machine=machine_of(hardware, candidate.place),
         threads=decided.launch.threads if cpu else 0,
         layers=facts.layers,
-        bytes=int(weight_bytes_read(facts, candidate.build.size, cpu=cpu)),
+        bytes=int(weight_bytes_read(facts, candidate.build.size, cpu=cpu, few_threads=few)),
         cache=sum(each.kv for each in remembered(facts, cached)) // CONTEXT_STEP,
         overhead=chosen.speed.overhead,
         bandwidth=chosen.speed.bandwidth,

@@ -15,6 +15,7 @@ from runtimes.planning.speed import (
     decode_speed,
     split_speed,
     threads_to_decode,
+    waits_for_threads,
     weight_bytes_read,
 )
 from tests.runtimes.planning.library import ggufs
@@ -113,6 +114,23 @@ def test_below_four_bits_decoding_gets_no_faster() -> None:
     saved = 1 - three.facts.tensor_bytes / four.facts.tensor_bytes
     read = [weight_bytes_read(each.facts, 0, cpu=False) for each in (three, four)]
     assert 0 < 1 - read[0] / read[1] < 0.6 * saved
+
+
+def test_few_threads_compute_and_what_was_not_measured_is_read() -> None:
+    """Two threads take longer for a byte of some types; with many, or by a data sheet, bytes count alone."""
+    machine = dataclasses.replace(profile("vps-2cpu-4gb"))
+    memory = dataclasses.replace(machine.memory, bandwidth_measured=True)
+    measured = dataclasses.replace(machine, memory=memory)
+    assert not waits_for_threads(machine)
+    assert waits_for_threads(measured)
+    desktop = profile("ryzen-7950x-64gb")
+    many = dataclasses.replace(desktop, memory=dataclasses.replace(desktop.memory, bandwidth_measured=True))
+    assert not waits_for_threads(many)
+    four, five = ggufs("qwen3:4b", labels=("Q4_K_M", "Q5_K_M"))
+    plain = [weight_bytes_read(each.facts, 0, cpu=True) for each in (four, five)]
+    few = [weight_bytes_read(each.facts, 0, cpu=True, few_threads=True) for each in (four, five)]
+    assert plain == [four.facts.tensor_bytes, five.facts.tensor_bytes]
+    assert few[1] / few[0] > plain[1] / plain[0]
 
 
 def test_a_split_lies_between_its_parts() -> None:
