@@ -8,7 +8,7 @@ from runtimes.hardware.machine import Hardware, SpeedFigure
 from runtimes.hardware.probe import probe
 from runtimes.planning.speed import threads_to_decode
 from slmctl.app.planning.history import History, SpeedRecord
-from slmctl.app.planning.learning import TRUSTED_SAMPLES
+from slmctl.app.planning.learning import is_trusted
 from slmctl.config import Settings
 
 CPU = "cpu"
@@ -76,14 +76,13 @@ def _figure(record: SpeedRecord, hardware: Hardware) -> SpeedFigure | None:
     bandwidth = bandwidth_of(hardware, record.place)
     if not bandwidth:
         return None
-    trusted = record.covariance is None or record.samples >= TRUSTED_SAMPLES
     answers = f"{record.samples} answer{'' if record.samples == 1 else 's'}"
     return SpeedFigure(
         engine=record.engine,
         place=record.place,
         overhead=record.overhead,
         efficiency=record.bandwidth / bandwidth,
-        basis="measured" if trusted else "same-device",
+        basis="measured" if is_trusted(record) else "same-device",
         source=f"{answers} of {record.engine} {record.build} here, {record.date[:10]}"
         if record.samples
         else f"calibrated with {record.engine} {record.build} here, {record.date[:10]}",

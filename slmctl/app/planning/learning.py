@@ -17,6 +17,9 @@ from slmctl.app.planning.history import SpeedRecord
 TRUSTED_SAMPLES = 3
 """So many answers make a speed measured; before that it is one of the same device."""
 
+_TRUSTED_DOUBT = 0.2
+"""How far the bandwidth of a speed that counts as measured may be off, as a share: half of a prior's."""
+
 _PRIOR_SPREAD = 0.4
 """How far a prior may be off (fit.md 4.3), as a share of it."""
 
@@ -46,6 +49,15 @@ def prior(record: SpeedRecord) -> SpeedRecord:
     slope = _GB / record.bandwidth
     spread = ((_PRIOR_SPREAD * record.overhead) ** 2, 0.0, (_PRIOR_SPREAD * slope) ** 2)
     return replace(record, samples=0, covariance=spread)
+
+
+def is_trusted(record: SpeedRecord) -> bool:
+    """Whether a record is a measurement: a calibration's, or of enough answers that tell how fast the memory
+    is. Those of models in the processor's caches do not, however many they are."""
+    if record.covariance is None:
+        return True
+    doubt = math.sqrt(max(0.0, record.covariance[2])) * record.bandwidth / _GB
+    return record.samples >= TRUSTED_SAMPLES and doubt <= _TRUSTED_DOUBT
 
 
 def sharpened(record: SpeedRecord, sample: SpeedSample) -> SpeedRecord:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from runtimes.planning.values import LowerBound, Shape
 from slmctl.app.planning.history import MAX_ROWS, BoundRecord, EstimateRecord, History, SpeedRecord
 from slmctl.app.planning.history_file import read_history, update_history
-from slmctl.app.planning.learning import SpeedSample, prior, sharpened
+from slmctl.app.planning.learning import SpeedSample, is_trusted, prior, sharpened
 
 ESTIMATE = EstimateRecord(
     architecture="qwen3", engine="llama.cpp", build="b11549", loads=1, planned=1_030, measured=1_000, worst=0.03,
@@ -103,6 +103,14 @@ def test_answers_of_two_models_tell_both_parameters_whatever_the_prior_was() -> 
         record = sharpened(record, SpeedSample(layers=layers, bytes=size, seconds=seconds))
     assert record.overhead == pytest.approx(50e-6, rel=0.2)
     assert record.bandwidth == pytest.approx(14e9, rel=0.02)
+
+
+@pytest.mark.parametrize(("size", "trusted"), [(9_000_000, False), (450_000_000, True)])
+def test_answers_out_of_the_processor_s_caches_measure_no_memory(size: int, trusted: bool) -> None:
+    record = prior(SPEED)
+    for _ in range(20):
+        record = sharpened(record, SpeedSample(layers=10, bytes=size, seconds=10 * 100e-6 + size / 10e9))
+    assert is_trusted(record) == trusted
 
 
 def test_answers_of_one_model_are_predicted_after_a_few() -> None:
