@@ -31,8 +31,8 @@ _TINY = 128 << 20
 """A model that takes no more than the smallest reserve is let into it: `hello` runs wherever Python does."""
 
 _REFUSED = frozenset({"MEM_HOST", "MEM_CGROUP", "MEM_DEVICE", "SPEED_FLOOR", "QUALITY_FLOOR", "PIN_CONFLICT"})
-"""Reasons for which a run is refused. For all others (no engine, a format, an architecture) the engine's
-own refusal says more."""
+"""Reasons for which a run is refused. For all others (no engine, a format, an architecture, a type) the
+engine's own refusal says more."""
 
 _WORTH_SAYING = 64 << 20
 """Less free memory than planned is told from this difference on, if the model still fits."""

@@ -67,6 +67,13 @@ def test_the_context_shrinks_before_the_tier_does() -> None:
     assert more.verdict == "nofit"
 
 
+def test_a_long_context_does_not_buy_itself_with_loss() -> None:
+    result = plan(ggufs("qwen3:4b"), profile("vps-2cpu-4gb"), PlanRequest())
+    variant, cache, context = picked(result)
+    assert (result.tier, variant, cache) == ("compact", "gguf-q4_k_s", "q8_0")  # Q3_K_M has 8,704 tokens
+    assert 4096 <= context < 8192
+
+
 def test_a_soft_context_is_never_more_than_trained() -> None:
     result = plan(ggufs("smollm2:360m"), profile("ryzen-7950x-64gb"), PlanRequest())
     assert picked(result)[2] == 8192
