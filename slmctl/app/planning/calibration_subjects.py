@@ -68,7 +68,7 @@ class Subject:
         weights = weight_bytes_read(build.facts, build.size, cpu=cpu, few_threads=few)
         return TimedRun(
             layers=build.facts.layers or 0,
-            bytes=weights + cache_bytes_read(build.facts, filled),
+            bytes=weights + cache_bytes_read(build.facts, filled, few_threads=few),
             seconds=seconds,
         )
 
