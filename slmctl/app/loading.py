@@ -91,6 +91,8 @@ def _start(
     template = packaged_template(store, variant)
     parameters = {**variant.spec.parameters, **request.parameters}
     with _open_model(store, variant, request.verify, on_event) as model:
+        if variant.facts is not None and model.facts != variant.facts and decided.launch is not None:
+            decided = _planned_again(store, settings, request, variant, model.facts)
         context, notes = _context_length(parameters, settings, model.facts)
         if decided.launch is not None:
             context = decided.launch.context
@@ -134,6 +136,21 @@ def _start(
         if kept.unkept is not None:
             on_event(Note(text=f"The model does not stay loaded: {kept.unkept}."))
         return Begun(worker=kept, about=about, held=held, variant=variant, learning=learning)
+
+
+def _planned_again(
+    store: StoreReader, settings: Settings, request: LoadRequest, variant: Variant, facts: ModelFacts
+) -> RunPlan:
+    """The plan by what the file itself says: it counts, and the package's facts were something else."""
+    alone = dataclasses.replace(request.package, variants=(dataclasses.replace(variant, facts=facts),))
+    return plan_run(
+        store,
+        settings,
+        alone,
+        variant=variant.id,
+        parameters=request.parameters,
+        wishes=request.wishes,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,9 @@ from tests.processes import until, wait_until_gone, worker_of
 from tests.slmctl.cli.program import Program
 from tools.random_model import write_random_model, write_random_shards
 
+_LEFT = {"logs", "history.json", "history.lock"}
+"""What a run leaves in slmctl's home: what the engine wrote, and what it taught."""
+
 
 @pytest.fixture(params=["folder", "tar"])
 def kind(request: pytest.FixtureRequest) -> str:
@@ -36,7 +39,7 @@ def one(slmctl: Program, tiny_model: Path, tmp_path: Path, kind: str) -> str:
 
 
 def test_a_bundle_with_one_model_runs(slmctl: Program, one: str, tmp_path: Path) -> None:
-    before = sorted(path for path in tmp_path.rglob("*") if "logs" not in path.parts)
+    before = sorted(path for path in tmp_path.rglob("*") if not _LEFT & set(path.parts))
     answer = slmctl("run", one, "--max-tokens", "3", "--seed", "1", "hello", "--json").json
     assert (answer["model"], answer["generated_tokens"]) == ("one:latest", 3)
     for path in (f"file://{one}", f"{one}:one", f"{one}:one:latest", f"{one}:one@{answer['digest']}"):
@@ -46,7 +49,7 @@ def test_a_bundle_with_one_model_runs(slmctl: Program, one: str, tmp_path: Path)
     relative = slmctl("run", f"./{Path(one).name}", "--max-tokens", "1", "x", cwd=Path(one).parent)
     assert relative.code == 0, relative.err
     assert slmctl("list", "--json").json["models"] == []
-    after = sorted(path for path in tmp_path.rglob("*") if "logs" not in path.parts)
+    after = sorted(path for path in tmp_path.rglob("*") if not _LEFT & set(path.parts))
     assert after == before, "no copy is left, and nothing was imported"
 
 
@@ -145,7 +148,7 @@ def test_a_killed_run_leaves_no_copy(slmctl: Program, one: str, tmp_path: Path) 
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
     assert wait_until_gone(worker, 60)
-    left = {path for path in set(tmp_path.rglob("*")) - before if "logs" not in path.parts}
+    left = {path for path in set(tmp_path.rglob("*")) - before if not _LEFT & set(path.parts)}
     assert {path for path in left if path.is_file()} == set()
     assert (
         slmctl("run", one, "--max-tokens", "1", "x").code == 0
