@@ -38,7 +38,7 @@ from slmctl.app.planning.learning import prior as undecided
 from slmctl.config import Settings
 
 WARM_UP_TOKENS = 8
-ROUNDS = 3
+ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from slmctl.app.planning.package_builds import builds_of_package, is_embedding
 
 CONTEXT = 512
 PROMPT = "Once upon a time there was"
-TOKENS = 33
+TOKENS = 49
 """Of each timed answer; the engine's clock starts with the first of them."""
 
 _SHIPPED = "hello"
