@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gguf
 
-from slmctl.app.shipped import FOLDER
+from slmctl.app.ships import FOLDER
 from tests.modelfiles.template.golden import tokens
 
 HELLO = FOLDER / "hello" / "hello.gguf"

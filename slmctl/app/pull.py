@@ -28,13 +28,13 @@ from registry.transfer.pace import Pace
 from slmctl.app.asked import places_asked
 from slmctl.app.belonging import check_may_move, check_name, is_of, tracks_of
 from slmctl.app.bringing import blobs_of
+from slmctl.app.chooser import Chooser
 from slmctl.app.coming import Coming, Work
 from slmctl.app.events import Note, OnEvent, ignore
 from slmctl.app.fetching import fetch
 from slmctl.app.made_here import IMPORTED_HERE
 from slmctl.app.package import Package
 from slmctl.app.places import Places
-from slmctl.app.planning.picking import Picker
 from slmctl.app.pull_artifact import coming_artifact
 from slmctl.app.pulled import Pulled as Pulled  # who pulls names it by that
 from slmctl.app.pulled import as_it_is, check_room, outcome_of
@@ -60,7 +60,7 @@ class PullRequest:
     other_specs: tuple[ModelSpec, ...] = ()
     dry_run: bool = False
     pace: Pace = field(default_factory=Pace)
-    picker: Picker | None = None
+    picker: Chooser | None = None
 
 
 def pull(
@@ -198,7 +198,7 @@ def _coming(
 
 
 def _picked(
-    picker: Picker,
+    picker: Chooser,
     request: PullRequest,
     remote: Remote,
     found: Artifact | Listing,

@@ -16,12 +16,11 @@ from registry.store.reader import StoreReader
 from registry.store.store import Session
 from registry.transfer.download import Wanted
 from slmctl.app.artifacts import ReadsThrough, Tree, tree_of
+from slmctl.app.chooser import Chooser
 from slmctl.app.coming import Coming, Work
 from slmctl.app.dialects.unpacking import needs, unpack
 from slmctl.app.events import Note, OnEvent, ignore
 from slmctl.app.package import Package, Variant
-from slmctl.app.planning.package_builds import builds_of_package
-from slmctl.app.planning.picking import Picker
 
 _CHUNK_BYTES = 256 << 10
 
@@ -36,7 +35,7 @@ def coming_artifact(
     wanted: Sequence[str],
     all_variants: bool,
     kept: Collection[str] = (),
-    picker: Picker | None = None,
+    picker: Chooser | None = None,
     on_event: OnEvent = ignore,
 ) -> Coming:
     """Take in the documents of an artifact and all that tells what its variants are; choose among them: what
@@ -110,8 +109,10 @@ def _unpack(session: Session, reader: StoreReader, manifest: Manifest, on_event:
     return unpack(session, reader, manifest, blobs=reader, open_layer=opened, on_event=on_event)
 
 
-def _picked(reader: ReadsThrough, package: Package, picker: Picker, on_event: OnEvent) -> Sequence[str]:
+def _picked(reader: ReadsThrough, package: Package, picker: Chooser, on_event: OnEvent) -> Sequence[str]:
     """The id of the variant that the plan takes; nothing where it has nothing to say."""
+    from slmctl.app.planning.package_builds import builds_of_package  # few models have a choice
+
     found = picker.build(short_name(package.name), builds_of_package(reader, package))
     if found is None:
         return ()

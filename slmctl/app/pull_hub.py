@@ -11,6 +11,7 @@ from registry.errors import DoesNotFit, UsageError
 from registry.remotes.base import FileRemote, Listing
 from registry.remotes.huggingface import blob_of
 from registry.transfer.download import Wanted
+from slmctl.app.chooser import Chooser
 from slmctl.app.coming import Coming
 from slmctl.app.events import Note, OnEvent
 from slmctl.app.hub.build import build
@@ -18,7 +19,6 @@ from slmctl.app.hub.choosing import highest
 from slmctl.app.hub.repository import HubRepository
 from slmctl.app.hub.variant import HubVariant
 from slmctl.app.packaging import BlobWriter, Build, write_model
-from slmctl.app.planning.picking import Picker
 from slmctl.app.planning.remote_builds import builds_of_repository
 
 _Chosen = tuple[HubRepository, HubVariant]
@@ -34,7 +34,7 @@ def coming_hub(
     kept: Collection[str],
     dry_run: bool,
     on_event: OnEvent,
-    picker: Picker | None = None,
+    picker: Chooser | None = None,
 ) -> Coming:
     """Choose builds in repositories and read what tells about them: what is wanted, else the ids in `kept`,
     else the usual one of each. `spec` is said over what the repositories say.
@@ -96,7 +96,7 @@ def _choose(
     kept: Collection[str],
     *,
     all_variants: bool,
-    picker: Picker | None,
+    picker: Chooser | None,
     on_event: OnEvent,
 ) -> list[HubVariant]:
     if all_variants:
@@ -130,7 +130,7 @@ def _choose(
     )  # one digest for all
 
 
-def _picked(repository: HubRepository, picker: Picker, on_event: OnEvent) -> str | None:
+def _picked(repository: HubRepository, picker: Chooser, on_event: OnEvent) -> str | None:
     """The id of the build that the plan takes, after one header; None where it has nothing to say."""
     whole = [variant for variant in repository.variants() if variant.problem is None]
     ggufs = highest([variant for variant in whole if variant.format == "gguf"])

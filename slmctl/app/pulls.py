@@ -16,7 +16,7 @@ from slmctl.app.made_here import CREATED_HERE, SHIPPED_HERE
 from slmctl.app.outdated import pulled_names
 from slmctl.app.package import Package
 from slmctl.app.pull import PullRequest
-from slmctl.app.shipped import is_shipped
+from slmctl.app.ships import is_shipped
 from slmctl.app.upstream import is_same_repository, place_of, tracked
 from slmctl.app.where import Asked, Sized, Where, spec_for, specs_of, where_is
 

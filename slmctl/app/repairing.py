@@ -29,7 +29,8 @@ from registry.store.reader import StoreReader
 from registry.store.repair import Found, RepairSource
 from registry.store.store import Store
 from slmctl.app.events import Note, OnEvent
-from slmctl.app.shipped import SHIPPED, package_shipped
+from slmctl.app.shipped import package_shipped
+from slmctl.app.ships import SHIPPED
 from slmctl.app.variants import manifests_of
 
 

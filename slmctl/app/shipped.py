@@ -11,21 +11,14 @@ from pathlib import Path
 
 from modelfiles.authoring import from_text
 from registry.errors import BadContent, MalformedFile, NameTaken, NotFound, UsageError
-from registry.names import ModelRef, Source, parse_name
+from registry.names import ModelRef, parse_name
 from registry.store.reader import StoreReader
 from registry.store.store import Store
 from slmctl.app.clock import now
 from slmctl.app.create import CreateRequest, create
 from slmctl.app.events import Note, OnEvent, ignore
 from slmctl.app.made_here import SHIPPED_HERE
-
-FOLDER = Path(__file__).parents[1] / "shipped"
-SHIPPED = {"hello:latest": FOLDER / "hello" / "Modelfile"}
-
-
-def is_shipped(ref: ModelRef) -> bool:
-    """Whether `ref` names a model that comes with slmctl."""
-    return ref.source is Source.BARE and ref.digest is None and ref.full_name.casefold() in SHIPPED
+from slmctl.app.ships import SHIPPED, is_shipped
 
 
 def package_shipped(store: StoreReader, ref: ModelRef, on_event: OnEvent = ignore) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from registry.errors import NotFound, SlmctlError
 from registry.names import ModelRef, Source
 from registry.store.reader import StoreReader
+from slmctl.app.chooser import Chooser
 from slmctl.app.finding import locate
 from slmctl.app.package import Package
 from slmctl.app.planning.wishes import NO_WISHES, RunWishes
@@ -63,15 +64,15 @@ def located(
         from slmctl.app.pulls import by_name
 
         try:
-            picker = _picker(context, wanted)
+            chooser = Chooser(lambda: _picker(context, wanted))
             request = by_name(
                 context.store,
                 ref,
                 search=places.network.settings.search,
                 variants=(wanted.variant,) if wanted.variant else (),
-                sized=picker.size,
+                sized=chooser.size,
             )
-            request = replace(request, pace=places.network.settings.pace, picker=picker)
+            request = replace(request, pace=places.network.settings.pace, picker=chooser)
             context.output.status(f"looking for {ref.short_name}")
             pull(context.store, places, request, now=context.now(), on_event=context.output.on_event)
         except SlmctlError as error:
@@ -79,7 +80,7 @@ def located(
                 error.hint = f"{missing.hint.partition('?')[0]}? {error.hint or ''}".strip()
             raise
     context.output.end_progress()
-    wishes = replace(wanted.wishes, planned=picker.last)
+    wishes = replace(wanted.wishes, planned=chooser.last)
     return *locate(context.reader, ref, context.output.on_event), wishes
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slmctl.app.shipped import FOLDER
+from slmctl.app.ships import FOLDER
 from tools.hello.corpus import load
 from tools.hello.evaluate import client_for
 

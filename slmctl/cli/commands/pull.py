@@ -10,9 +10,7 @@ import click
 
 from registry.errors import SlmctlError, UsageError
 from registry.names import parse, parse_name, parse_new_name, short_name
-from runtimes.planning.values import PlanRequest
-from slmctl.app.planning.picking import Picker
-from slmctl.app.planning.planner import Planner
+from slmctl.app.chooser import Chooser
 from slmctl.app.pull import Pulled, PullRequest, pull
 from slmctl.app.pulls import by_name, everything, of_lock
 from slmctl.cli import candidates
@@ -26,6 +24,7 @@ from slmctl.cli.sizes import to_rate
 
 if TYPE_CHECKING:
     from slmctl.app.places import Places
+    from slmctl.app.planning.picking import Picker
 
 _ABOUT = (
     "Fetch models into the store: from the Hugging Face Hub (hf.co/ORG/REPO:QUANTIZATION), Ollama's registry"
@@ -81,9 +80,11 @@ def command(
     if variants and all_variants:
         raise UsageError("--variant and --all-variants exclude each other.", hint="Give one of the two.")
     _check_usage(names, all_names=all_names, lock_file=lock_file, new_name=new_name)
-    picker = _picker(context, profile)
+    chooser = Chooser(lambda: _picker(context, profile))
+    if profile is not None:
+        chooser.prepare()
     with network.places(context) as places:
-        requests = _requests(context, places, names, lock_file, new_name, picker, force=force)
+        requests = _requests(context, places, names, lock_file, new_name, chooser, force=force)
         outcomes: list[Pulled | Failed] = []
         for each in requests:
             request = replace(
@@ -93,7 +94,7 @@ def command(
                 force=force,
                 dry_run=dry_run,
                 pace=replace(places.network.settings.pace, limit_rate=limit_rate),
-                picker=picker,
+                picker=chooser,
             )
             try:
                 outcomes.append(_pull_one(context, places, request))
@@ -157,7 +158,7 @@ def _requests(
     names: Sequence[str],
     lock_file: str | None,
     new_name: str | None,
-    picker: Picker,
+    chooser: Chooser,
     *,
     force: bool,
 ) -> list[PullRequest]:
@@ -170,13 +171,17 @@ def _requests(
     rename = parse_new_name(new_name) if new_name is not None else None
     search = places.network.settings.search
     return [
-        by_name(context.store, parse(name), search=search, name=rename, force=force, sized=picker.size)
+        by_name(context.store, parse(name), search=search, name=rename, force=force, sized=chooser.size)
         for name in names
     ]
 
 
 def _picker(context: Context, profile: str | None) -> Picker:
     """Who chooses where there are several builds, or sizes. Raises UsageError for a profile that is none."""
+    from runtimes.planning.values import PlanRequest
+    from slmctl.app.planning.picking import Picker
+    from slmctl.app.planning.planner import Planner
+
     planner = Planner(context.settings, profile=profile)
     if profile is not None:
         _ = planner.hardware

@@ -19,7 +19,7 @@ from registry.store.store import Replace, Store
 from slmctl.app.listing import list_models
 from slmctl.app.ollama_manifest import OllamaModel, is_ollama, read_model
 from slmctl.app.package import Package
-from slmctl.app.shipped import FOLDER
+from slmctl.app.ships import FOLDER
 
 HELLO = (FOLDER / "hello" / "hello.gguf").read_bytes()
 NOW = "2026-11-22T00:00:00Z"

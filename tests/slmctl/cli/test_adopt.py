@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from slmctl.app.shipped import FOLDER
+from slmctl.app.ships import FOLDER
 from tests.fakes.ollama_store import OllamaStore
 from tests.slmctl.cli.other_user import NOBODY, OtherUser
 from tests.slmctl.cli.program import Outcome, Program

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from slmctl.app.shipped import FOLDER
+from slmctl.app.ships import FOLDER
 from tests.fakes.hub import COMMIT, hub
 from tests.parts import write_projector
 from tests.slmctl.cli.program import Program

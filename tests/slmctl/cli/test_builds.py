@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from slmctl.app.formats import jinja_format
-from slmctl.app.shipped import FOLDER
+from slmctl.app.ships import FOLDER
 from tests.parts import write_adapter, write_projector
 from tests.slmctl.cli.program import Outcome, Program
 from tools.random_model import write_random_model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from registry.store.store import Store
-from slmctl.app.shipped import FOLDER
+from slmctl.app.ships import FOLDER
 from tests.fakes import docker_model, kitops, modctl
 from tests.slmctl.cli.program import Program
 

@@ -18,7 +18,7 @@ from registry.errors import BadContent
 from registry.names import parse_name
 from registry.store.store import Store
 from slmctl.app import shipped
-from slmctl.app.shipped import FOLDER
+from slmctl.app.ships import FOLDER
 from tests.slmctl.cli.program import REPOSITORY, Program
 from tools.hello.corpus import REFUSAL, load
 from tools.hello.evaluate import client_for, evaluate, exam, held_out, summary

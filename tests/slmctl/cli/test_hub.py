@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from slmctl.app.shipped import FOLDER
+from slmctl.app.ships import FOLDER
 from tests.fakes.hub import FakeHub, pointer, serve_hub
 from tests.slmctl.cli.program import Program
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from registry.digest import Digest
-from slmctl.app.shipped import FOLDER
+from slmctl.app.ships import FOLDER
 from tests.fakes import docker_model, kitops, modctl
 from tests.fakes.artifact import OCI_MANIFEST, FakeArtifact
 from tests.gguf_bytes import Builder, tiny

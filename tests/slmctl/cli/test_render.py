@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelfiles.template.syntax import syntax_of
-from slmctl.app.shipped import FOLDER
+from slmctl.app.ships import FOLDER
 from tests.slmctl.cli.program import REPOSITORY, Program
 from tools.hello.evaluate import client_for
 

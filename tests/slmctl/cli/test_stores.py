@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slmctl.app.shipped import FOLDER
+from slmctl.app.ships import FOLDER
 from tests.slmctl.cli.program import Program
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from slmctl.app.formats import go_format, jinja_format
-from slmctl.app.shipped import FOLDER
+from slmctl.app.ships import FOLDER
 from tests.gguf_copies import HELLO, tokens_of_format, write_copy
 from tests.slmctl.cli.program import Program
 
