@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from registry.errors import MalformedFile
+from registry.formats.expert_rows import with_experts
 from registry.formats.facts import ModelFacts
+from registry.formats.facts_json import MAX_PER_LAYER
 from registry.formats.hf_config import HfConfig
 from registry.formats.model_shapes import Dimensions, facts_of
 
@@ -58,8 +60,8 @@ def gguf_architecture(model_type: str) -> str:
 def facts_from_config(config: Mapping[str, object]) -> tuple[ModelFacts, bool]:
     """The facts of a BF16 GGUF of the model, and whether its tensors are known exactly.
 
-    For an architecture that is not known the rows are those of a Llama of these dimensions. Raises
-    MalformedFile for a config.json that has not even the dimensions.
+    For an architecture that is not known the rows are those of a Llama of these dimensions, with as many
+    experts as it says. Raises MalformedFile for a config.json that has not even the dimensions.
     """
     read = HfConfig(config)
     known = _GGUF_NAMES.get(read.architecture)
@@ -75,12 +77,18 @@ def facts_from_config(config: Mapping[str, object]) -> tuple[ModelFacts, bool]:
         if getattr(shape, name) is not None
     }
     values = {name: getattr(facts, name) for name in facts.__slots__} | beyond
+    if shape.experts is not None:
+        dense = min(read.number("first_k_dense_replace") or 0, dimensions.layers)
+        rows = tuple(with_experts(facts.tensors, dimensions, shape.experts, dense_layers=dense))
+        values |= {"tensors": rows, "parameters": sum(row.elements for row in rows)}
     return ModelFacts(**values | {"architecture": read.architecture}), False
 
 
 def _dimensions(config: HfConfig, architecture: str) -> Dimensions:
     default = _DEFAULTS.get(architecture, {})
     layers = _needed(config, "num_hidden_layers", "n_layer")
+    if layers > MAX_PER_LAYER:
+        raise MalformedFile(f"The config.json has {layers} as num_hidden_layers: more than any model has.")
     hidden = _needed(config, "hidden_size", "n_embd", "d_model")
     heads = config.number("num_attention_heads", "n_head") or default.get("heads")
     if not heads:

@@ -175,6 +175,8 @@ def _speed(fields: Reader) -> SpeedFigure:
         basis=fields.text("basis", most=40),
         source=fields.text_or_none("source") or _GIVEN,
     )
+    if speed.overhead < 0:
+        fields.refuse("speeds.overhead", "is less than 0")
     if speed.basis not in {"measured", "same-device", "prior"}:
         fields.refuse("speeds.basis", "is none of measured, same-device and prior")
     fields.done()

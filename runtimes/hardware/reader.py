@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
@@ -56,9 +55,9 @@ class Reader:
         value = self._get(name)
         if value is None:
             return None
-        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        if not isinstance(value, int | float) or isinstance(value, bool) or value != value:  # NaN
             self.refuse(self._at(name), "is no number")
-        if not above < value <= most:
+        if not above < value <= most:  # whole numbers may be larger than any float
             self.refuse(self._at(name), f"is not above {above:g} and at most {most:g}")
         return float(value)
 

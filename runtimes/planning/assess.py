@@ -170,10 +170,7 @@ class Assessor:
         most = self.request.max_memory
         if most is None:
             return found
-        return [
-            replace(each, bytes=most, reserve=0, source="--max-memory") if most < each.bytes else each
-            for each in found
-        ]
+        return [_at_most(each, most) for each in found]
 
     def _need(self, option: Option, candidate: Candidate) -> Need:
         digest, shape = option.build.digest, candidate.shape
@@ -252,6 +249,14 @@ class Assessor:
             except MalformedFile:
                 self._caches[key] = 0
         return self._caches[key]
+
+
+def _at_most(budget: Budget, most: int) -> Budget:
+    """The budget under --max-memory: where that is less, a control group's limit is not what binds."""
+    if most >= budget.bytes:
+        return budget
+    code = "MEM_HOST" if budget.code == "MEM_CGROUP" else budget.code
+    return replace(budget, bytes=most, reserve=0, code=code, source="--max-memory")
 
 
 def rejected(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from runtimes.hardware.unused import what_is_unused
 from runtimes.planning.assess import Assessor, Option, needed, rejected
 from runtimes.planning.budget import HOST, MIB, Budget
 from runtimes.planning.choose import Decision, contexts, size
-from runtimes.planning.outcome import Outcome
+from runtimes.planning.outcome import Outcome, admits_floor
 from runtimes.planning.quality import TIERS, is_cache_safe, limit
 from runtimes.planning.speed import device_rate, weight_bytes_read
 from runtimes.planning.values import Evaluated, Rejection
@@ -43,7 +43,7 @@ def would_change(result: Outcome, assessor: Assessor) -> tuple[tuple[str, str], 
         return tuple(found)
     for better in _better(decision, result, assessor):
         if _lack(better) is not None:
-            found[_more(better), _named(better, decision)] = None
+            found[_more(better, assessor), _named(better, decision)] = None
     found.update(dict.fromkeys(_unused_devices(decision, assessor)))
     found.update(dict.fromkeys(_unused_instructions(decision, assessor)))
     return tuple(found)
@@ -123,11 +123,38 @@ def _no_upgrade(decision: Decision, result: Outcome, assessor: Assessor) -> Reje
 
 def _nearest(result: Outcome, assessor: Assessor) -> Rejection | None:
     """For a NOFIT: what came closest, at the least context that would do."""
-    tried = [each for each in _smallest_tries(result, assessor) if each.rejection is not None]
+    tries = list(_smallest_tries(result, assessor))
+    slow = _fastest_of_the_slow(tries, result, assessor)
+    if slow is not None:
+        return slow
+    tried = [each for each in tries if each.rejection is not None]
     if tried:
         closest = min(tried, key=lambda each: (_lack(each) or 0, each.candidate.build.variant))
         return closest.rejection
     return result.field.refused[0] if result.field.refused else None
+
+
+def _fastest_of_the_slow(tries: Iterable[Evaluated], result: Outcome, assessor: Assessor) -> Rejection | None:
+    """Where a speed was asked for: what fits, and comes closest to it."""
+    request, floor = assessor.request, admits_floor(result.field.options, assessor)
+    found = [
+        (each.speed.expected, each.candidate)
+        for each in tries
+        if each.rejection is None and each.speed is not None
+        if floor or each.quality.loss <= limit("compact")
+    ]
+    if not request.speed_is_pinned or not found:
+        return None
+    speed, candidate = max(found, key=lambda each: (each[0], each[1].build.variant))
+    if speed >= request.min_speed:
+        return None
+    detail = f"{speed:.1f} tokens/s are expected, {request.min_speed:g} were asked for."
+    return rejected(candidate, "SPEED_FLOOR", detail)
+
+
+def _is_too_slow(evaluated: Evaluated, assessor: Assessor) -> bool:
+    request, speed = assessor.request, evaluated.speed
+    return request.speed_is_pinned and speed is not None and speed.expected < request.min_speed
 
 
 def _smallest_tries(result: Outcome, assessor: Assessor) -> Iterator[Evaluated]:
@@ -145,13 +172,14 @@ def _for_nothing(result: Outcome, assessor: Assessor) -> Iterator[tuple[str, str
         each
         for each in _smallest_tries(result, assessor)
         if each.rejection is not None and each.quality.loss <= limit("compact")
+        if not _is_too_slow(each, assessor)
     ]
     for tier in ("balanced", "compact"):
         own = [each for each in tried if each.quality.loss <= limit(tier) and _lack(each) is not None]
         if not own:
             continue
         best = min(own, key=lambda each: (_lack(each) or 0, each.candidate.build.variant))
-        yield _more(best), _named(best, None)
+        yield _more(best, assessor), _named(best, None)
         option = next(each for each in result.field.options if each.build is best.candidate.build)
         for budget in assessor.budgets(option):
             if budget.code == "MEM_CGROUP" and best.rejection is not None and best.rejection.need:
@@ -201,11 +229,14 @@ def _unused_instructions(decision: Decision, assessor: Assessor) -> Iterator[tup
         yield f"a build of {engine.name} that uses {', '.join(spare.features)}", gain
 
 
-def _more(evaluated: Evaluated) -> str:
+def _more(evaluated: Evaluated, assessor: Assessor) -> str:
     """What is lacking, and where if that is a device's own memory."""
     lacks = {pool: needed(evaluated, pool) - budget for pool, budget in evaluated.budget.items()}
     pool = max(lacks, key=lambda pool: lacks[pool])
-    return f"+{_mib(max(0, lacks[pool]))} free{'' if pool == HOST else f' on {pool}'}"
+    more = f"+{_mib(max(0, lacks[pool]))}"
+    if evaluated.budget[pool] == assessor.request.max_memory:
+        return f"{more} in --max-memory"
+    return f"{more} free{'' if pool == HOST else f' on {pool}'}"
 
 
 def _lack(evaluated: Evaluated) -> int | None:

@@ -29,6 +29,7 @@ from runtimes.planning.values import (
 )
 
 _MOST_ALTERNATIVES = 3
+_MOST_NAMES = 8
 _SHORT = (2048, 1024)
 """Contexts that nobody is given unasked, but may ask for where nothing else fits."""
 
@@ -243,8 +244,10 @@ def _pin_conflict(
     if any(result.field.options for result in outcomes):
         return None
     if request.variant is not None and not of_variant(builds, request.variant):
-        names = ", ".join(sorted({build.variant for build in builds})[:8]) or "none"
-        detail = f"No build is {request.variant!r:.60}; there are {names}."
+        names = sorted({build.variant for build in builds})
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        there = f"{', '.join(names[:_MOST_NAMES]) or 'none'}{more}"
+        detail = f"No build is {request.variant!r:.60}; there are {there}."
         return Rejection(code="PIN_CONFLICT", detail=detail, variant=request.variant)
     if request.runtime is not None:
         known = [each for result in outcomes for each in result.field.refused]

@@ -161,7 +161,7 @@ def _rows(
     rows = document.get(name)
     found = []
     for row in rows[-MAX_ROWS:] if isinstance(rows, list) else []:
-        with suppress(KeyError, TypeError, ValueError):
+        with suppress(KeyError, TypeError, ValueError, OverflowError):
             found.append(read(row))
     return tuple(found)
 
@@ -190,8 +190,8 @@ def _speed(row: Mapping[str, object]) -> SpeedRecord:
         place=_text(row, "place"),
         machine=_text(row, "machine"),
         threads=_count(row, "threads"),
-        overhead=_number(row, "overhead"),
-        bandwidth=_number(row, "bandwidth", above=0),
+        overhead=_number(row, "overhead", most=1.0),
+        bandwidth=_number(row, "bandwidth", least=1.0),
         samples=_count(row, "samples"),
         covariance=(numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 else None,
         date=_text(row, "date"),
@@ -235,9 +235,9 @@ def _count(row: Mapping[str, object], name: str, *, least: int = 0) -> int:
     return value
 
 
-def _number(row: Mapping[str, object], name: str, *, above: float = -1.0) -> float:
+def _number(row: Mapping[str, object], name: str, *, least: float = 0.0, most: float = math.inf) -> float:
     value = _finite(row[name])
-    if value <= above or value < 0:
+    if not least <= value <= most:
         raise ValueError
     return value
 

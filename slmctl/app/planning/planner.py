@@ -13,13 +13,14 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from registry.errors import SlmctlError
+from registry.errors import MalformedFile, SlmctlError
 from runtimes.hardware.machine import Hardware
 from runtimes.planning.plan import plan
 from runtimes.planning.values import Build, Evaluated, Learned, Need, Plan, PlanRequest, Shape
 from slmctl.app.planning.hardware import CPU, other_machine, this_machine
 from slmctl.app.planning.history import History
 from slmctl.app.planning.history_file import read_history
+from slmctl.app.planning.package_builds import is_sane
 from slmctl.config import Settings
 
 FileOf = Callable[[Build], Path | None]
@@ -65,7 +66,11 @@ class Planner:
         file_of: FileOf | None = None,
     ) -> Plan:
         """The plan for these builds. Where nothing fits well, `siblings` gives other models to offer; with
-        `file_of` the oracle is asked where the formulas are not trusted."""
+        `file_of` the oracle is asked where the formulas are not trusted: on this machine, since the engine
+        here knows nothing of another's GPU. Raises MalformedFile where no build is a possible model."""
+        if self.profile is not None:
+            file_of = None
+        builds = _sane(builds)
         found = self._plan(builds, request, (), file_of)
         if siblings is not None and (found.chosen is None or "SLOW" in found.flags or found.tier in _POOR):
             return self._plan(builds, request, siblings(), file_of)
@@ -129,6 +134,14 @@ class Planner:
             )
             return answers[0].need
         return None
+
+
+def _sane(builds: Sequence[Build]) -> Sequence[Build]:
+    """Those that could be a model: the layers of a hostile header are not counted one by one."""
+    found = [each for each in builds if is_sane(each.facts) and (each.draft is None or is_sane(each.draft))]
+    if builds and not found:
+        raise MalformedFile(f"{builds[0].model} has more layers, or tokens, than any model.")
+    return found
 
 
 def _is_close(chosen: Evaluated) -> bool:

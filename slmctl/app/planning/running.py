@@ -15,7 +15,7 @@ from registry.errors import DoesNotFit, MalformedFile, UsageError
 from registry.names import short_name
 from registry.store.reader import StoreReader
 from runtimes.hardware.machine import Hardware
-from runtimes.planning.budget import HOST, Budget, device_budget, host_budget
+from runtimes.planning.budget import HOST, host_budget
 from runtimes.planning.values import Build, Evaluated, Launch, Plan, PlanRequest
 from slmctl.app.kept import kept_models
 from slmctl.app.package import Package, Variant
@@ -23,6 +23,7 @@ from slmctl.app.parameters import whole
 from slmctl.app.planning.files import file_of_builds
 from slmctl.app.planning.package_builds import builds_of_package, is_embedding
 from slmctl.app.planning.planner import Planner
+from slmctl.app.planning.shrinking import less, shrunk
 from slmctl.app.planning.wishes import NO_WISHES, RunWishes
 from slmctl.app.planning.words import choice_line, mib, need_words, nofit_line, unused_gpu
 from slmctl.config import Settings
@@ -30,12 +31,10 @@ from slmctl.config import Settings
 _TINY = 128 << 20
 """A model that takes no more than the smallest reserve is let into it: `hello` runs wherever Python does."""
 
-_REFUSED = frozenset({"MEM_HOST", "MEM_CGROUP", "MEM_DEVICE", "SPEED_FLOOR", "QUALITY_FLOOR", "PIN_CONFLICT"})
+_WISHES = ("PIN_CONFLICT", "KV_QUANT_UNSAFE")
+_REFUSED = frozenset({"MEM_HOST", "MEM_CGROUP", "MEM_DEVICE", "SPEED_FLOOR", "QUALITY_FLOOR", *_WISHES})
 """Reasons for which a run is refused. For all others (no engine, a format, an architecture, a type) the
 engine's own refusal says more."""
-
-_WORTH_SAYING = 64 << 20
-"""Less free memory than planned is told from this difference on, if the model still fits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +100,7 @@ def plan_run(
         found, notes = roomy, (why,)
     else:
         notes = (
-            *_shrunk(found, settings, planner, name, wishes),
+            *shrunk(found, settings, name, wishes),
             *_told(found, package, request, planner.hardware),
         )
     assert found.chosen is not None
@@ -190,16 +189,19 @@ def _insisted(
     planner: Planner, request: PlanRequest, subject: _Subject, found: Plan, wishes: RunWishes
 ) -> tuple[Plan | None, str]:
     """The plan of somebody who insists, or of a model so small that it may have what is kept free."""
-    unbound = found.binding
-    lacking = mib((unbound.need or 0) - (unbound.budget or 0)) if unbound is not None else "more"
     if wishes.force:
         everything = Planner(planner.settings, profile=planner.profile)
         everything.hardware = _with_room(planner.hardware, 1 << 50)
-        roomy = _planned(everything, replace(request, max_memory=None), subject, wishes)
-        return (
-            roomy if roomy.chosen is not None else None,
-            f"{subject.name} does not fit here by {lacking}; it is loaded because of --force.",
-        )
+        insisted = replace(request, max_memory=None, speed_is_pinned=False)
+        roomy = _planned(everything, insisted, subject, wishes)
+        bare = None if roomy.launch is None else replace(roomy.launch, cache_ram=0, context_checkpoints=0)
+        lacking = found.binding
+        if lacking is None or lacking.need is None or lacking.budget is None:
+            why = f"{nofit_line(found, subject.name)} It"
+        else:
+            why = f"{subject.name} does not fit here by {mib(lacking.need - lacking.budget)}; it"
+        roomy = replace(roomy, launch=bare)
+        return roomy if roomy.chosen is not None else None, f"{why} is loaded because of --force."
     own = Planner(planner.settings, profile=planner.profile)
     own.hardware = _with_room(planner.hardware, host_budget(planner.hardware).reserve)
     roomy = _planned(own, request, subject, wishes)
@@ -237,7 +239,7 @@ def _refusal(
     if planned is not None and planned.chosen is not None:
         before, now = planned.chosen.budget.get(HOST), host_budget(hardware).bytes
         if before is not None and before > now:
-            text = f"{text} {_less(before, now)}"
+            text = f"{text} {less(before, now)}"
     alternatives = [choice_line(each) for each in found.alternatives]
     fits = (
         f"What would fit: {'; or '.join(alternatives)}." if alternatives else "Nothing else was found to fit."
@@ -246,43 +248,6 @@ def _refusal(
         verb = "is" if len(kept) == 1 else "are"
         fits = f"{', '.join(kept)} {verb} kept loaded: slmctl stop {kept[0]}. {fits}"
     return DoesNotFit(text, hint=f"{fits} 'slmctl plan {name}' explains it, --force tries it all the same.")
-
-
-def _less(before: int, now: int) -> str:
-    return f"{mib(before - now)} less is free than when it was planned."
-
-
-def _shrunk(found: Plan, settings: Settings, planner: Planner, name: str, wishes: RunWishes) -> Iterator[str]:
-    """What became of the free memory since the plan was made: by a profile, or before a pull."""
-    assert found.chosen is not None
-    if wishes.profile is not None:
-        here = Planner(settings, quick=True).hardware
-        for pool, need, budget in _needs(found.chosen, here):
-            if need > budget.bytes:
-                there = f"it needs {mib(need)}, and {mib(budget.bytes)} are there ({budget.source})"
-                shrunk = _less(found.chosen.budget[pool], budget.bytes)
-                text = f"{name} was planned for another machine: {there}: {shrunk}"
-                if not wishes.force:
-                    raise DoesNotFit(text, hint="Leave out --for; --force loads it all the same.")
-                yield text
-        return
-    if wishes.planned is None or wishes.planned.chosen is None:
-        return
-    for pool, before in wishes.planned.chosen.budget.items():
-        now = found.chosen.budget.get(pool)
-        if now is not None and before - now >= _WORTH_SAYING and found.launch != wishes.planned.launch:
-            context = found.chosen.candidate.shape.context
-            yield f"{_less(before, now)} It runs with {context:,} tokens of context."
-
-
-def _needs(chosen: Evaluated, hardware: Hardware) -> Iterator[tuple[str, int, Budget]]:
-    """What each pool must hold, and what this machine has for it."""
-    need = chosen.need
-    if need.of(HOST):
-        yield HOST, int(need.of(HOST) * need.margin), host_budget(hardware)
-    for device in hardware.devices:
-        if not device.unified and need.of(device.id):
-            yield device.id, int(need.of(device.id) * need.margin), device_budget(device, hardware)
 
 
 def _told(found: Plan, package: Package, request: PlanRequest, hardware: Hardware) -> Iterator[str]:

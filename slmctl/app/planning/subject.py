@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 from registry.errors import DoesNotFit, MalformedFile, NotFound, OperationFailed
 from registry.formats.facts import ModelFacts
 from registry.formats.folder_facts import facts_from_folder
-from registry.formats.gguf import read_header
+from registry.formats.gguf import GgufHeader, read_header
 from registry.formats.gguf_facts import facts_from_gguf
 from registry.formats.hf_dimensions import facts_from_config, gguf_architecture
 from registry.formats.safetensors import read_header as read_safetensors
+from registry.formats.shards import find_shards
 from registry.manifest import load_json_object
 from registry.names import DEFAULT_TAG, ModelRef, Source, short_name
 from registry.store.reader import StoreReader
@@ -162,10 +163,16 @@ def siblings(name: str, builds: Sequence[Build]) -> tuple[Build, ...]:
         and each.entry.kind != "embedding"
         and (each.entry.family == family or 0 < (each.facts.parameters or 0) < size)
     ]
-    others.sort(
-        key=lambda each: (each.entry.family != family, -(each.facts.parameters or 0), each.entry.name)
-    )
-    return tuple(build for model in others[:_MOST_SIBLINGS] for build in builds_of_model(model))
+    others.sort(key=lambda each: (-(each.facts.parameters or 0), each.entry.name))
+    own = [each for each in others if each.entry.family == family][: _MOST_SIBLINGS - 1]
+    further = _spread([each for each in others if each.entry.family != family], _MOST_SIBLINGS - len(own))
+    return tuple(build for model in (*own, *further) for build in builds_of_model(model))
+
+
+def _spread(models: Sequence[LibraryModel], count: int) -> Sequence[LibraryModel]:
+    """So many of them from the first to the last, which is the smallest: that fits where little does."""
+    last, steps = len(models) - 1, max(1, count - 1)
+    return models if last < count else [models[last - at * last // steps] for at in reversed(range(count))]
 
 
 def of_config(path: Path) -> Subject:
@@ -200,8 +207,8 @@ def _on_disk(reader: StoreReader, ref: ModelRef, on_event: OnEvent) -> Subject:
     if path.is_dir() and (path / "config.json").is_file() and not (path / "genai_config.json").is_file():
         return _of_folder(path)
     if path.is_file() and path.name.endswith(".gguf"):
-        with _opened(path), path.open("rb") as stream:
-            facts = facts_from_gguf([read_header(stream)])
+        parts = find_shards(path)
+        facts = facts_from_gguf([_gguf_header(part) for part in parts])
         return Subject(
             name=path.name,
             builds=(
@@ -209,7 +216,7 @@ def _on_disk(reader: StoreReader, ref: ModelRef, on_event: OnEvent) -> Subject:
                     model=path.name,
                     variant=variant_id("gguf", facts.quantization),
                     facts=facts,
-                    size=path.stat().st_size,
+                    size=sum(part.stat().st_size for part in parts),
                     quantization=facts.quantization,
                     stored=True,
                 ),
@@ -220,6 +227,11 @@ def _on_disk(reader: StoreReader, ref: ModelRef, on_event: OnEvent) -> Subject:
         return of_config(path)
     found, package = locate(reader, ref, on_event)
     return of_package(found, package)
+
+
+def _gguf_header(path: Path) -> GgufHeader:
+    with _opened(path), path.open("rb") as stream:
+        return read_header(stream)
 
 
 def _of_folder(path: Path) -> Subject:

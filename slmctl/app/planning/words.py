@@ -76,7 +76,7 @@ def tightest(evaluated: Evaluated) -> str:
 def nofit_line(plan: Plan, name: str) -> str:
     """Why nothing fits, with the number."""
     bound = plan.binding
-    slow = [each for each in plan.rejected if each.code == "SPEED_FLOOR"]
+    slow = [each for each in (bound, *plan.rejected) if each is not None and each.code == "SPEED_FLOOR"]
     if slow:
         return f"{name} is too slow here: {slow[0].variant}: {slow[0].detail}"
     if bound is None:

@@ -16,7 +16,7 @@ from runtimes.hardware.machine import Hardware
 from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
-from slmctl.cli.render import table
+from slmctl.cli.render import clean, table
 
 if TYPE_CHECKING:
     from slmctl.app.planning.calibrating import Calibration
@@ -75,7 +75,7 @@ def command(
         from slmctl.cli.describe_calibration import calibration_fields
 
         fields["calibration"] = calibration_fields(calibration)
-    context.output.result(fields, lambda: _text(hardware, calibration))
+    context.output.result(fields, lambda: clean(_text(hardware, calibration)))
     if save is not None:
         context.output.note(f"Saved as {save}: '--for {save}' plans for it.")
 

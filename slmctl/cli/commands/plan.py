@@ -24,6 +24,7 @@ from slmctl.cli.history_view import show_history
 from slmctl.cli.network_options import NetworkOptions, network_options
 from slmctl.cli.plan_options import PlanOptions, plan_options
 from slmctl.cli.plan_view import view
+from slmctl.cli.render import clean
 
 _ABOUT = (
     "Say which build of NAME runs how on this machine, with the numbers that decide it. No weights are"
@@ -89,7 +90,7 @@ def command(
     del document["schema"]
     context.output.result(
         document,
-        lambda: view(found, subject.name, hardware, every=every),
+        lambda: clean(view(found, subject.name, hardware, every=every)),
     )
     if found.chosen is None:
         click.get_current_context().exit(Exit.DOES_NOT_FIT)

@@ -107,3 +107,34 @@ def test_a_config_without_a_dimension_is_refused_and_the_dimension_named(field: 
     config = {name: value for name, value in CONFIGS["qwen3/0.6b"].items() if name != field}
     with pytest.raises(MalformedFile, match=field):
         facts_from_config(config)
+
+
+_QWEN3_MOE: dict[str, object] = {
+    "model_type": "qwen3_moe", "hidden_size": 2048, "num_hidden_layers": 48, "num_attention_heads": 32,
+    "num_key_value_heads": 4, "head_dim": 128, "intermediate_size": 6144, "vocab_size": 151936,
+    "max_position_embeddings": 40960, "num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768,
+}  # fmt: skip
+_MIXTRAL = _llama(4096, 32, (32, 8), 14336, vocab_size=32000, num_local_experts=8, num_experts_per_tok=2)
+_DEEPSEEK: dict[str, object] = {
+    "model_type": "newest_moe", "hidden_size": 2048, "num_hidden_layers": 28, "num_attention_heads": 16,
+    "intermediate_size": 10944, "vocab_size": 102400, "max_position_embeddings": 4096, "n_routed_experts": 64,
+    "n_shared_experts": 2, "num_experts_per_tok": 6, "moe_intermediate_size": 1408, "first_k_dense_replace": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "billions"),
+    # by the models' cards: Qwen3-30B-A3B 30.5, Mixtral-8x7B 46.7, DeepSeek-MoE-16B 16.4
+    [(_QWEN3_MOE, 30.5), (_MIXTRAL | {"model_type": "mixtral"}, 46.7), (_DEEPSEEK, 16.4)],
+)
+def test_experts_count_all_of_them(config: dict[str, object], billions: float) -> None:
+    facts, exact = facts_from_config(config)
+    assert not exact
+    assert facts.parameters is not None
+    assert facts.parameters / 1e9 == pytest.approx(billions, abs=0.06)
+    assert facts.tensor_bytes == pytest.approx(2 * facts.parameters, rel=0.01)
+
+
+def test_layers_are_not_counted_one_by_one_where_there_are_more_than_any_model_has() -> None:
+    with pytest.raises(MalformedFile, match="num_hidden_layers"):
+        facts_from_config(CONFIGS["qwen3/0.6b"] | {"num_hidden_layers": 10**9})

@@ -191,6 +191,15 @@ def test_who_writes_by_hand_may_leave_out_what_has_a_default() -> None:
             "efficiency is not",
         ),
         ({"speeds": [{"place": "cpu", "overhead": 0, "efficiency": 1, "basis": "luck"}]}, "basis is none of"),
+        (
+            {"speeds": [{"place": "cpu", "overhead": -1e-13, "efficiency": 1, "basis": "prior"}]},
+            "overhead is less than 0",
+        ),
+        (
+            {"cpu": {"architecture": "x86_64", "logical": 4, "quota": 10**400}},
+            "cpu.quota is not above 0 and at most 100000",
+        ),
+        ({"cpu": {"architecture": "x86_64", "logical": 4, "quota": float("nan")}}, "cpu.quota is no number"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(change: dict[str, Any], said: str) -> None:

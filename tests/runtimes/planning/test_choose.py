@@ -117,6 +117,13 @@ def test_pins_that_leave_nothing_are_a_conflict() -> None:
         assert result.alternatives[0].candidate.build.variant == "gguf-q5_k_m"
 
 
+def test_of_many_builds_not_all_are_named_and_that_is_said() -> None:
+    result = plan(ggufs("qwen3:1.7b"), CONTAINER, at(4096, variant="q9"))
+    assert result.binding is not None
+    count = len({build.variant for build in ggufs("qwen3:1.7b")})
+    assert result.binding.detail.endswith(f" and {count - 8} more.")
+
+
 def test_a_pinned_cache_and_a_pinned_speed() -> None:
     builds = ggufs("qwen3:1.7b")
     assert picked(plan(builds, CONTAINER, at(4096, kv_type="q4_0")))[1] == "q4_0"

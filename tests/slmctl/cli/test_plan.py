@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.slmctl.cli.program import Program
-from tools.random_model import TINY, write_random_model
+from tools.random_model import TINY, write_random_model, write_random_shards
 
 PI, VPS, CONTAINER = "raspberry-pi-5-8gb", "vps-2cpu-4gb", "container-2gb"
 CONFIG = {
@@ -134,6 +134,9 @@ def test_files_are_planned_where_they_lie(slmctl: Program, tmp_path: Path) -> No
     path = tmp_path / "some.gguf"
     write_random_model(path)
     assert choice(slmctl, str(path))[:2] == ("some.gguf", "gguf-f32")
+    parts = write_random_shards(tmp_path)
+    found = slmctl("plan", str(parts[1]), "--json").json
+    assert found["choice"]["size_bytes"] == sum(part.stat().st_size for part in parts)
 
 
 @pytest.mark.parametrize(

@@ -172,3 +172,12 @@ def _qwen() -> LibraryModel:
     model = find_model("qwen3", "8b")
     assert model is not None
     return model
+
+
+@pytest.mark.parametrize("name", ["llama3.1:8b", "qwen3:4b"])
+def test_what_is_offered_instead_ends_with_the_smallest_that_there_is(name: str) -> None:
+    subject = of_library(parse(name))
+    assert subject is not None
+    offered = {build.model: build.facts.parameters or 0 for build in siblings(subject.name, subject.builds)}
+    assert min(offered, key=lambda each: offered[each]) == "smollm2:135m"
+    assert len(offered) == 5

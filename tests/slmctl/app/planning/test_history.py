@@ -47,6 +47,15 @@ def test_a_damaged_file_is_an_empty_history_and_is_written_anew(tmp_path: Path, 
     assert read_history(tmp_path).estimates == (ESTIMATE,)
 
 
+@pytest.mark.parametrize(
+    "numbers", [{"overhead": 10**400}, {"overhead": 1e300}, {"bandwidth": 1e-320}, {"bandwidth": -1.0}]
+)
+def test_a_speed_that_no_machine_has_is_left_out(numbers: dict[str, float]) -> None:
+    document = History().with_speed(SPEED).to_json()
+    row = json.loads(json.dumps(document["speeds"]))[0]
+    assert History.from_json({**document, "speeds": [{**row, **numbers}]}) == History()
+
+
 def test_rows_of_another_shape_are_left_out_and_the_others_stay(tmp_path: Path) -> None:
     document = History().with_estimate(ESTIMATE).with_speed(SPEED).with_bound(BOUND).to_json()
     rows = [document["estimates"], document["speeds"], document["bounds"]]
