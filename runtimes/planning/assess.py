@@ -71,7 +71,7 @@ class Assessor:
         self._rates: dict[tuple[str, str, str], Rate] = {}
         self._read: dict[tuple[int, bool], float] = {}
         self._bare: dict[int, ModelFacts] = {}
-        self._caches: dict[tuple[ModelFacts, str, str, int], int] = {}
+        self._caches: dict[tuple[ModelFacts, str, str, int, bool], int] = {}
         self._qualities: dict[tuple[int, str], Quality] = {}
         self._budgets: dict[tuple[str, str], tuple[Budget, ...]] = {}
         self._features: dict[str, frozenset[str]] = {}
@@ -147,7 +147,7 @@ class Assessor:
         """How fast it decodes, with the cache filled as far as it usually is."""
         build, device = option.build, option.placement.device
         layers = build.facts.layers or 0
-        cache = self._cache_read(build, shape)
+        cache = self._cache_read(build, shape, cpu=device is None)
         if device is None:
             return decode_speed(layers, self._weights_read(build, cpu=True) + cache, self._rate(option, CPU))
         read = self._weights_read(build, cpu=False) + cache
@@ -236,15 +236,16 @@ class Assessor:
             self._read[key] = weight_bytes_read(build.facts, build.size, cpu=cpu, few_threads=few)
         return self._read[key]
 
-    def _cache_read(self, build: Build, shape: Shape) -> int:
+    def _cache_read(self, build: Build, shape: Shape, *, cpu: bool) -> int:
         """Builds of one model differ in their tensors only, and so have one cache."""
         bare = self._bare.get(id(build))
         if bare is None:
             bare = self._bare[id(build)] = replace(build.facts, tensors=(), quantization=None)
-        key = (bare, shape.type_k, shape.type_v, min(shape.context, TYPICAL_FILL))
+        few = cpu and waits_for_threads(self.hardware)
+        key = (bare, shape.type_k, shape.type_v, min(shape.context, TYPICAL_FILL), few)
         if key not in self._caches:
             try:
-                self._caches[key] = cache_bytes_read(bare, shape)
+                self._caches[key] = cache_bytes_read(bare, shape, few_threads=few)
             except MalformedFile:
                 self._caches[key] = 0
         return self._caches[key]

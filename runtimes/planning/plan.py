@@ -97,7 +97,10 @@ def _nofit(
 ) -> Plan:
     alternatives = _distinct(
         itertools.chain(
-            _relaxed(builds, assessor), _siblings(siblings, assessor), _last_resorts(builds, assessor)
+            _relaxed(builds, assessor),
+            _siblings(siblings, assessor),
+            _shortened(siblings, assessor),
+            _last_resorts(builds, assessor),
         )
     )
     nearest = by_parameters(outcomes)[0] if outcomes else None
@@ -212,6 +215,12 @@ def _siblings(siblings: Sequence[Build], assessor: Assessor) -> Iterator[Evaluat
             assert decision is not None
             if (decision.tier in TIERS[:2] and not decision.slow) == good:
                 yield decision.evaluated
+
+
+def _shortened(siblings: Sequence[Build], assessor: Assessor) -> Iterator[Evaluated]:
+    """Another model with less context than one would choose: what the smallest boards can run."""
+    for context in _SHORT:
+        yield from _planned(siblings, _with_context(_without_wishes(assessor.request), context), assessor)
 
 
 def _is_better(other: Evaluated, decision: Decision) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 from registry.formats.facts import ModelFacts
 from runtimes.hardware.machine import Device, EngineBuild, Hardware, SpeedFigure
 from runtimes.hardware.unused import what_is_unused
-from runtimes.planning.kv_cache import remembered
+from runtimes.planning.kv_cache import per_layer, remembered
 from runtimes.planning.values import Shape, Speed
 
 TYPICAL_FILL = 512
@@ -144,8 +144,11 @@ def weight_bytes_read(facts: ModelFacts, size: int, *, cpu: bool, few_threads: b
     return read
 
 
-def cache_bytes_read(facts: ModelFacts, shape: Shape) -> int:
-    """Bytes of the KV cache that one token reads when as much is filled as usually is."""
+def cache_bytes_read(facts: ModelFacts, shape: Shape, *, few_threads: bool = False) -> int:
+    """Bytes of the KV cache that one token reads when as much is filled as usually is.
+
+    Where few threads compute, a position costs each head as much as reading so many bytes of weights does.
+    """
     filled = min(shape.context, TYPICAL_FILL)
     one = Shape(
         context=filled,
@@ -153,7 +156,12 @@ def cache_bytes_read(facts: ModelFacts, shape: Shape) -> int:
         type_v=_ggml(shape.type_v),
         micro_batch=max(1, min(filled, 512)),
     )
-    return sum(layer.kv + layer.state for layer in remembered(facts, one))
+    layers = remembered(facts, one)
+    cache = sum(layer.kv for layer in layers)
+    if few_threads:
+        heads = sum(per_layer(facts.heads, at) or 0 for at, layer in enumerate(layers) if layer.kv)
+        cache = max(cache, heads * filled * int(_table()["attention_of_few_threads"]["bytes"]))
+    return cache + sum(layer.state for layer in layers)
 
 
 def spread(basis: str) -> float:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
-from runtimes.planning.values import PlanRequest
 from slmctl.app.planning.wishes import RunWishes
 from slmctl.cli import candidates
 from slmctl.cli.sizes import to_bytes
+
+if TYPE_CHECKING:
+    from runtimes.planning.values import PlanRequest
 
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 PREFERENCES = ("balanced", "quality", "speed", "smallest")
@@ -32,6 +35,8 @@ class PlanOptions:
 
     def request(self, *, variant: str | None, context: int | None, usual_context: int | None) -> PlanRequest:
         """The wish. `usual_context` is the settings' number: a wish, and no command."""
+        from runtimes.planning.values import PlanRequest  # pull has these options too, and seldom a plan
+
         wanted = PlanRequest()
         return PlanRequest(
             context=context or usual_context,

@@ -9,6 +9,7 @@ calibration leaves nothing: figures are written at the end.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,7 +38,7 @@ from slmctl.app.planning.learning import prior as undecided
 from slmctl.config import Settings
 
 WARM_UP_TOKENS = 8
-ROUNDS = 3
+ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +115,7 @@ def calibrate(
 
 
 def _seconds_per_token(settings: Settings, subject: Subject, on_event: OnEvent) -> float:
-    """The fastest of a few short answers: what else runs here can only make one slower."""
+    """The middle one of a few short answers."""
     request = LoadRequest(
         package=subject.package,
         variant=subject.chosen.candidate.build.variant,
@@ -126,7 +127,7 @@ def _seconds_per_token(settings: Settings, subject: Subject, on_event: OnEvent) 
     )
     with load(subject.reader, settings, request, on_event) as model:
         _answer(model, WARM_UP_TOKENS)
-        return min(_answer(model, TOKENS) for _ in range(ROUNDS))
+        return statistics.median(_answer(model, TOKENS) for _ in range(ROUNDS))
 
 
 def _answer(model: LoadedModel, tokens: int) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 from registry.names import short_name
 from runtimes.planning.budget import HOST, device_budget, host_budget
 from runtimes.planning.kv_cache import remembered
-from runtimes.planning.speed import waits_for_threads, weight_bytes_read
+from runtimes.planning.speed import cache_bytes_read, waits_for_threads, weight_bytes_read
 from runtimes.planning.values import CONTEXT_STEP, Shape
 from slmctl.app.planning.hardware import CPU, machine_of
 from slmctl.app.planning.learn import Lesson, Pace
@@ -55,6 +55,7 @@ def pace_of(decided: RunPlan) -> Pace | None:
     cpu = candidate.place == CPU
     few = cpu and waits_for_threads(hardware)
     cached = Shape(context=CONTEXT_STEP, type_k=shape.type_k, type_v=shape.type_v, micro_batch=1)
+    state = sum(each.state for each in remembered(facts, cached))
     return Pace(
         engine=candidate.runtime,
         build=engine.version,
@@ -63,7 +64,7 @@ def pace_of(decided: RunPlan) -> Pace | None:
         threads=decided.launch.threads if cpu else 0,
         layers=facts.layers,
         bytes=int(weight_bytes_read(facts, candidate.build.size, cpu=cpu, few_threads=few)),
-        cache=sum(each.kv for each in remembered(facts, cached)) // CONTEXT_STEP,
+        cache=(cache_bytes_read(facts, cached, few_threads=few) - state) // CONTEXT_STEP,
         overhead=chosen.speed.overhead,
         bandwidth=chosen.speed.bandwidth,
     )

@@ -74,6 +74,16 @@ def test_a_long_context_does_not_buy_itself_with_loss() -> None:
     assert 4096 <= context < 8192
 
 
+def test_the_smallest_board_is_offered_what_it_can_run() -> None:
+    board = profile("board-512mb")
+    result = plan(ggufs("phi4-mini:3.8b"), board, PlanRequest(), ggufs("smollm2:135m"))
+    assert result.verdict == "nofit"
+    offered = [each.candidate for each in result.alternatives]
+    assert {each.build.model for each in offered} == {"smollm2:135m"}
+    assert {each.shape.context for each in offered} == {2048, 1024}
+    assert result.notes == ()
+
+
 def test_a_soft_context_is_never_more_than_trained() -> None:
     result = plan(ggufs("smollm2:360m"), profile("ryzen-7950x-64gb"), PlanRequest())
     assert picked(result)[2] == 8192

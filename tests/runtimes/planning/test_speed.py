@@ -10,6 +10,7 @@ from registry.formats.facts import Experts
 from runtimes.hardware.machine import EngineBuild, Hardware, SpeedFigure
 from runtimes.hardware.profiles import profile
 from runtimes.planning.speed import (
+    cache_bytes_read,
     cpu_features,
     cpu_rate,
     decode_speed,
@@ -18,6 +19,7 @@ from runtimes.planning.speed import (
     waits_for_threads,
     weight_bytes_read,
 )
+from runtimes.planning.values import Shape
 from tests.runtimes.planning.library import ggufs
 
 LLAMA = "llama.cpp"
@@ -131,6 +133,10 @@ def test_few_threads_compute_and_what_was_not_measured_is_read() -> None:
     few = [weight_bytes_read(each.facts, 0, cpu=True, few_threads=True) for each in (four, five)]
     assert plain == [four.facts.tensor_bytes, five.facts.tensor_bytes]
     assert few[1] / few[0] > plain[1] / plain[0]
+    shape = Shape(context=4096)
+    assert cache_bytes_read(four.facts, shape) == 512 * 147_456
+    # 36 layers of 32 heads, 512 positions: fit.md's sum leaves out that each costs time to compute
+    assert cache_bytes_read(four.facts, shape, few_threads=True) == 36 * 32 * 512 * 1400
 
 
 def test_a_split_lies_between_its_parts() -> None:

