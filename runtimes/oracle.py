@@ -129,13 +129,25 @@ def ask(
         )
     except subprocess.TimeoutExpired:
         raise EngineFailed("llama.cpp took too long to say what the model needs.") from None
-    answers = [json.loads(line) for line in child.stdout.splitlines()]
-    if child.returncode != 0 or len(answers) != len(questions):
+    answers = _answers(child.stdout)
+    if child.returncode != 0 or answers is None or len(answers) != len(questions):
         explanation = LLAMA_CPP.explain(child.returncode, child.stderr.decode(errors="replace"))
         raise (EngineUnavailable if explanation.error is EngineUnavailable else EngineFailed)(
             explanation.sentence, hint=explanation.hint
         )
-    return [(answer["status"], answer["log"]) for answer in answers]
+    return answers
+
+
+def _answers(stdout: bytes) -> list[tuple[int, str]] | None:
+    """What the child answered, a line each; None where a line is something else."""
+    try:
+        found = [json.loads(line) for line in stdout.splitlines()]
+        answers = [(answer["status"], answer["log"]) for answer in found]
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return None
+    if not all(isinstance(status, int) and isinstance(log, str) for status, log in answers):
+        return None
+    return answers
 
 
 def _measure(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.errors import MalformedFile, StoreUnusable
+from registry.errors import EngineFailed, MalformedFile, StoreUnusable
 from runtimes.engines.base import LaunchRequest
 from runtimes.engines.llamacpp import LLAMA_CPP
 from runtimes.errors import EngineUnavailable
@@ -107,3 +107,16 @@ def test_a_folder_that_cannot_be_written(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "is" / "not" / "there"))
     with pytest.raises(StoreUnusable, match="temporary file"):
         measure(build_of(model), [SHAPE], b"GGUF", environ=os.environ)
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "a driver's greeting", "[]", "{}", '{"status": "", "log": 1}', "[" * 9999]
+)
+def test_what_a_library_prints_among_the_answers_is_a_child_that_failed(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    program = tmp_path / "child.py"
+    program.write_text(f"print({line!r})\n")
+    monkeypatch.setattr("runtimes.oracle._PROGRAM", program)
+    with pytest.raises(EngineFailed):
+        measure(build_of(model), [SHAPE], model, environ=os.environ)
