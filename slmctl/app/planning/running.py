@@ -124,7 +124,7 @@ class _Subject:
     reader: StoreReader
 
     def siblings(self) -> tuple[Build, ...]:
-        from slmctl.app.planning.subject import siblings  # most models fit, and need no others
+        from slmctl.app.planning.siblings import siblings  # most models fit, and need no others
 
         return siblings(self.name, self.builds)
 

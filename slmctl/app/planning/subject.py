@@ -28,17 +28,16 @@ from registry.store.reader import StoreReader
 from runtimes.planning.values import Build
 from slmctl.app.events import OnEvent
 from slmctl.app.finding import find_package, locate
-from slmctl.app.library import LibraryModel, family_of, find_model, library
+from slmctl.app.library import LibraryModel, family_of, find_model
 from slmctl.app.package import Package, variant_id
 from slmctl.app.planning.builds import builds_of_facts, builds_of_model, named_builds
-from slmctl.app.planning.package_builds import builds_of_package, is_embedding
+from slmctl.app.planning.package_builds import builds_of_package
 
 if TYPE_CHECKING:
     from slmctl.app.places import Places
     from slmctl.app.tags import RemoteVariant
 
 _MAX_CONFIG_BYTES = 4 << 20
-_MOST_SIBLINGS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,37 +141,6 @@ def about_choice(subject: Subject, build: Build) -> str | None:
             " 'slmctl pull' looks, and plans again with what is there."
         )
     return None
-
-
-def siblings_of(subject: Subject) -> tuple[Build, ...]:
-    """Other models of the library to offer instead: the family's other sizes, then smaller ones for the same
-    tasks, a few of both."""
-    return () if subject.sizes else siblings(subject.name, subject.builds)
-
-
-def siblings(name: str, builds: Sequence[Build]) -> tuple[Build, ...]:
-    """As `siblings_of`, of the model `name` with these builds."""
-    if not builds or is_embedding(builds):
-        return ()
-    family, size = name.partition(":")[0], builds[0].facts.parameters or 0
-    others = [
-        each
-        for each in library()
-        if not each.entry.ships
-        and each.entry.name != name
-        and each.entry.kind != "embedding"
-        and (each.entry.family == family or 0 < (each.facts.parameters or 0) < size)
-    ]
-    others.sort(key=lambda each: (-(each.facts.parameters or 0), each.entry.name))
-    own = [each for each in others if each.entry.family == family][: _MOST_SIBLINGS - 1]
-    further = _spread([each for each in others if each.entry.family != family], _MOST_SIBLINGS - len(own))
-    return tuple(build for model in (*own, *further) for build in builds_of_model(model))
-
-
-def _spread(models: Sequence[LibraryModel], count: int) -> Sequence[LibraryModel]:
-    """So many of them from the first to the last, which is the smallest: that fits where little does."""
-    last, steps = len(models) - 1, max(1, count - 1)
-    return models if last < count else [models[last - at * last // steps] for at in reversed(range(count))]
 
 
 def of_config(path: Path) -> Subject:

@@ -15,7 +15,8 @@ from runtimes.planning.document import to_json
 from slmctl.app.planning.files import file_of_builds
 from slmctl.app.planning.package_builds import is_embedding
 from slmctl.app.planning.planner import Planner
-from slmctl.app.planning.subject import Subject, about_choice, of_config, siblings_of, subject_of
+from slmctl.app.planning.siblings import siblings_of
+from slmctl.app.planning.subject import Subject, about_choice, of_config, subject_of
 from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command

@@ -20,7 +20,8 @@ from slmctl.app.planning.builds import USUAL, builds_of_facts, builds_of_model
 from slmctl.app.planning.hardware import machine_of, with_speeds
 from slmctl.app.planning.history import History, SpeedRecord
 from slmctl.app.planning.package_builds import is_embedding, is_sane
-from slmctl.app.planning.subject import of_config, of_library, siblings
+from slmctl.app.planning.siblings import siblings
+from slmctl.app.planning.subject import of_config, of_library
 from slmctl.app.planning.words import nofit_line, unused_gpu
 
 QWEN3 = {
