@@ -173,11 +173,10 @@ class Assessor:
         return [_at_most(each, most) for each in found]
 
     def _need(self, option: Option, candidate: Candidate) -> Need:
-        digest, shape = option.build.digest, candidate.shape
-        if digest is not None:
-            known = self.learned.needs.get((digest, candidate.runtime, candidate.place, shape))
-            if known is not None:
-                return known
+        shape = candidate.shape
+        known = self.learned.needs.get((option.build.key, candidate.runtime, candidate.place, shape))
+        if known is not None:
+            return known
         try:
             return option.engine.need(option.build, shape, option.placement, self.features(option.engine))
         except MalformedFile:

@@ -41,6 +41,11 @@ class Build:
     made: bool = True
     guessed: bool = False
 
+    @property
+    def key(self) -> str:
+        """What tells it from all others of one plan: the digest, where it has one."""
+        return self.digest or f"{self.model} {self.variant} {self.size}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
@@ -217,7 +222,7 @@ class LowerBound:
 class Learned:
     """What earlier loads have shown, and the engine's own word: it counts more than the formulas.
 
-    `needs` are the oracle's, by (the build's digest, runtime, place, shape); a candidate that is among them
+    `needs` are the oracle's, by (the build's key, runtime, place, shape); a candidate that is among them
     has that need. One that a bound speaks of (same build and runtime, a context and slots no smaller) needs
     at least one byte more than the bound in its pool.
     """

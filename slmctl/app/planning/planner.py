@@ -103,7 +103,7 @@ class Planner:
             return None
         candidate = chosen.candidate
         build, engine = candidate.build, self.hardware.engine(candidate.runtime)
-        if engine is None or engine.version is None or build.digest is None:
+        if engine is None or engine.version is None:
             return None
         doubted = self.history.distrusts(build.facts.architecture, candidate.runtime, engine.version)
         rough = chosen.need.method == "parameters" and not build.guessed
@@ -113,7 +113,7 @@ class Planner:
         need = None if path is None else self._oracle(chosen, path)
         if need is None:
             return None
-        return (build.digest, candidate.runtime, candidate.place, candidate.shape), need
+        return (build.key, candidate.runtime, candidate.place, candidate.shape), need
 
     def _oracle(self, chosen: Evaluated, path: Path) -> Need | None:
         from runtimes.oracle import Place, measure  # few plans ask it

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,8 +44,8 @@ _MAX_CONFIG_BYTES = 4 << 20
 class Subject:
     """`origin` is `store`, `library`, `file` or the place that was asked; `sizes` says that the builds are of
     several models of one family. `package` and its `reader` are a stored one's, `notes` sentences. `named`
-    are those builds (model and variant) that the library names; `fetched_bytes` came in `requests` ranges,
-    to know what a place has.
+    are those builds (model and variant) that the library names; `at_hand` the GGUF files of builds, by their
+    keys; `fetched_bytes` came in `requests` ranges, to know what a place has.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Subject:
     reader: StoreReader | None = None
     notes: tuple[str, ...] = ()
     named: frozenset[tuple[str, str]] = frozenset()
+    at_hand: Mapping[str, Path] = field(default_factory=dict)
     fetched_bytes: int = 0
     requests: int = 0
 
@@ -177,20 +178,16 @@ def _on_disk(reader: StoreReader, ref: ModelRef, on_event: OnEvent) -> Subject:
     if path.is_file() and path.name.endswith(".gguf"):
         parts = find_shards(path)
         facts = facts_from_gguf([_gguf_header(part) for part in parts])
-        return Subject(
-            name=path.name,
-            builds=(
-                Build(
-                    model=path.name,
-                    variant=variant_id("gguf", facts.quantization),
-                    facts=facts,
-                    size=sum(part.stat().st_size for part in parts),
-                    quantization=facts.quantization,
-                    stored=True,
-                ),
-            ),
-            origin="file",
+        build = Build(
+            model=path.name,
+            variant=variant_id("gguf", facts.quantization),
+            facts=facts,
+            size=sum(part.stat().st_size for part in parts),
+            quantization=facts.quantization,
+            stored=True,
         )
+        at_hand = {build.key: path} if len(parts) == 1 else {}
+        return Subject(name=path.name, builds=(build,), origin="file", at_hand=at_hand)
     if path.is_file() and path.suffix == ".json":
         return of_config(path)
     found, package = locate(reader, ref, on_event)

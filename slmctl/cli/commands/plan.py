@@ -83,7 +83,8 @@ def command(
         subject.builds,
         request,
         siblings=lambda: siblings_of(subject),
-        file_of=file_of_builds(subject.reader, subject.package),
+        file_of=file_of_builds(subject.reader, subject.package)
+        or (lambda build: subject.at_hand.get(build.key)),
     )
     about = None if found.chosen is None else about_choice(subject, found.chosen.candidate.build)
     found = replace(found, notes=(*subject.notes, *([about] if about else []), *found.notes))
