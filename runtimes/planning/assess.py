@@ -97,6 +97,7 @@ class Assessor:
             type_v=cache_type,
             gpu_layers=(every if gpu_layers is None else gpu_layers) if on_device else 0,
             repack=True,
+            draft_tokens=0 if option.build.draft is None else self.request.draft_tokens,
             embedding=self.request.embedding,
         )
 

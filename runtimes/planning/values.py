@@ -104,7 +104,8 @@ class Need:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRequest:
     """What is asked. A pin is what the user named; None leaves it to the plan. `context` is soft unless
-    `context_is_pinned`; `max_memory` is bytes, speeds are tokens per second."""
+    `context_is_pinned`; `max_memory` is bytes, speeds are tokens per second. `draft_tokens` are those that
+    a build's draft guesses at a time."""
 
     context: int | None = None
     context_is_pinned: bool = False
@@ -121,6 +122,7 @@ class PlanRequest:
     offline: bool = False
     force: bool = False
     embedding: bool = False
+    draft_tokens: int = 0
     rope_scaling: bool = False
     """The user stretches the context: more than the model was trained on is then no mistake."""
 

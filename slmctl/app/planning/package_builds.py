@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from types import MappingProxyType
 
+from modelfiles.spec import ParameterValue
 from registry.errors import BadContent, NotFound, OperationFailed
 from registry.formats.facts import ModelFacts
 from registry.formats.gguf import read_header
@@ -14,6 +16,7 @@ from registry.names import ModelRef, Source, short_name
 from registry.store.reader import StoreReader
 from runtimes.planning.values import Build
 from slmctl.app.package import Package, Variant
+from slmctl.app.parameters import whole
 from slmctl.app.upstream import place_of
 
 _WITH_MATRIX: Mapping[str, bool] = MappingProxyType({"bartowski": True, "unsloth": True, "qwen": True})
@@ -23,7 +26,9 @@ every card that they use one; the makers' own builds of Qwen3 are counted so in 
 
 _MAX_LAYERS = 4096
 _MAX_VOCABULARY = 1 << 24
-"""What facts may say at most: a hostile file's layers are not counted one by one."""
+_MAX_DRAFTED = 1024
+"""What facts may say at most: a hostile file's layers are not counted one by one. And what the engine lets a
+draft guess."""
 
 
 def builds_of_package(store: StoreReader, package: Package) -> tuple[Build, ...]:
@@ -39,6 +44,17 @@ def builds_of_package(store: StoreReader, package: Package) -> tuple[Build, ...]
 def is_embedding(builds: Iterable[Build]) -> bool:
     """Whether the model turns texts into vectors, and answers nothing."""
     return any(build.facts.causal is False or build.facts.pooling for build in builds)
+
+
+def drafting(
+    builds: Iterable[Build], parameters: Mapping[str, ParameterValue]
+) -> tuple[tuple[Build, ...], int]:
+    """The builds as they are loaded with these parameters, and how many tokens their drafts guess at a time:
+    a draft that may guess none is not loaded."""
+    tokens = whole(parameters, "draft_num_predict")
+    if tokens == 0:
+        return tuple(replace(each, draft=None) for each in builds), 0
+    return tuple(builds), min(max(tokens or 0, 0), _MAX_DRAFTED)
 
 
 def with_matrix(publisher: str | None) -> bool | None:

@@ -21,7 +21,7 @@ from slmctl.app.kept import kept_models
 from slmctl.app.package import Package, Variant
 from slmctl.app.parameters import whole
 from slmctl.app.planning.files import file_of_builds
-from slmctl.app.planning.package_builds import builds_of_package, is_embedding
+from slmctl.app.planning.package_builds import builds_of_package, drafting, is_embedding
 from slmctl.app.planning.planner import Planner
 from slmctl.app.planning.shrinking import less, shrunk
 from slmctl.app.planning.wishes import NO_WISHES, RunWishes
@@ -74,6 +74,7 @@ def plan_run(
     builds = _builds(store, package, usual if variant is not None else None)
     if not builds:
         return RunPlan(variant=usual)
+    builds, draft_tokens = drafting(builds, given)
     planner = Planner(settings, profile=wishes.profile, quick=True)
     trained = min((each.facts.trained_context for each in builds if each.facts.trained_context), default=None)
     request = replace(
@@ -83,6 +84,7 @@ def plan_run(
         variant=usual.id if variant is not None or len(builds) == 1 else None,
         gpu_layers=_gpu_layers(given, planner.hardware),
         embedding=is_embedding(builds),
+        draft_tokens=draft_tokens,
     )
     name = short_name(package.name)
     subject = _Subject(name=name, builds=builds, package=package, reader=store)

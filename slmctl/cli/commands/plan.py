@@ -13,7 +13,7 @@ from registry.names import ModelRef, Source, parse
 from runtimes.hardware.document import digest
 from runtimes.planning.document import to_json
 from slmctl.app.planning.files import file_of_builds
-from slmctl.app.planning.package_builds import is_embedding
+from slmctl.app.planning.package_builds import drafting, is_embedding
 from slmctl.app.planning.planner import Planner
 from slmctl.app.planning.siblings import siblings_of
 from slmctl.app.planning.subject import Subject, about_choice, of_config, subject_of
@@ -78,9 +78,11 @@ def command(
     request = planning.request(
         variant=variant or subject.only, context=ctx, usual_context=context.settings.context_length
     )
-    request = replace(request, embedding=is_embedding(subject.builds))
+    parameters = {} if subject.package is None else subject.package.choose(variant).spec.parameters
+    builds, draft_tokens = drafting(subject.builds, parameters)
+    request = replace(request, embedding=is_embedding(builds), draft_tokens=draft_tokens)
     found = planner.plan(
-        subject.builds,
+        builds,
         request,
         siblings=lambda: siblings_of(subject),
         file_of=file_of_builds(subject.reader, subject.package)

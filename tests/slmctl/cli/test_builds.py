@@ -222,6 +222,24 @@ def test_a_draft_guesses_ahead_and_changes_nothing(slmctl: Program, tmp_path: Pa
     assert "draft acceptance" not in slmctl("logs", "alone").out
 
 
+def test_what_a_draft_guesses_at_a_time_is_planned(slmctl: Program, tmp_path: Path) -> None:
+    shutil.copy(HELLO, tmp_path / "small.gguf")
+    create(slmctl, tmp_path, "FROM hello\nDRAFT small.gguf\n", "usual")
+    rows = {}
+    for tokens in (0, 4, 16):
+        create(slmctl, tmp_path, f"FROM usual\nPARAMETER draft_num_predict {tokens}\n", "ahead")
+        planned = slmctl("plan", "ahead", "--json").json
+        parts = {part["name"]: part["bytes"] for part in planned["memory"]["parts"]}
+        assert planned["choice"]["draft_tokens"] == tokens
+        assert ("draft" in parts) == (tokens > 0)
+        rows[tokens] = parts["output"]
+    assert (rows[4], rows[16]) == (5 * rows[0], 17 * rows[0])
+    assert slmctl("run", "ahead", "--max-tokens", "2", "hi").code == 0
+    (estimate,) = slmctl("plan", "--history", "--json").json["estimates"]
+    beside = parts.get("draft", 0) + parts["process"]
+    assert estimate["planned"] == planned["memory"]["need_bytes"] - beside  # run planned the same
+
+
 def test_a_renderer_writes_the_prompt(slmctl: Program, tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text(json.dumps([{"role": "user", "content": "Hi"}]))
     create(slmctl, tmp_path, "FROM hello\nRENDERER alpaca\nTEMPLATE {{ .Prompt }}\n", "other")
