@@ -7,6 +7,7 @@ runtimes/workers/llamacpp_oracle.py. Only GGUF in one file.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -73,8 +74,8 @@ def measure(
             path = Path(folder) / "model.gguf"
             _write_with_hole(path, model, max(build.size, len(model)))
             return _measure(build, shapes, path, environ, place or Place(), seconds)
-    except OSError as error:
-        why = os.strerror(error.errno or 0)
+    except (OSError, OverflowError) as error:  # a size that is none
+        why = os.strerror(getattr(error, "errno", None) or errno.EFBIG)
         raise StoreUnusable(
             f"The header of {build.model} cannot be written to a temporary file ({why})."
         ) from None

@@ -46,6 +46,12 @@ class Heads:
                 self._heads[blob.digest] = _Head(data, validator)
                 self._held_bytes += len(data)
 
+    def known(self, digest: Digest) -> bytes | None:
+        """How a blob begins, as far as it is remembered; it counts as given to nobody."""
+        with self._lock:
+            head = self._heads.get(digest)
+            return None if head is None else head.data
+
     def open(self, blob: Blob, start: int, stop: int, validator: str | None = None) -> Body:
         """As `BlobSource.open`."""
         head = self._take(blob.digest, start, validator)

@@ -9,7 +9,8 @@ from typing import BinaryIO, cast
 from registry.digest import Digest
 from registry.errors import MalformedFile
 from registry.manifest import MAX_MANIFEST_BYTES, Descriptor, Index, Manifest
-from registry.remotes.base import Artifact, Blob, Remote
+from registry.remotes.base import Artifact, Blob, BlobSource, Remote
+from registry.remotes.heads import Heads
 from registry.remotes.peeking import Peek
 from registry.remotes.tree import documents_of
 from registry.store.reader import StoreReader
@@ -63,6 +64,7 @@ class ReadsThrough(StoreReader):
         self._session = session
         self._remote = remote
         self._peeks = peeks
+        self._heads = Heads(remote)
         self._left = _MAX_READ_BYTES
 
     def read_blob(self, descriptor: Descriptor, limit: int = MAX_MANIFEST_BYTES) -> bytes:
@@ -86,5 +88,22 @@ class ReadsThrough(StoreReader):
         if self._peeks and not self.has(descriptor.digest):
             blob = Blob(digest=descriptor.digest, size=descriptor.size)
             # not buffered: what is read ahead of a header would be another range
-            return cast("BinaryIO", Peek(self._remote, blob))
+            return cast("BinaryIO", _Remembered(self._remote, blob, self._heads))
         return super().open_blob(descriptor, progress, check_notes=check_notes)
+
+    def head(self, digest: Digest) -> bytes | None:
+        """How a file begins whose header was read where it lies, as far as that was remembered."""
+        return self._heads.known(digest)
+
+
+class _Remembered(Peek):
+    """A peek of which `heads` keeps the beginning when it is closed."""
+
+    def __init__(self, source: BlobSource, blob: Blob, heads: Heads) -> None:
+        super().__init__(source, blob)
+        self._heads = heads
+
+    def close(self) -> None:
+        if not self.closed:
+            self._heads.keep(self._blob, self.head, self.validator)
+        super().close()

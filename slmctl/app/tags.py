@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -20,7 +20,7 @@ from slmctl.app.hub.facts import facts_of
 from slmctl.app.hub.repository import HubRepository
 from slmctl.app.hub.variant import HubVariant
 from slmctl.app.library import library
-from slmctl.app.package import Package
+from slmctl.app.package import Package, Variant
 from slmctl.app.places import Places
 from slmctl.app.where import usual_first
 
@@ -28,7 +28,8 @@ from slmctl.app.where import usual_first
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteVariant:
     """A build that can be pulled from `place`, a pinned reference. `size` is in bytes; `problem` says why it
-    cannot be had. `facts` are None where nobody asked for them and the manifest has none."""
+    cannot be had. `facts` are None where nobody asked for them and the manifest has none. `head` is how its
+    one GGUF file begins, where that was read to know them."""
 
     id: str
     place: str
@@ -37,6 +38,7 @@ class RemoteVariant:
     size: int
     facts: ModelFacts | None = None
     problem: str | None = None
+    head: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +146,14 @@ def of_artifact(
             quantization=variant.quantization,
             size=variant.size,
             facts=variant.facts,
+            head=reader.head(variant.weights[0].digest) if _is_one_gguf(variant) else None,
         )
         for variant in package.variants
     ]
+
+
+def _is_one_gguf(variant: Variant) -> bool:
+    return variant.format == "gguf" and variant.packed is None and len(variant.weights) == 1
 
 
 def _of_listing(remote: FileRemote, listing: Listing, *, with_facts: bool) -> list[RemoteVariant]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,9 @@ def test_what_a_library_prints_among_the_answers_is_a_child_that_failed(
     monkeypatch.setattr("runtimes.oracle._PROGRAM", program)
     with pytest.raises(EngineFailed):
         measure(build_of(model), [SHAPE], model, environ=os.environ)
+
+
+def test_a_size_that_no_file_has(model: Path) -> None:
+    build = replace(build_of(model), size=2**70)
+    with pytest.raises(StoreUnusable, match="temporary file"):
+        measure(build, [SHAPE], model.read_bytes()[: 64 * 1024], environ=os.environ)

@@ -23,8 +23,9 @@ from slmctl.app.planning.history_file import read_history
 from slmctl.app.planning.package_builds import is_sane
 from slmctl.config import Settings
 
-FileOf = Callable[[Build], Path | None]
-"""Where the weights of a build lie; None where they are not here, or in several files."""
+FileOf = Callable[[Build], Path | bytes | None]
+"""Where the weights of a build lie, or how their file begins; None where neither is here, or they are in
+several files."""
 
 _POOR = ("compact", "floor")
 
@@ -109,13 +110,13 @@ class Planner:
         rough = chosen.need.method == "parameters" and not build.guessed
         if not (doubted or (rough and (not self._quick or _is_close(chosen)))):
             return None
-        path = file_of(build)
-        need = None if path is None else self._oracle(chosen, path)
+        model = file_of(build)
+        need = None if model is None else self._oracle(chosen, model)
         if need is None:
             return None
         return (build.key, candidate.runtime, candidate.place, candidate.shape), need
 
-    def _oracle(self, chosen: Evaluated, path: Path) -> Need | None:
+    def _oracle(self, chosen: Evaluated, model: Path | bytes) -> Need | None:
         from runtimes.oracle import Place, measure  # few plans ask it
         from runtimes.planning.speed import cpu_features
 
@@ -130,7 +131,7 @@ class Planner:
         )
         with suppress(SlmctlError):
             answers = measure(
-                candidate.build, [candidate.shape], path, environ=self.settings.environment, place=place
+                candidate.build, [candidate.shape], model, environ=self.settings.environment, place=place
             )
             return answers[0].need
         return None

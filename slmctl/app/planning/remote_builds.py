@@ -9,12 +9,13 @@ after, with as many bytes as the file has.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from registry.errors import BadContent, DoesNotFit, UsageError
 from registry.formats.facts import ModelFacts
+from registry.remotes.huggingface import blob_of
 from runtimes.planning.mix import QUANTIZATIONS, quantized
 from runtimes.planning.values import Build
 from slmctl.app.hub.facts import facts_of
@@ -29,9 +30,11 @@ _PREFERRED = ("Q4_K_M", "Q8_0", "Q6_K", "Q5_K_M")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositoryBuilds:
-    """`fetched_bytes` came in `requests` ranges, to know them."""
+    """`fetched_bytes` came in `requests` ranges, to know them. `heads` is how files begin whose headers were
+    read, by the key of the build that is in that one file."""
 
     builds: tuple[Build, ...]
+    heads: Mapping[str, bytes] = field(default_factory=dict)
     fetched_bytes: int = 0
     requests: int = 0
 
@@ -62,14 +65,25 @@ def builds_of_repository(
             found[each.id] = looked.facts
             if each.format == "gguf" and model is None:
                 model, beside = looked.facts, max(0, _weights(each) - looked.facts.tensor_bytes)
-    builds = []
+    builds, heads = [], {}
     for each in whole:
         facts = found.get(each.id)
         if facts is None and model is not None and each.format == "gguf":
             facts = _by_recipe(model, each, beside, repository.name)
         if facts is not None:
-            builds.append(_build(repository, each, facts, name))
-    return RepositoryBuilds(builds=tuple(builds), fetched_bytes=fetched, requests=requests)
+            build = _build(repository, each, facts, name)
+            builds.append(build)
+            head = _head(repository, each) if each.id in found else None
+            if head is not None:
+                heads[build.key] = head
+    return RepositoryBuilds(builds=tuple(builds), heads=heads, fetched_bytes=fetched, requests=requests)
+
+
+def _head(repository: HubRepository, variant: HubVariant) -> bytes | None:
+    """How the one GGUF file of a variant begins, where its header was read."""
+    if variant.format != "gguf" or len(variant.weights) != 1 or variant.weights[0].sha256 is None:
+        return None
+    return repository.source.known(blob_of(variant.weights[0]).digest)
 
 
 def _rank(variant: HubVariant) -> tuple[int, int]:

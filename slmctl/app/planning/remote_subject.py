@@ -55,6 +55,7 @@ def _asked(places: Places, ref: ModelRef, name: str) -> Subject:
         name=name,
         builds=known.builds,
         origin=found.pinned,
+        at_hand=known.heads,
         fetched_bytes=known.fetched_bytes,
         requests=known.requests,
     )

@@ -45,7 +45,7 @@ class Subject:
     """`origin` is `store`, `library`, `file` or the place that was asked; `sizes` says that the builds are of
     several models of one family. `package` and its `reader` are a stored one's, `notes` sentences. `named`
     are those builds (model and variant) that the library names; `at_hand` the GGUF files of builds, by their
-    keys; `fetched_bytes` came in `requests` ranges, to know what a place has.
+    keys, or how they begin; `fetched_bytes` came in `requests` ranges, to know what a place has.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Subject:
     reader: StoreReader | None = None
     notes: tuple[str, ...] = ()
     named: frozenset[tuple[str, str]] = frozenset()
-    at_hand: Mapping[str, Path] = field(default_factory=dict)
+    at_hand: Mapping[str, Path | bytes] = field(default_factory=dict)
     fetched_bytes: int = 0
     requests: int = 0
 
@@ -155,20 +155,22 @@ def of_config(path: Path) -> Subject:
 
 
 def of_remote_variants(name: str, place: str, variants: Sequence[RemoteVariant]) -> Subject:
-    builds = tuple(
-        Build(
-            model=name,
-            variant=each.id,
-            facts=each.facts,
-            size=each.size,
-            quantization=each.quantization,
-        )
-        for each in variants
-        if each.facts is not None
-    )
+    builds, at_hand = [], {}
+    for each in variants:
+        if each.facts is not None:
+            build = Build(
+                model=name,
+                variant=each.id,
+                facts=each.facts,
+                size=each.size,
+                quantization=each.quantization,
+            )
+            builds.append(build)
+            if each.head is not None:
+                at_hand[build.key] = each.head
     if not builds:
         raise DoesNotFit(f"Nothing is known of what {place} has.", hint="Pull it, and plan it then.")
-    return Subject(name=name, builds=builds, origin=place)
+    return Subject(name=name, builds=tuple(builds), origin=place, at_hand=at_hand)
 
 
 def _on_disk(reader: StoreReader, ref: ModelRef, on_event: OnEvent) -> Subject:
