@@ -22,6 +22,9 @@ from tests.crash.disk import Disk, State
 from tests.crash.oracle import LEFT_OVER, inspect, is_leased, is_new, judge
 from tests.crash.tracing import Event, Injection, Run
 
+_TRIES = 4
+"""A download comes in as many pieces as the network makes of it: a point that a run has not may be in the next."""
+
 _OWNER = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])|(?<=\.)[0-9]+\Z")  # a lease's, or a process
 
 
@@ -117,11 +120,15 @@ def kill_at(prepared: Prepared, points: Sequence[Event], double: str | None = No
     """Kill the command at each of `points`, and judge."""
     tally = Tally()
     for point in points:
-        world = prepared.copy(f"kill-{point.thread}-{point.call}-{point.ordinal}", double)
-        disk = Disk(world.root)
-        struck = injection(point, world, prepared.world, "signal=KILL")
-        died = world.trace(*prepared.row.run, injection=struck)
-        hit = _died_at(died, point, world, prepared.world)
+        for tries in range(_TRIES, 0, -1):
+            world = prepared.copy(f"kill-{point.thread}-{point.call}-{point.ordinal}", double)
+            disk = Disk(world.root)
+            struck = injection(point, world, prepared.world, "signal=KILL")
+            died = world.trace(*prepared.row.run, injection=struck)
+            hit = _died_at(died, point, world, prepared.world)
+            if hit or tries == 1:
+                break
+            world.remove()
         tally.add(point.family, hit=hit)
         where = f"{prepared.row.name}: killed at {shown(point)}"
         if not hit:

@@ -50,7 +50,7 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-def pull(store: Store, fake: FakeHub) -> Package:
+def pull(store: Store, fake: FakeHub, pace: Pace = QUICK) -> Package:
     """What a pull does: build, download, manifest, name."""
     ref = parse(NAME)
     access = HubAccess(endpoint=fake.endpoint, token="hf_secret", token_from="HF_TOKEN")
@@ -58,7 +58,7 @@ def pull(store: Store, fake: FakeHub) -> Package:
         remote = HuggingFaceRemote(http, access, ref.path)
         repository = HubRepository(remote, remote.resolve(ref))
         made = build(session, repository, repository.choose().variant)
-        download(session, [Wanted(blob=blob, sources=(repository.source,)) for blob in made.wanted], QUICK)
+        download(session, [Wanted(blob=blob, sources=(repository.source,)) for blob in made.wanted], pace)
         descriptor = write_model(session, [made.build])
         store.link(
             ref.full_name,
@@ -105,7 +105,7 @@ def test_addresses_that_expire_on_the_way_cost_no_byte(store: Store, fake: FakeH
         return None
 
     fake.override = expires
-    pull(store, fake)
+    pull(store, fake, replace(QUICK, chunk_bytes=8 << 10))
     assert store.layout.blob(Digest.of(weights)).exists()
     signatures = {request.target for request in fake.cdn.requests}
     assert len(signatures) > 2
