@@ -7,6 +7,7 @@ from dataclasses import replace
 from runtimes.hardware.machine import Hardware, SpeedFigure
 from runtimes.hardware.probe import probe
 from runtimes.planning.speed import threads_to_decode
+from slmctl.app import clock
 from slmctl.app.planning.history import History, SpeedRecord
 from slmctl.app.planning.learning import is_trusted
 from slmctl.config import Settings
@@ -22,6 +23,7 @@ def this_machine(settings: Settings, history: History, *, quick: bool = False) -
         cache_folder=settings.home / "cache",
         store=settings.store,
         quick=quick,
+        today=clock.now()[:10],
     )
     return with_speeds(hardware, history)
 
