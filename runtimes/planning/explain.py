@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from runtimes.hardware.unused import what_is_unused
 from runtimes.planning.assess import Assessor, Option, needed, rejected
-from runtimes.planning.budget import HOST, MIB, Budget
+from runtimes.planning.budget import HOST, MIB, Budget, host_budget
 from runtimes.planning.choose import Decision, contexts, size
 from runtimes.planning.outcome import Outcome, admits_floor
 from runtimes.planning.quality import TIERS, is_cache_safe, limit
@@ -180,10 +180,6 @@ def _for_nothing(result: Outcome, assessor: Assessor) -> Iterator[tuple[str, str
             continue
         best = min(own, key=lambda each: (_lack(each) or 0, each.candidate.build.variant))
         yield _more(best, assessor), _named(best, None)
-        option = next(each for each in result.field.options if each.build is best.candidate.build)
-        for budget in assessor.budgets(option):
-            if budget.code == "MEM_CGROUP" and best.rejection is not None and best.rejection.need:
-                yield f"a memory limit of {_gib(_limit_for(best.rejection.need, budget))}", _named(best, None)
 
 
 def _limit_for(need: int, budget: Budget) -> int:
@@ -230,12 +226,16 @@ def _unused_instructions(decision: Decision, assessor: Assessor) -> Iterator[tup
 
 
 def _more(evaluated: Evaluated, assessor: Assessor) -> str:
-    """What is lacking, and where if that is a device's own memory."""
+    """What is lacking, and where if that is a device's own memory; under a cgroup's limit free memory of the
+    host helps nobody, but a higher limit does."""
     lacks = {pool: needed(evaluated, pool) - budget for pool, budget in evaluated.budget.items()}
     pool = max(lacks, key=lambda pool: lacks[pool])
     more = f"+{_mib(max(0, lacks[pool]))}"
     if evaluated.budget[pool] == assessor.request.max_memory:
         return f"{more} in --max-memory"
+    host = host_budget(assessor.hardware)
+    if pool == HOST and host.code == "MEM_CGROUP" and host.bytes == evaluated.budget[pool]:
+        return f"a memory limit of {_gib(_limit_for(needed(evaluated, pool), host))}"
     return f"{more} free{'' if pool == HOST else f' on {pool}'}"
 
 
