@@ -12,6 +12,7 @@ from registry.errors import UsageError
 from registry.names import ModelRef, Source, parse
 from runtimes.hardware.document import digest
 from runtimes.planning.document import to_json
+from slmctl.app.planning.contexts import capped
 from slmctl.app.planning.files import file_of_builds
 from slmctl.app.planning.package_builds import is_embedding
 from slmctl.app.planning.planner import Planner
@@ -36,7 +37,7 @@ _ABOUT = (
 @make_command("plan", about=_ABOUT)
 @click.argument("name", required=False, metavar="[NAME|PATH]", shell_complete=candidates.pullable)
 @click.option("--variant", metavar="ID", help="This build only.")
-@click.option("--ctx", type=click.IntRange(min=1), metavar="TOKENS", help="The context's length.")
+@click.option("--ctx", type=click.IntRange(min=2), metavar="TOKENS", help="The context's length.")
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
@@ -77,6 +78,7 @@ def command(
     request = planning.request(
         variant=variant or subject.only, context=ctx, usual_context=context.settings.context_length
     )
+    request, notes = capped(request, subject.builds, subject.name)
     request = replace(request, embedding=is_embedding(subject.builds))
     found = planner.plan(
         subject.builds,
@@ -85,7 +87,7 @@ def command(
         file_of=file_of_builds(subject.reader, subject.package),
     )
     about = None if found.chosen is None else about_choice(subject, found.chosen.candidate.build)
-    found = replace(found, notes=(*subject.notes, *([about] if about else []), *found.notes))
+    found = replace(found, notes=(*subject.notes, *notes, *([about] if about else []), *found.notes))
     document = to_json(found, hardware_digest=digest(hardware))
     del document["schema"]
     context.output.result(

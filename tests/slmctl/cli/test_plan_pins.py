@@ -83,3 +83,25 @@ def test_a_plan_for_a_gpu_is_no_leave_to_fill_the_host(slmctl: Program, tmp_path
     assert refused.code == 4
     assert "there is no gpu0 here" in refused.err
     assert wide(*wanted, "--force").code == 0
+
+
+def test_a_context_is_capped_by_plan_as_by_run(tiny: Program) -> None:
+    planned = tiny("plan", "tiny", "--ctx", "10000000", "--json")
+    assert planned.code == 0, planned.err
+    ran = tiny("run", "tiny", "--ctx", "10000000", "--max-tokens", "1", "--json", "x")
+    assert ran.json["context_length"] == planned.json["choice"]["ctx"]
+    sentence = f" was trained for {planned.json['choice']['ctx']} tokens of context; it gets no more."
+    assert f"tiny{sentence}" in planned.json["notes"]
+    assert sentence in ran.err
+
+
+@pytest.mark.parametrize("name", ["qwen3:4b", "qwen3"])
+def test_a_context_is_capped_for_names_of_the_library_too(slmctl: Program, name: str) -> None:
+    done = slmctl("plan", name, "--ctx", "10000000", "--for", "epyc-2s-256gb", "--json")
+    assert done.code == 0, done.err
+    assert done.json["choice"]["ctx"] == 40960
+
+
+@pytest.mark.parametrize("command", [("plan", "tiny"), ("run", "tiny", "x")])
+def test_a_context_of_one_token_is_none(tiny: Program, command: tuple[str, ...]) -> None:
+    assert tiny(*command, "--ctx", "1").code == 2
