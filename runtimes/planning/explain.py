@@ -10,7 +10,7 @@ from runtimes.hardware.unused import what_is_unused
 from runtimes.planning.assess import Assessor, Option, needed, rejected
 from runtimes.planning.budget import HOST, MIB, Budget, host_budget
 from runtimes.planning.choose import Decision, contexts, size
-from runtimes.planning.outcome import Outcome, admits_floor
+from runtimes.planning.outcome import Outcome, admits_floor, as_asked
 from runtimes.planning.quality import TIERS, is_cache_safe, limit
 from runtimes.planning.speed import device_rate, weight_bytes_read
 from runtimes.planning.values import Evaluated, Rejection
@@ -29,7 +29,7 @@ def binding(result: Outcome, assessor: Assessor) -> Rejection | None:
     candidate = decision.evaluated.candidate
     if decision.slow:
         floor = assessor.request.min_speed
-        detail = f"{decision.speed:.1f} tokens/s are expected; {floor:g} would not be slow."
+        detail = f"{decision.speed:.1f} tokens/s are expected; {as_asked(floor)} would not be slow."
         return rejected(candidate, "SPEED_FLOOR", detail)
     return _no_upgrade(decision, result, assessor)
 
@@ -108,7 +108,8 @@ def _no_upgrade(decision: Decision, result: Outcome, assessor: Assessor) -> Reje
     comfort = assessor.request.comfort_speed
     expected = evaluated.speed.expected if evaluated.speed is not None else 0.0
     if expected < comfort:
-        detail = f"{option.build.variant} would give {expected:.1f} tokens/s; an upgrade keeps {comfort:g}."
+        would = f"{option.build.variant} would give {expected:.1f} tokens/s"
+        detail = f"{would}; an upgrade keeps {as_asked(comfort)}."
         return rejected(evaluated.candidate, "SPEED_FLOOR", detail)
     if evaluated.rejection is not None:
         return evaluated.rejection
@@ -148,7 +149,7 @@ def _fastest_of_the_slow(tries: Iterable[Evaluated], result: Outcome, assessor: 
     speed, candidate = max(found, key=lambda each: (each[0], each[1].build.variant))
     if speed >= request.min_speed:
         return None
-    detail = f"{speed:.1f} tokens/s are expected, {request.min_speed:g} were asked for."
+    detail = f"{speed:.1f} tokens/s are expected, {as_asked(request.min_speed)} were asked for."
     return rejected(candidate, "SPEED_FLOOR", detail)
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import click
 
-from registry.errors import UsageError
+from registry.errors import NotFound, UsageError
 from registry.names import ModelRef, Source, parse
 from runtimes.hardware.document import digest
+from runtimes.planning.candidates import of_variant
 from runtimes.planning.document import to_json
 from slmctl.app.planning.contexts import capped
 from slmctl.app.planning.files import file_of_builds
@@ -75,6 +76,9 @@ def command(
     subject = of_config(config) if config is not None else _subject(context, parse(str(name)), network)
     if variant is not None and subject.package is not None:
         variant = subject.package.choose(variant).id  # a part of an id will do
+    elif variant is not None and not of_variant(subject.builds, variant):
+        ids = ", ".join(sorted({build.variant for build in subject.builds}))
+        raise NotFound(f"The model {subject.name} has no variant {variant!r:.60}.", hint=f"It has {ids}.")
     request = planning.request(
         variant=variant or subject.only, context=ctx, usual_context=context.settings.context_length
     )
