@@ -41,7 +41,8 @@ def probe(
     (`Settings.home / "cache"`; None keeps none), `store` a folder on the disk that models are on, which need
     not be there yet. What is cached costs a few milliseconds, NVIDIA's driver a tenth of a second. The first
     time an engine is asked in a child process, and with `measure` the memory is read for 0.3 s; `again` does
-    the latter every time, and keeps the better figure, with the date `today`. `quick` starts no child and
+    the latter every time, and keeps the better figure, with the date `today`, on which one of long before is
+    measured anew. `quick` starts no child and
     measures nothing: it takes what is cached, and else what is known of the engine's wheel; only where the
     engine can use CUDA, or there is a GPU and the engine was never asked, it is as thorough as without.
     """

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from registry.errors import MalformedFile, UsageError
+from registry.formats.regular import open_regular
 from runtimes.hardware.document import from_json
 from runtimes.hardware.machine import Hardware
 
@@ -40,7 +41,7 @@ def profile(given: str) -> Hardware:
 
 def _load(path: Path, what: str) -> Hardware:
     try:
-        with path.open("rb") as stream:
+        with open_regular(path, what) as stream:
             data = stream.read(_MOST_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)

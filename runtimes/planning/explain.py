@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 
 from runtimes.hardware.unused import what_is_unused
 from runtimes.planning.assess import Assessor, Option, needed, rejected
-from runtimes.planning.budget import HOST, MIB, Budget
+from runtimes.planning.budget import HOST, MIB, Budget, host_budget
 from runtimes.planning.choose import Decision, contexts, size
-from runtimes.planning.outcome import Outcome, admits_floor
+from runtimes.planning.outcome import Outcome, admits_floor, as_asked
 from runtimes.planning.quality import TIERS, is_cache_safe, limit
 from runtimes.planning.speed import device_rate, weight_bytes_read
 from runtimes.planning.values import Evaluated, Rejection
@@ -29,7 +29,7 @@ def binding(result: Outcome, assessor: Assessor) -> Rejection | None:
     candidate = decision.evaluated.candidate
     if decision.slow:
         floor = assessor.request.min_speed
-        detail = f"{decision.speed:.1f} tokens/s are expected; {floor:g} would not be slow."
+        detail = f"{decision.speed:.1f} tokens/s are expected; {as_asked(floor)} would not be slow."
         return rejected(candidate, "SPEED_FLOOR", detail)
     return _no_upgrade(decision, result, assessor)
 
@@ -108,7 +108,8 @@ def _no_upgrade(decision: Decision, result: Outcome, assessor: Assessor) -> Reje
     comfort = assessor.request.comfort_speed
     expected = evaluated.speed.expected if evaluated.speed is not None else 0.0
     if expected < comfort:
-        detail = f"{option.build.variant} would give {expected:.1f} tokens/s; an upgrade keeps {comfort:g}."
+        would = f"{option.build.variant} would give {expected:.1f} tokens/s"
+        detail = f"{would}; an upgrade keeps {as_asked(comfort)}."
         return rejected(evaluated.candidate, "SPEED_FLOOR", detail)
     if evaluated.rejection is not None:
         return evaluated.rejection
@@ -148,7 +149,7 @@ def _fastest_of_the_slow(tries: Iterable[Evaluated], result: Outcome, assessor: 
     speed, candidate = max(found, key=lambda each: (each[0], each[1].build.variant))
     if speed >= request.min_speed:
         return None
-    detail = f"{speed:.1f} tokens/s are expected, {request.min_speed:g} were asked for."
+    detail = f"{speed:.1f} tokens/s are expected, {as_asked(request.min_speed)} were asked for."
     return rejected(candidate, "SPEED_FLOOR", detail)
 
 
@@ -180,10 +181,6 @@ def _for_nothing(result: Outcome, assessor: Assessor) -> Iterator[tuple[str, str
             continue
         best = min(own, key=lambda each: (_lack(each) or 0, each.candidate.build.variant))
         yield _more(best, assessor), _named(best, None)
-        option = next(each for each in result.field.options if each.build is best.candidate.build)
-        for budget in assessor.budgets(option):
-            if budget.code == "MEM_CGROUP" and best.rejection is not None and best.rejection.need:
-                yield f"a memory limit of {_gib(_limit_for(best.rejection.need, budget))}", _named(best, None)
 
 
 def _limit_for(need: int, budget: Budget) -> int:
@@ -230,12 +227,16 @@ def _unused_instructions(decision: Decision, assessor: Assessor) -> Iterator[tup
 
 
 def _more(evaluated: Evaluated, assessor: Assessor) -> str:
-    """What is lacking, and where if that is a device's own memory."""
+    """What is lacking, and where if that is a device's own memory; under a cgroup's limit free memory of the
+    host helps nobody, but a higher limit does."""
     lacks = {pool: needed(evaluated, pool) - budget for pool, budget in evaluated.budget.items()}
     pool = max(lacks, key=lambda pool: lacks[pool])
     more = f"+{_mib(max(0, lacks[pool]))}"
     if evaluated.budget[pool] == assessor.request.max_memory:
         return f"{more} in --max-memory"
+    host = host_budget(assessor.hardware)
+    if pool == HOST and host.code == "MEM_CGROUP" and host.bytes == evaluated.budget[pool]:
+        return f"a memory limit of {_gib(_limit_for(needed(evaluated, pool), host))}"
     return f"{more} free{'' if pool == HOST else f' on {pool}'}"
 
 

@@ -59,6 +59,11 @@ def outcome(model: str, field: Field, assessor: Assessor) -> Outcome:
     return Outcome(model=model, field=field, decision=None, dominated=tuple(dominated))
 
 
+def as_asked(number: float) -> str:
+    """A number that somebody asked for, without an exponent and without zeros at its end."""
+    return f"{number:.6f}".rstrip("0").rstrip(".")
+
+
 def admits_floor(options: Iterable[Option], assessor: Assessor) -> bool:
     """Whether a build of the floor tier may be chosen: asked for, or there is nothing better at all."""
     request = assessor.request

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from runtimes.planning.assess import Assessor, Option, rejected
 from runtimes.planning.budget import MIB
 from runtimes.planning.choose import contexts
-from runtimes.planning.outcome import Outcome, admits_floor
+from runtimes.planning.outcome import Outcome, admits_floor, as_asked
 from runtimes.planning.quality import is_cache_safe, limit
 from runtimes.planning.values import Evaluated, Rejection
 
@@ -95,7 +95,7 @@ def _why_not(tried: Sequence[Evaluated], assessor: Assessor, *, floor: bool) -> 
         return rejected(candidate, "KV_QUANT_UNSAFE", detail)
     fastest = max((each.speed.expected for each in tried if each.speed is not None), default=None)
     if fastest is not None and fastest < request.min_speed and request.speed_is_pinned:
-        detail = f"{fastest:.1f} tokens/s are expected, {request.min_speed:g} were asked for."
+        detail = f"{fastest:.1f} tokens/s are expected, {as_asked(request.min_speed)} were asked for."
         return rejected(candidate, "SPEED_FLOOR", detail)
     return None
 

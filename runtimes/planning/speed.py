@@ -27,7 +27,7 @@ TYPICAL_FILL = 512
 """Tokens in the cache when a speed is stated: what the figures of fit.md 6.8 are for."""
 
 _GB = 1e9
-_SATURATES = 12 * _GB
+SATURATES = 12 * _GB
 """Bytes per second that one decoding thread is good for, to count threads (7950X: 61 GB/s with 4 or 5)."""
 _NOT_READ = frozenset({"vision", "audio", "projector", "position_embd", "token_types"})
 _EXPERTS = re.compile(r"_(ch)?exps$")
@@ -52,7 +52,7 @@ def cpu_features(hardware: Hardware, engine: EngineBuild | None) -> frozenset[st
 def threads_to_decode(hardware: Hardware) -> int:
     """Threads that saturate the memory: 8 do but where its bandwidth wants more (fit.md 4.3)."""
     memory = hardware.memory.bandwidth
-    enough = max(8, math.ceil(memory / _SATURATES)) if memory else 8
+    enough = max(8, math.ceil(memory / SATURATES)) if memory else 8
     return min(hardware.cpu.threads, enough)
 
 

@@ -54,6 +54,18 @@ class PlanOptions:
         )
 
 
+def _engine(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """The name of an engine as given. Raises click.BadParameter for what is none."""
+    if value is None:
+        return None
+    from runtimes.planning.candidates import PAPER_ENGINES, is_runtime  # as above
+
+    names = [each.name for each in PAPER_ENGINES]
+    if not any(is_runtime(name, value) for name in names):
+        raise click.BadParameter(f"{value!r:.60} is none of {', '.join(names)}")
+    return value
+
+
 _preference = click.option(
     "--prefer",
     type=click.Choice(PREFERENCES),
@@ -122,7 +134,9 @@ def plan_options(function: Callable[..., None]) -> Callable[..., None]:
 
     @profile_option
     @_preference
-    @click.option("--runtime", metavar="ENGINE", help="This engine only, such as llama.cpp.")
+    @click.option(
+        "--runtime", metavar="ENGINE", callback=_engine, help="This engine only, such as llama.cpp."
+    )
     @_cache
     @click.option(
         "--parallel",

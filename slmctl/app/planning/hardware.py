@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from runtimes.hardware.machine import Hardware, SpeedFigure
 from runtimes.hardware.probe import probe
-from runtimes.planning.speed import threads_to_decode
+from runtimes.planning.speed import SATURATES, threads_to_decode
+from slmctl.app import clock
 from slmctl.app.planning.history import History, SpeedRecord
 from slmctl.app.planning.learning import is_trusted
 from slmctl.config import Settings
@@ -22,6 +23,7 @@ def this_machine(settings: Settings, history: History, *, quick: bool = False) -
         cache_folder=settings.home / "cache",
         store=settings.store,
         quick=quick,
+        today=clock.now()[:10],
     )
     return with_speeds(hardware, history)
 
@@ -45,13 +47,23 @@ def with_speeds(hardware: Hardware, history: History) -> Hardware:
     ]
     if not found:
         return hardware
-    memory = hardware.memory
     reached = max((int(record.bandwidth) for record in found if record.place == CPU), default=0)
-    if reached > (memory.bandwidth or 0):  # whatever ran beside the probe made its figure smaller
-        memory = replace(memory, bandwidth=reached, bandwidth_measured=True)
-    hardware = replace(hardware, memory=memory)
+    hardware = _with_reached(hardware, reached)
     figures = [figure for record in found if (figure := _figure(record, hardware)) is not None]
     return replace(hardware, speeds=(*figures, *hardware.speeds))
+
+
+def _with_reached(hardware: Hardware, reached: int) -> Hardware:
+    """The machine with the bandwidth that answers reached: whatever ran beside the probe made its figure
+    smaller. Never with so much that more threads would decode: what they show would be looked up nowhere."""
+    most = threads_to_decode(hardware) * SATURATES
+    for bandwidth in (reached, min(reached, int(most))):
+        if bandwidth > (hardware.memory.bandwidth or 0):
+            memory = replace(hardware.memory, bandwidth=bandwidth, bandwidth_measured=True)
+            found = replace(hardware, memory=memory)
+            if threads_to_decode(found) == threads_to_decode(hardware):
+                return found
+    return hardware
 
 
 def machine_of(hardware: Hardware, place: str) -> str:

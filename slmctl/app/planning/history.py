@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from runtimes.planning.values import LowerBound, Shape
@@ -17,6 +18,11 @@ from runtimes.planning.values import LowerBound, Shape
 SCHEMA = "slmctl.history/1"
 MAX_ROWS = 64
 """Of each table; the oldest go."""
+
+BOUND_LASTS = timedelta(days=7)
+"""A death may have been another process's fault: after so long the load is tried again (decision 26)."""
+
+_CLOCKS_DIFFER = timedelta(days=1)
 
 _MAX_TEXT = 500
 
@@ -81,15 +87,34 @@ class SpeedRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundRecord:
-    """A load that died of too little memory, of which model, and when."""
+    """A load that died of too little memory, of which model by which build of the engine, and when."""
 
     bound: LowerBound
+    build: str
     model: str
     date: str
 
     @property
     def key(self) -> tuple[object, ...]:
         return (self.bound.digest, self.bound.runtime, self.bound.shape, self.bound.pool)
+
+    def counts(self, build: str | None, now: str) -> bool:
+        """Whether it still says something about that build of the engine at that time, RFC 3339."""
+        try:
+            age = datetime.fromisoformat(now) - datetime.fromisoformat(self.date)
+        except (TypeError, ValueError):  # no date, or one without a time zone
+            return False
+        return self.build == build and -_CLOCKS_DIFFER <= age <= BOUND_LASTS
+
+    def is_refuted_by(self, digest: str | None, runtime: str, shape: Shape) -> bool:
+        """Whether this load, which went well, needed at least as much."""
+        own = self.bound
+        return (
+            (digest, runtime, shape.type_k) == (own.digest, own.runtime, own.shape.type_k)
+            and shape.context >= own.shape.context
+            and shape.parallel >= own.shape.parallel
+            and shape.gpu_layers == own.shape.gpu_layers
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,11 +145,22 @@ class History:
         return replace(self, speeds=_with(self.speeds, record))
 
     def with_bound(self, record: BoundRecord) -> History:
-        """With this bound, or the higher one that was there."""
+        """With this bound, or the higher one that was there and still counts."""
         old = next((each for each in self.bounds if each.key == record.key), None)
-        if old is not None and old.bound.bytes > record.bound.bytes:
-            record = replace(record, bound=old.bound)
+        if old is not None and old.counts(record.build, record.date):
+            record = max(old, record, key=lambda each: each.bound.bytes)
         return replace(self, bounds=_with(self.bounds, record))
+
+    def without_bounds(self, digest: str | None, runtime: str, shape: Shape) -> History:
+        """Without what a load that went well has refuted."""
+        kept = tuple(each for each in self.bounds if not each.is_refuted_by(digest, runtime, shape))
+        return replace(self, bounds=kept)
+
+    def bounds_of(self, builds: Mapping[str, str | None], now: str) -> tuple[LowerBound, ...]:
+        """Those that count: `builds` are the versions of the engines here, by name."""
+        return tuple(
+            each.bound for each in self.bounds if each.counts(builds.get(each.bound.runtime, ""), now)
+        )
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -213,6 +249,7 @@ def _bound(row: Mapping[str, object]) -> BoundRecord:
             pool=_text(bound, "pool"),
             bytes=_count(bound, "bytes"),
         ),
+        build=_text(row, "build"),
         model=_text(row, "model"),
         date=_text(row, "date"),
     )

@@ -11,7 +11,14 @@ from runtimes.planning.buffer_lines import parse
 from runtimes.planning.values import LowerBound, Part
 from slmctl.app import clock
 from slmctl.app.events import Note, OnEvent
-from slmctl.app.planning.history import TOO_FAR_OFF, BoundRecord, EstimateRecord, History, SpeedRecord
+from slmctl.app.planning.history import (
+    BOUND_LASTS,
+    TOO_FAR_OFF,
+    BoundRecord,
+    EstimateRecord,
+    History,
+    SpeedRecord,
+)
 from slmctl.app.planning.history_file import read_history, update_history
 from slmctl.app.planning.learn import Lesson, Pace
 from slmctl.app.planning.learning import SpeedSample, prior, sharpened
@@ -27,8 +34,13 @@ _COMPARED = ("weights", "kv", "state", "compute", "output")
 
 
 def compare_load(home: Path, lesson: Lesson, text: str, on_event: OnEvent) -> None:
-    """Hold the plan against what the engine said. An estimate that is too far off is made by the oracle from
-    now on, which is said once."""
+    """After a load that went well: hold the plan against what the engine said.
+
+    An estimate that is too far off is made by the oracle from now on, which is said once. That loads which
+    needed no more have died is forgotten.
+    """
+    loaded = lesson.chosen.candidate
+    update_history(home, lambda old: old.without_bounds(loaded.build.digest, loaded.runtime, loaded.shape))
     buffers = parse(text)
     found = {name: size for name in _COMPARED if (size := buffers.total(name))}
     if not buffers.complete or not found:
@@ -109,8 +121,11 @@ def remember_death(home: Path, lesson: Lesson, error: SlmctlError, on_event: OnE
         pool=pool,
         bytes=lesson.free[pool],
     )
-    record = BoundRecord(bound=bound, model=lesson.model, date=clock.now())
+    record = BoundRecord(bound=bound, build=lesson.build, model=lesson.model, date=clock.now())
     update_history(home, lambda old: old.with_bound(record))
     on_event(
-        Note(text=f"It is remembered that this needs more than {mib(bound.bytes)}: it is not tried again.")
+        Note(
+            text=f"It is remembered for {BOUND_LASTS.days} days that this needs more than {mib(bound.bytes)}:"
+            " it is not tried again with less."
+        )
     )

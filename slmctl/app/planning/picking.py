@@ -14,6 +14,7 @@ from runtimes.planning.values import Build, Plan, PlanRequest
 from slmctl.app.events import Note, OnEvent
 from slmctl.app.library import LibraryModel
 from slmctl.app.planning.builds import builds_of_model
+from slmctl.app.planning.contexts import capped
 from slmctl.app.planning.package_builds import is_embedding
 from slmctl.app.planning.planner import Planner
 from slmctl.app.planning.words import choice_line, need_words, nofit_line
@@ -87,7 +88,8 @@ class Picker:
         return Picked(build=build, said=said)
 
     def _plan(self, builds: Sequence[Build], name: str) -> Plan | None:
-        request = replace(self._request, embedding=is_embedding(builds))
+        request, _ = capped(self._request, builds, name)  # run says it
+        request = replace(request, embedding=is_embedding(builds))
         try:
             found = self._planner.plan(builds, request)
         except MalformedFile as error:

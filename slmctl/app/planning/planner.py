@@ -17,6 +17,7 @@ from registry.errors import MalformedFile, SlmctlError
 from runtimes.hardware.machine import Hardware
 from runtimes.planning.plan import plan
 from runtimes.planning.values import Build, Evaluated, Learned, Need, Plan, PlanRequest, Shape
+from slmctl.app import clock
 from slmctl.app.planning.hardware import CPU, other_machine, this_machine
 from slmctl.app.planning.history import History
 from slmctl.app.planning.history_file import read_history
@@ -85,7 +86,8 @@ class Planner:
         file_of: FileOf | None,
     ) -> Plan:
         needs: dict[tuple[str, str, str, Shape], Need] = {}
-        learned = Learned(needs=needs, bounds=tuple(each.bound for each in self.history.bounds))
+        engines = {each.name: each.version for each in self.hardware.engines}
+        learned = Learned(needs=needs, bounds=self.history.bounds_of(engines, clock.now()))
         for _ in range(_MOST_QUESTIONS):
             found = plan(builds, self.hardware, request, siblings, learned=learned)
             asked = None if file_of is None else self._asked(found, file_of)

@@ -7,14 +7,13 @@ Nothing is asked of anybody for what is in the store or in the library, and no w
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.errors import DoesNotFit, MalformedFile, NotFound, OperationFailed
+from registry.errors import DoesNotFit, MalformedFile, NotFound
 from registry.formats.facts import ModelFacts
 from registry.formats.folder_facts import facts_from_folder
 from registry.formats.gguf import GgufHeader, read_header
@@ -31,6 +30,7 @@ from slmctl.app.finding import find_package, locate
 from slmctl.app.library import LibraryModel, family_of, find_model
 from slmctl.app.package import Package, variant_id
 from slmctl.app.planning.builds import builds_of_facts, builds_of_model, named_builds
+from slmctl.app.planning.opened import opened
 from slmctl.app.planning.package_builds import builds_of_package
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def _on_disk(reader: StoreReader, ref: ModelRef, on_event: OnEvent) -> Subject:
 
 
 def _gguf_header(path: Path) -> GgufHeader:
-    with _opened(path), path.open("rb") as stream:
+    with opened(path) as stream:
         return read_header(stream)
 
 
@@ -211,7 +211,7 @@ def _of_folder(path: Path) -> Subject:
         return _described(name, facts, exact=exact)
     headers = []
     for file in files:
-        with _opened(file), file.open("rb") as stream:
+        with opened(file) as stream:
             headers.append(read_safetensors(stream))
     found = facts_from_folder(config, headers)
     itself = Build(
@@ -252,16 +252,6 @@ def _described(name: str, facts: ModelFacts, *, exact: bool) -> Subject:
 
 
 def _json(path: Path) -> dict[str, object]:
-    with _opened(path), path.open("rb") as stream:
+    with opened(path) as stream:
         data = stream.read(_MAX_CONFIG_BYTES + 1)
     return load_json_object(data, f"The file {path.name!r:.120}")
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OperationFailed(
-            f"{str(path)!r:.200} cannot be read ({os.strerror(error.errno or 0)}).", hint="Check the path."
-        ) from None

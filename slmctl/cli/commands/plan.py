@@ -8,10 +8,12 @@ from pathlib import Path
 
 import click
 
-from registry.errors import UsageError
+from registry.errors import NotFound, UsageError
 from registry.names import ModelRef, Source, parse
 from runtimes.hardware.document import digest
+from runtimes.planning.candidates import of_variant
 from runtimes.planning.document import to_json
+from slmctl.app.planning.contexts import capped
 from slmctl.app.planning.files import file_of_builds
 from slmctl.app.planning.package_builds import drafting, is_embedding
 from slmctl.app.planning.planner import Planner
@@ -37,7 +39,7 @@ _ABOUT = (
 @make_command("plan", about=_ABOUT)
 @click.argument("name", required=False, metavar="[NAME|PATH]", shell_complete=candidates.pullable)
 @click.option("--variant", metavar="ID", help="This build only.")
-@click.option("--ctx", type=click.IntRange(min=1), metavar="TOKENS", help="The context's length.")
+@click.option("--ctx", type=click.IntRange(min=2), metavar="TOKENS", help="The context's length.")
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
@@ -75,11 +77,15 @@ def command(
     subject = of_config(config) if config is not None else _subject(context, parse(str(name)), network)
     if variant is not None and subject.package is not None:
         variant = subject.package.choose(variant).id  # a part of an id will do
+    elif variant is not None and not of_variant(subject.builds, variant):
+        ids = ", ".join(sorted({build.variant for build in subject.builds}))
+        raise NotFound(f"The model {subject.name} has no variant {variant!r:.60}.", hint=f"It has {ids}.")
     request = planning.request(
         variant=variant or subject.only, context=ctx, usual_context=context.settings.context_length
     )
     parameters = {} if subject.package is None else subject.package.choose(variant).spec.parameters
     builds, draft_tokens = drafting(subject.builds, parameters)
+    request, notes = capped(request, builds, subject.name)
     request = replace(request, embedding=is_embedding(builds), draft_tokens=draft_tokens)
     found = planner.plan(
         builds,
@@ -89,7 +95,7 @@ def command(
         or (lambda build: subject.at_hand.get(build.key)),
     )
     about = None if found.chosen is None else about_choice(subject, found.chosen.candidate.build)
-    found = replace(found, notes=(*subject.notes, *([about] if about else []), *found.notes))
+    found = replace(found, notes=(*subject.notes, *notes, *([about] if about else []), *found.notes))
     document = to_json(found, hardware_digest=digest(hardware))
     del document["schema"]
     context.output.result(

@@ -75,8 +75,49 @@ def test_a_new_measurement_never_makes_it_less(cache: Cache) -> None:
     assert (kept.bandwidth, len(notes)) == (12 * 10**9, 1)
 
 
+@pytest.mark.parametrize("kept", ["9999999999999999999", "1000000000001", "49999999", "0", "-5", "fast"])
+def test_a_figure_that_no_machine_has_is_none(cache: Cache, kept: str) -> None:
+    key = ["bandwidth", "x", "x86_64", "2"]
+    cache.keep("bandwidth", key, f"{kept} 2026-11-01")
+    notes: list[str] = []
+    unknown = with_bandwidth(
+        answering(), CPU, MEMORY, cache=cache, notes=notes, measure=False, today="2026-11-02"
+    )
+    assert unknown == MEMORY
+    said = answering(Answer(text=kept))
+    again = with_bandwidth(said, CPU, MEMORY, cache=cache, notes=notes, measure=True, today="2026-11-02")
+    assert again == MEMORY
+    assert notes == ["The memory's bandwidth could not be measured: no machine is like that."]
+    said = answering(Answer(text="10000000000"))
+    assert with_bandwidth(said, CPU, MEMORY, cache=cache, notes=notes, measure=True).bandwidth == 10**10
+
+
+@pytest.mark.parametrize(("day", "gbps"), [("2026-01-31", 20), ("2026-02-01", 5), ("2025-11-30", 5)])
+def test_a_figure_lapses_after_a_month(cache: Cache, day: str, gbps: int) -> None:
+    """Also one that is larger, and one of a clock that was wrong."""
+
+    def at(day: str, *answers: Answer, measure: bool = True) -> int | None:
+        found = with_bandwidth(
+            answering(*answers), CPU, MEMORY, cache=cache, notes=[], measure=measure, today=day
+        )
+        return found.bandwidth
+
+    at("2026-01-01", Answer(text="20000000000"))
+    assert at(day, measure=False) == 20 * 10**9, "better than none"
+    assert at(day, Answer(problem="busy")) == 20 * 10**9
+    assert at(day, Answer(text="5000000000")) == gbps * 10**9
+    assert at(day) == gbps * 10**9, "and that is kept"
+
+
+def test_a_figure_without_a_date_is_measured_anew(cache: Cache) -> None:
+    with_bandwidth(answering(Answer(text="20000000000")), CPU, MEMORY, cache=cache, notes=[], measure=True)
+    low = answering(Answer(text="5000000000"))
+    found = with_bandwidth(low, CPU, MEMORY, cache=cache, notes=[], measure=True, today="2026-01-01")
+    assert found.bandwidth == 5 * 10**9
+
+
 def test_another_processor_or_more_threads_are_another_figure(cache: Cache) -> None:
-    with_bandwidth(answering(Answer(text="10")), CPU, MEMORY, cache=cache, notes=[], measure=True)
+    with_bandwidth(answering(Answer(text="10000000000")), CPU, MEMORY, cache=cache, notes=[], measure=True)
     for other in (replace(CPU, model="y"), replace(CPU, logical=4)):
         assert with_bandwidth(answering(), other, MEMORY, cache=cache, notes=[], measure=False) == MEMORY
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,16 @@ def test_a_file_that_cannot_be_read_is_refused(given: str) -> None:
         profile(given)
 
 
-def test_a_file_without_end_is_not_read_to_its_end() -> None:
+def test_a_file_is_not_read_beyond_what_a_profile_may_have(tmp_path: Path) -> None:
+    path = tmp_path / "long.json"
+    path.write_bytes(b" " * (1 << 21))
     with pytest.raises(MalformedFile, match="longer than 1 MiB"):
-        profile("/dev/zero")
+        profile(str(path))
+
+
+def test_nobody_waits_for_a_pipe_or_a_device(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.json"
+    os.mkfifo(pipe)
+    for given in (str(pipe), "/dev/zero"):
+        with pytest.raises(UsageError, match="no regular file"):
+            profile(given)

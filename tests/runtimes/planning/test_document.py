@@ -42,7 +42,7 @@ def test_the_keys_that_scripts_use(document: dict[str, Any]) -> None:
     assert low < expected < high
     assert document["memory"]["pools"][0]["budget_bytes"] > document["memory"]["need_hi_bytes"]
     assert document["binding"]["code"] == "MEM_CGROUP"
-    assert {"if": "+68 MiB free", "then": "f16 KV cache"} in document["would_change"]
+    assert {"if": "a memory limit of 2.1 GiB", "then": "f16 KV cache"} in document["would_change"]
 
 
 def test_the_command_line_says_all_that_a_server_would_guess(document: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from slmctl.app import clock
 from tests.slmctl.cli.program import Program
 from tools.random_model import TINY, write_random_model, write_random_shards
 
@@ -234,11 +235,18 @@ def test_a_load_that_died_of_memory_is_not_planned_again(tiny: Program) -> None:
         "pool": "host",
         "bytes": 1 << 50,
     }
-    row = {"bound": bound, "model": "tiny", "date": "2026-01-01T00:00:00Z"}
-    document = {"schema": "slmctl.history/1", "estimates": [], "speeds": [], "bounds": [row]}
-    (tiny.home / "history.json").write_text(json.dumps(document))
-    again = tiny("plan", "tiny", "--json").json
-    assert again["choice"] is None or again["choice"]["ctx"] < planned["ctx"]
+    engines = tiny("hardware", "--json").json["engines"]
+    build = next(each["version"] for each in engines if each["name"] == "llama.cpp")
+    row = {"bound": bound, "build": build, "model": "tiny", "date": clock.now()}
+    for counts, each in (
+        (True, row),
+        (False, {**row, "build": "b1"}),
+        (False, {**row, "date": "2026-01-01T00:00:00Z"}),
+    ):
+        document = {"schema": "slmctl.history/1", "estimates": [], "speeds": [], "bounds": [each]}
+        (tiny.home / "history.json").write_text(json.dumps(document))
+        again = tiny("plan", "tiny", "--json").json["choice"]
+        assert (again is None or again["ctx"] < planned["ctx"]) is counts
 
 
 def test_what_fits_is_marked(tiny: Program) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,17 @@ def test_a_machine_of_somebody_else_s_says_nothing_to_the_terminal(
     assert done.code == 0, done.err
     assert "\x1b" not in done.out + done.err
     assert "\x07" not in done.out + done.err
+
+
+@pytest.mark.parametrize("what", ["profile", "config", "config of a folder", "weights of a folder"])
+def test_nobody_waits_for_a_pipe_that_nobody_writes(slmctl: Program, tmp_path: Path, what: str) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    pipe = folder / ("model.safetensors" if what.startswith("weights") else "config.json")
+    os.mkfifo(pipe)
+    if what.startswith("weights"):
+        (folder / "config.json").write_text("{}")
+    given = {"profile": ["qwen3:0.6b", "--for", str(pipe)], "config": ["--config", str(pipe)]}
+    done = slmctl("plan", *given.get(what, ["--config", str(folder)]))
+    assert done.code == 2
+    assert "cannot be read (it is no regular file)." in done.err

@@ -83,3 +83,52 @@ def test_a_plan_for_a_gpu_is_no_leave_to_fill_the_host(slmctl: Program, tmp_path
     assert refused.code == 4
     assert "there is no gpu0 here" in refused.err
     assert wide(*wanted, "--force").code == 0
+
+
+def test_a_context_is_capped_by_plan_as_by_run(tiny: Program) -> None:
+    planned = tiny("plan", "tiny", "--ctx", "10000000", "--json")
+    assert planned.code == 0, planned.err
+    ran = tiny("run", "tiny", "--ctx", "10000000", "--max-tokens", "1", "--json", "x")
+    assert ran.json["context_length"] == planned.json["choice"]["ctx"]
+    sentence = f" was trained for {planned.json['choice']['ctx']} tokens of context; it gets no more."
+    assert f"tiny{sentence}" in planned.json["notes"]
+    assert sentence in ran.err
+
+
+@pytest.mark.parametrize("name", ["qwen3:4b", "qwen3"])
+def test_a_context_is_capped_for_names_of_the_library_too(slmctl: Program, name: str) -> None:
+    done = slmctl("plan", name, "--ctx", "10000000", "--for", "epyc-2s-256gb", "--json")
+    assert done.code == 0, done.err
+    assert done.json["choice"]["ctx"] == 40960
+
+
+@pytest.mark.parametrize("command", [("plan", "tiny"), ("run", "tiny", "x")])
+def test_a_context_of_one_token_is_none(tiny: Program, command: tuple[str, ...]) -> None:
+    assert tiny(*command, "--ctx", "1").code == 2
+
+
+def test_an_engine_that_there_is_not_is_a_wrong_usage_and_tells_those_that_there_are(slmctl: Program) -> None:
+    done = slmctl("plan", "qwen3:0.6b", "--runtime", "nonsense")
+    assert done.code == 2
+    assert "'nonsense' is none of llama.cpp, mlx, vllm, onnxruntime-genai" in done.err
+    assert slmctl("plan", "qwen3:0.6b", "--for", "vps-2cpu-4gb", "--runtime", "llama.cpp").code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "there"), [("tiny", "gguf-f32"), ("qwen3:0.6b", "gguf-q4_k_m"), ("qwen3", "gguf-q4_k_m")]
+)
+def test_a_variant_that_there_is_not_is_not_found_wherever_the_model_is(
+    tiny: Program, name: str, there: str
+) -> None:
+    done = tiny("plan", name, "--variant", "nonsense", "--for", "vps-2cpu-4gb")
+    assert done.code == 3
+    assert f"The model {name}" in done.err
+    assert " has no variant 'nonsense'." in done.err
+    assert there in done.hint
+
+
+@pytest.mark.parametrize(("given", "said"), [("1000000", "1000000"), ("12.50", "12.5"), ("100", "100")])
+def test_a_speed_is_said_as_it_was_asked_for(slmctl: Program, given: str, said: str) -> None:
+    done = slmctl("plan", "qwen3:4b", "--for", "vps-2cpu-4gb", "--min-speed", given, "--json")
+    assert done.code == 4
+    assert done.json["binding"]["detail"].endswith(f" tokens/s are expected, {said} were asked for.")

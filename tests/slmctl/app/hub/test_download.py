@@ -6,6 +6,7 @@ Rows 1, 3, 4, 7, 8 and 22 of serving.md section 6, as far as they concern the hu
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest

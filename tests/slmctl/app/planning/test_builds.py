@@ -14,6 +14,7 @@ from registry.errors import MalformedFile, OperationFailed
 from registry.names import parse
 from runtimes.hardware.profiles import profile
 from runtimes.planning.plan import plan
+from runtimes.planning.speed import threads_to_decode
 from runtimes.planning.values import PlanRequest
 from slmctl.app.library import LibraryModel, find_model, library
 from slmctl.app.planning.builds import USUAL, builds_of_facts, builds_of_model
@@ -141,6 +142,28 @@ def test_measured_speeds_count_for_the_build_machine_and_threads_that_they_are_o
         assert with_speeds(machine, History().with_speed(other)).speeds == machine.speeds
     few = with_speeds(machine, History().with_speed(replace(record, samples=1, covariance=(1e-9, 0.0, 1e-3))))
     assert few.speeds[0].basis == "same-device"
+
+
+@pytest.mark.parametrize("bandwidth", [None, 40 * 10**9, 96 * 10**9])
+@pytest.mark.parametrize("reached", [50e9, 97e9, 120e9, 400e9])
+def test_what_was_learned_changes_no_number_of_threads(bandwidth: int | None, reached: float) -> None:
+    """Above 8 cores more of them decode where more is read: the next record would be of another number."""
+    machine = profile("ryzen-7950x-64gb")
+    machine = replace(machine, memory=replace(machine.memory, bandwidth=bandwidth))
+    engine = machine.engine("llama.cpp")
+    assert engine is not None
+    threads = threads_to_decode(machine)
+    record = SpeedRecord(
+        engine="llama.cpp", build=engine.version or "", place="cpu", machine=machine_of(machine, "cpu"),
+        threads=threads, overhead=20e-6, bandwidth=reached, samples=5, date="2026-01-01T00:00:00Z",
+    )  # fmt: skip
+    history = History().with_speed(record)
+    shown = with_speeds(machine, history)
+    launch = plan(builds_of_model(_qwen()), shown, PlanRequest()).launch
+    assert launch is not None
+    assert launch.threads == threads
+    # what an answer adds to the record is found again
+    assert any(each.source.startswith("5 answers") for each in shown.speeds)
 
 
 def test_a_gpu_that_the_build_cannot_use_is_one_line_with_the_command_and_the_gain() -> None:

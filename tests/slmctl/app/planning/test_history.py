@@ -27,7 +27,7 @@ SPEED = SpeedRecord(
 )  # fmt: skip
 BOUND = BoundRecord(
     bound=LowerBound(digest="sha256:0", runtime="llama.cpp", shape=Shape(context=4096), pool="host", bytes=10**9),
-    model="m:latest", date="2026-01-01T00:00:00Z",
+    build="b11549", model="m:latest", date="2026-01-01T00:00:00Z",
 )  # fmt: skip
 
 
@@ -93,6 +93,53 @@ def test_a_new_build_of_an_engine_forgets_how_fast_the_old_one_was() -> None:
 def test_a_bound_only_rises() -> None:
     lower = replace(BOUND, bound=replace(BOUND.bound, bytes=5))
     assert History().with_bound(BOUND).with_bound(lower).bounds[0].bound == BOUND.bound
+
+
+@pytest.mark.parametrize(
+    ("build", "now", "counts"),
+    [
+        ("b11549", "2026-01-01T00:00:00Z", True),
+        ("b11549", "2026-01-07T23:00:00Z", True),
+        ("b11549", "2026-01-08T01:00:00Z", False),
+        ("b11549", "2025-12-01T00:00:00Z", False),
+        ("b11550", "2026-01-01T00:00:00Z", False),
+        (None, "2026-01-01T00:00:00Z", False),
+    ],
+)
+def test_a_bound_counts_for_its_build_of_the_engine_and_for_days(
+    build: str | None, now: str, counts: bool
+) -> None:
+    history = History().with_bound(BOUND)
+    assert history.bounds_of({"llama.cpp": build}, now) == ((BOUND.bound,) if counts else ())
+    assert history.bounds_of({}, now) == ()
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "2026-01-01", "2026-01-01T00:00:00"])
+def test_a_bound_of_no_time_counts_for_nothing(date: str) -> None:
+    history = History().with_bound(replace(BOUND, date=date))
+    assert history.bounds_of({"llama.cpp": "b11549"}, "2026-01-01T00:00:00Z") == ()
+
+
+def test_a_bound_that_lapsed_gives_way_to_a_lower_one() -> None:
+    later = replace(BOUND, bound=replace(BOUND.bound, bytes=5), date="2026-03-01T00:00:00Z")
+    assert History().with_bound(BOUND).with_bound(later).bounds == (later,)
+
+
+@pytest.mark.parametrize(
+    ("shape", "refuted"),
+    [
+        (Shape(context=4096), True),
+        (Shape(context=8192), True),
+        (Shape(context=2048), False),
+        (Shape(context=8192, type_k="q8_0"), False),
+        (Shape(context=8192, gpu_layers=3), False),
+    ],
+)
+def test_a_load_of_no_less_that_went_well_refutes_a_bound(shape: Shape, refuted: bool) -> None:
+    history = History().with_bound(BOUND)
+    assert (history.without_bounds("sha256:0", "llama.cpp", shape).bounds == ()) is refuted
+    assert history.without_bounds("sha256:1", "llama.cpp", shape) == history
+    assert history.without_bounds("sha256:0", "vllm", shape) == history
 
 
 def test_answers_of_two_models_tell_both_parameters_whatever_the_prior_was() -> None:
