@@ -136,7 +136,7 @@ class _Search:
         for cache_type in self._cache_types():
             for option in self._in_tier(options, tier, cache_type):
                 evaluated = self.assessor.assess(option, self._contexts(option).wanted, cache_type)
-                if evaluated.rejection is None:
+                if self._suits(evaluated):
                     found.append((option, evaluated))
             if found and tier != "compact":
                 break
@@ -147,7 +147,7 @@ class _Search:
         found: list[Found] = []
         for cache_type in self._cache_types():
             for option in self._in_tier(options, tier, cache_type):
-                evaluated = self._largest(option, cache_type, _fits)
+                evaluated = self._largest(option, cache_type, self._suits)
                 if evaluated is not None:
                     found.append((option, evaluated))
         if not found:
@@ -162,7 +162,7 @@ class _Search:
         for cache_type in self._cache_types():
             for option in self._in_tier(options, tier, cache_type):
                 evaluated = self.assessor.assess(option, self._contexts(option).least, cache_type)
-                if evaluated.rejection is None:
+                if self._suits(evaluated):
                     at_least.append((option, evaluated))
         if not at_least:
             return None
@@ -211,11 +211,17 @@ class _Search:
 
     def _is_roomy(self, evaluated: Evaluated) -> bool:
         """Whether so much stays free that nothing else on the machine minds."""
-        if evaluated.rejection is not None:
+        if not self._suits(evaluated):
             return False
         place = evaluated.candidate.place
         pool, share = (place, _DEVICE_SHARE) if place in evaluated.budget else (HOST, _SHARED_SHARE)
         return evaluated.need.of(pool) * 100 <= evaluated.budget[pool] * share
+
+    def _suits(self, evaluated: Evaluated) -> bool:
+        """Whether it fits, and is as fast as was demanded: a quantized cache, say, may be slower to read."""
+        demanded = self.request.speed_is_pinned and evaluated.speed is not None
+        slow = demanded and _speed(evaluated) < self.request.min_speed
+        return evaluated.rejection is None and not slow
 
     def _loss(self, option: Option, cache_type: str) -> float:
         return self.assessor.quality(option.build, cache_type).loss
@@ -300,7 +306,3 @@ def _speed(evaluated: Evaluated) -> float:
 
 def _plain(option: Option) -> str:
     return option.engine.cache_types(option.placement)[0]
-
-
-def _fits(evaluated: Evaluated) -> bool:
-    return evaluated.rejection is None
