@@ -6,15 +6,16 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import trustme
 import yaml
+
+from tests.processes import until
 
 DEADLINE_SECONDS = 30.0
 USER, PASSWORD = "ada", "correct horse: battery"  # with a colon and a blank, which have broken others
@@ -72,16 +73,13 @@ def running(command: Sequence[str], log: Path, port: int) -> Iterator[subprocess
 
 
 def _wait_for(child: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            assert child.poll() is None, log.read_text(errors="replace")
-            assert time.monotonic() < deadline, log.read_text(errors="replace")
-            time.sleep(0.02)  # a program that starts has no event that could be waited for
-        else:
-            return
+    def answers() -> bool | None:
+        assert child.poll() is None, log.read_text(errors="replace")
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+        return None
+
+    until(answers, deadline_seconds=DEADLINE_SECONDS)
 
 
 @contextmanager

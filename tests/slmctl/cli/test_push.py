@@ -6,7 +6,6 @@ import hashlib
 import json
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import oras.client
@@ -15,6 +14,7 @@ import requests
 
 from tests.fakes.registry import fake_registry
 from tests.fakes.wire import Request
+from tests.processes import until
 from tests.registries.programs import Registry, need
 from tests.slmctl.cli.program import Program
 from tests.slmctl.cli.publishing import Author
@@ -151,10 +151,7 @@ def test_an_interrupted_push_is_gone_on_with_and_shows_no_half_model(
     child = author.slmctl.start("push", "m", f"{place}:v1", "--limit-rate", "100kB")
     path = place.partition("/")[2]
     repository = plain_registry.root / "docker/registry/v2/repositories" / path
-    deadline = time.monotonic() + 60
-    while not list(repository.glob("_uploads/*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)  # the registry tells nobody
+    until(lambda: list(repository.glob("_uploads/*")) or None)
     child.send_signal(signal.SIGINT)
     child.communicate(timeout=60)
     assert child.returncode == 130

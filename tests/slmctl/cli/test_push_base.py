@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from registry.digest import Digest
 from tests.fakes.registry import FakeRegistry, error, fake_registry
 from tests.fakes.relay import relay
 from tests.fakes.wire import Request
+from tests.processes import until
 from tests.registries.images import ARCHITECTURE, CONFIG, Layout, push_busybox, text_layer
 from tests.registries.programs import Registry, docker_registry, need
 from tests.slmctl.cli.program import REPOSITORY, Program
@@ -102,9 +102,8 @@ def test_a_modelcar_runs_in_it(model: Program, plain_registry: Registry, place: 
     with subprocess.Popen(chrooted(root, MODELCAR), env=environment) as modelcar:
         try:
             link = root / "mnt" / "models"
-            while not link.is_symlink():
-                assert modelcar.poll() is None
-                time.sleep(0.02)  # a shell tells nobody
+            until(lambda: (link.is_symlink() or modelcar.poll() is not None) or None)
+            assert modelcar.poll() is None
             # the other container of the pod sees the modelcar's processes, and by them its files
             assert str(link.readlink()) == f"/proc/{modelcar.pid}/root/models"
             weights = (link / "model.gguf").read_bytes()
