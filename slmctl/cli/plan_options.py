@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -35,23 +35,18 @@ class PlanOptions:
 
     def request(self, *, variant: str | None, context: int | None, usual_context: int | None) -> PlanRequest:
         """The wish. `usual_context` is the settings' number: a wish, and no command."""
-        from runtimes.planning.values import PlanRequest  # pull has these options too, and seldom a plan
+        from slmctl.app.planning.running import request_of  # pull has these options too, and seldom a plan
 
-        wanted = PlanRequest()
-        return PlanRequest(
-            context=context or usual_context,
-            context_is_pinned=context is not None,
-            parallel=self.parallel,
+        wishes = RunWishes(
             prefer=self.prefer,
-            variant=variant,
             runtime=self.runtime,
-            kv_type=self.kv,
+            kv=self.kv,
             max_memory=self.max_memory,
-            min_speed=wanted.min_speed if self.min_speed is None else self.min_speed,
-            comfort_speed=max(wanted.comfort_speed, self.min_speed or 0.0),
-            speed_is_pinned=self.min_speed is not None,
+            min_speed=self.min_speed,
             force=self.force,
         )
+        request = request_of(wishes, context=context, usual=usual_context)
+        return replace(request, parallel=self.parallel, variant=variant)
 
 
 def _engine(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
