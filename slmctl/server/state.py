@@ -1,0 +1,33 @@
+"""What the whole server shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from registry.store.reader import StoreReader
+from registry.store.store import Store
+from slmctl.config import Settings
+from slmctl.serve_settings import ServeSettings
+
+if TYPE_CHECKING:
+    from slmctl.server.keys import Keyring
+    from slmctl.server.logs import ServerLog
+    from slmctl.server.metrics import Metrics
+    from slmctl.server.scheduler import Scheduler
+
+
+@dataclass(slots=True, kw_only=True)
+class ServerState:
+    """Made once, before the first request. `reader` has the further stores behind the own one."""
+
+    settings: Settings
+    serve: ServeSettings
+    store: Store
+    reader: StoreReader
+    scheduler: Scheduler
+    keys: Keyring
+    log: ServerLog
+    metrics: Metrics
+    draining: bool = False
+    """Whether the server is about to end: not ready, and no new requests."""
