@@ -7,7 +7,7 @@ is wrong, by its path as OpenAI writes it (`messages[0].content[1].type`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -134,7 +134,7 @@ def _otherwise(error: ErrorDetails) -> str:
     return "is not valid"
 
 
-_SENTENCES = {
+_SENTENCES: Mapping[str, Callable[[ErrorDetails], str]] = {
     "literal_error": _choices,
     "union_tag_invalid": _no_such_tag,
     "union_tag_not_found": lambda error: f"must have a {_discriminator(error)}",
