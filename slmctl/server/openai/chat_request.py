@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from runtimes.protocol import ANY_OBJECT, Think
 from slmctl.app.asks import ChatAsk, NamedTool, Schema, ToolChoice
@@ -112,12 +112,6 @@ class ChatRequest(GeneratingFields):
     modalities: list[Literal["text"]] | None = None
     verbosity: Literal["medium"] | None = None
 
-    @model_validator(mode="after")
-    def _top_logprobs_need_logprobs(self) -> ChatRequest:
-        if self.top_logprobs is not None and not self.logprobs:
-            raise ValueError("has top_logprobs, which are only told with logprobs")
-        return self
-
 
 CANNOT: Mapping[str, str] = {
     "audio": "This server makes no audio.",
@@ -170,6 +164,8 @@ def ask_of(request: ChatRequest) -> ChatAsk:
     schema = _schema(request)
     if schema is not None and request.grammar is not None:
         raise bad_field("grammar", "and 'response_format' cannot be asked for together")
+    if request.top_logprobs is not None and not request.logprobs:
+        raise bad_field("top_logprobs", "needs 'logprobs' to be true")
     assert longest is None or isinstance(longest, int)
     return ChatAsk(
         messages=plain(request.messages),

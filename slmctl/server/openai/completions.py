@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field
 from starlette.responses import Response
 
+from modelfiles.spec import ParameterValue
 from runtimes.protocol import Finished, TextDelta, TokenLogprob
 from slmctl.app.asks import CompletionAsk
 from slmctl.server import answering
@@ -29,8 +30,9 @@ from slmctl.server.openai.answers import (
 from slmctl.server.openai.fields import (
     HARMLESS,
     GeneratingFields,
-    Token,
+    Tokens,
     another_seed,
+    inputs_of,
     parameters_of,
     unsupported,
     want_of,
@@ -43,11 +45,6 @@ from slmctl.server.telling import told
 MOST_PROMPTS = 16
 MOST_ANSWERS = 64
 """To all prompts of a request together."""
-
-_MOST_TOKENS = 2_000_000
-
-Tokens = Annotated[list[Token], Field(min_length=1, max_length=_MOST_TOKENS)]
-Prompt = str | Tokens
 
 
 class CompletionRequest(GeneratingFields):
@@ -64,15 +61,6 @@ class CompletionRequest(GeneratingFields):
     best_of: Annotated[int, Field(ge=1)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
 
-    @property
-    def prompts(self) -> Sequence[str | tuple[int, ...]]:
-        said = self.prompt
-        if isinstance(said, str):
-            return [said]
-        if isinstance(said[0], int):
-            return [tuple(each for each in said if isinstance(each, int))]
-        return [tuple(each) if isinstance(each, list) else str(each) for each in said]
-
 
 async def complete(call: Call) -> Response:
     """Continue each prompt, `n` times."""
@@ -82,7 +70,7 @@ async def complete(call: Call) -> Response:
     parameters = parameters_of(request, request.max_tokens)
     answers = [
         _answer(call, want, _ask(request, prompt, another_seed(parameters, number)), bool(request.echo))
-        for prompt in request.prompts
+        for prompt in inputs_of(request.prompt)
         for number in range(count)
     ]
     if request.stream:
@@ -107,12 +95,12 @@ def _check(request: CompletionRequest) -> None:
         )
     if request.echo and request.suffix is not None:
         raise bad_field("echo", "and 'suffix' cannot be asked for together")
-    if len(request.prompts) * count > MOST_ANSWERS:
+    if len(inputs_of(request.prompt)) * count > MOST_ANSWERS:
         raise bad_field("n", f"asks, with so many prompts, for more than {MOST_ANSWERS} answers")
 
 
 def _ask(
-    request: CompletionRequest, prompt: str | tuple[int, ...], parameters: Mapping[str, object]
+    request: CompletionRequest, prompt: str | tuple[int, ...], parameters: Mapping[str, ParameterValue]
 ) -> CompletionAsk:
     return CompletionAsk(
         prompt=prompt,

@@ -14,14 +14,11 @@ from slmctl.app.asks import EmbedAsk
 from slmctl.server import answering
 from slmctl.server.call import Call, Endpoint
 from slmctl.server.openai.answers import using
-from slmctl.server.openai.fields import HARMLESS, ModelFields, Token, want_of
+from slmctl.server.openai.fields import HARMLESS, ModelFields, Tokens, inputs_of, want_of
 from slmctl.server.parsing import parse
 from slmctl.server.streams import answer
 
 MOST_INPUTS = 2048
-_MOST_TOKENS = 1_000_000
-
-Tokens = Annotated[list[Token], Field(min_length=1, max_length=_MOST_TOKENS)]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -37,20 +34,11 @@ class EmbeddingRequest(ModelFields):
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
-    @property
-    def inputs(self) -> Sequence[str | tuple[int, ...]]:
-        said = self.input
-        if isinstance(said, str):
-            return [said]
-        if isinstance(said[0], int):
-            return [tuple(each for each in said if isinstance(each, int))]
-        return [tuple(each) if isinstance(each, list) else str(each) for each in said]
-
 
 async def embed(call: Call) -> Response:
     """A vector for each input. What is longer than the context is refused, never cut."""
     request = parse(EmbeddingRequest, await call.json(), harmless=HARMLESS)
-    ask = EmbedAsk(inputs=request.inputs, truncate=False, dimensions=request.dimensions)
+    ask = EmbedAsk(inputs=inputs_of(request.input), truncate=False, dimensions=request.dimensions)
     async with using(call, want_of(call, request, "embedding"), "input") as served:
         found = await answering.embed(served, ask)
     call.told.prompt_tokens = found.prompt_tokens

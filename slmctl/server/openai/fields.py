@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from modelfiles.spec import ParameterValue
 from registry.errors import UsageError
@@ -43,8 +43,12 @@ HARMLESS = frozenset(
 
 _INT32 = 2**31 - 1
 
+MOST_TOKENS = 1_000_000
+"""In a list of tokens that takes the place of a text."""
+
 Name = Annotated[str, Field(min_length=1, max_length=1024)]
 Token = Annotated[int, Field(ge=0, le=_INT32)]
+Tokens = Annotated[list[Token], Field(fail_fast=True, min_length=1, max_length=MOST_TOKENS)]
 Whole = Annotated[int, Field(ge=-1, le=_INT32)]
 StopText = Annotated[str, Field(min_length=1, max_length=1024)]
 Stop = StopText | Annotated[list[StopText], Field(max_length=MOST_STOPS)]
@@ -108,12 +112,6 @@ class GeneratingFields(ModelFields, Sampled):
     logit_bias: Annotated[Biases, Field(max_length=MOST_BIASES)] | None = None
     grammar: Annotated[str, Field(min_length=1)] | None = None
 
-    @model_validator(mode="after")
-    def _stream_options_need_a_stream(self) -> Self:
-        if self.stream_options is not None and not self.stream:
-            raise ValueError("has stream_options, which are only for a stream")
-        return self
-
     @property
     def includes_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.include_usage is True
@@ -126,9 +124,11 @@ class GeneratingFields(ModelFields, Sampled):
 def parameters_of(request: GeneratingFields, longest: int | None) -> dict[str, ParameterValue]:
     """The sampling parameters that were said, `longest` being how many tokens the answer may have.
 
-    Raises BadField for one that stands in the request and, otherwise, in its options.
+    Raises BadField for one that stands in the request and, with another value, in its options.
     """
-    said: dict[str, ParameterValue] = _said(request, Sampled.model_fields)
+    if request.stream_options is not None and not request.stream:
+        raise bad_field("stream_options", "is only for a stream")
+    said = _said(request, Sampled.model_fields)
     if longest is not None:
         said["num_predict"] = longest
     for name, value in _said(request.options, Options.model_fields).items():
@@ -149,6 +149,16 @@ def want_of(call: Call, request: ModelFields, purpose: Purpose = "text") -> Want
         keep_seconds=_seconds(request.keep_alive),
         principal=call.principal,
     )
+
+
+def inputs_of(said: str | list[int] | list[str] | list[list[int]]) -> list[str | tuple[int, ...]]:
+    """The texts, or texts as tokens, of a field that holds one or a list of them."""
+    if isinstance(said, str):
+        return [said]
+    tokens = tuple(each for each in said if isinstance(each, int))
+    if tokens:
+        return [tokens]
+    return [each if isinstance(each, str) else tuple(each) for each in said if not isinstance(each, int)]
 
 
 def another_seed(parameters: Mapping[str, ParameterValue], number: int) -> Mapping[str, ParameterValue]:

@@ -10,11 +10,9 @@ from starlette.responses import Response
 from slmctl.server import answering
 from slmctl.server.call import Call, Endpoint
 from slmctl.server.openai.answers import using
-from slmctl.server.openai.fields import ModelFields, Token, want_of
+from slmctl.server.openai.fields import MOST_TOKENS, ModelFields, Token, want_of
 from slmctl.server.parsing import parse
 from slmctl.server.streams import answer
-
-MOST_TOKENS = 1_000_000
 
 
 class TokenizeRequest(ModelFields):
@@ -26,7 +24,7 @@ class TokenizeRequest(ModelFields):
 
 
 class DetokenizeRequest(ModelFields):
-    tokens: Annotated[list[Token], Field(max_length=MOST_TOKENS)]
+    tokens: Annotated[list[Token], Field(fail_fast=True, max_length=MOST_TOKENS)]
 
 
 async def tokenize(call: Call) -> Response:
