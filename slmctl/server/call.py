@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from starlette.requests import Request
 from starlette.responses import Response
 
+from slmctl.server.limit import Limit
 from slmctl.server.problems import Family
 from slmctl.server.reading import read_json
 
@@ -42,6 +43,7 @@ class Told:
     queue_seconds: float | None = None
     load_seconds: float | None = None
     first_token_seconds: float | None = None
+    generation_seconds: float | None = None
     error_code: str | None = None
     cut_tokens: int | None = None
 
@@ -59,6 +61,8 @@ class Call:
     request_id: str
     principal: str | None = None
     scopes: frozenset[Scope] = frozenset(("infer", "read", "manage"))
+    limit: Limit | None = None
+    """What ends the answer when its time is over; a stream is written inside it."""
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
     told: Told = dataclasses.field(default_factory=Told)
 
