@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -77,7 +77,7 @@ def hash_of(secret: str | bytes) -> str:
 
 
 def read_keys(file: Path) -> tuple[ApiKey, ...]:
-    """The keys in `file`; none where there is no file. Raises BadContent for a damaged one, OperationFailed."""
+    """The keys in `file`; none where there is none. Raises BadContent for a damaged one, OperationFailed."""
     try:
         with file.open("rb") as stream:
             data = stream.read(_MAX_BYTES + 1)
@@ -112,7 +112,10 @@ def add_key(
     name: str | None = None,
     expires: str | None = None,
 ) -> NewKey:
-    """Make a key. `expires` is as `expiry` gives it. Raises UsageError, BadContent, OperationFailed, NoSpace."""
+    """Make a key. `expires` is as `expiry` gives it.
+
+    Raises UsageError, BadContent, OperationFailed, NoSpace.
+    """
     if name is not None and (not name.isprintable() or not 1 <= len(name) <= _MAX_NAME):
         raise UsageError(
             f"A key's name has 1 to {_MAX_NAME} characters that can be printed.", hint="Give it with --name."
@@ -154,18 +157,17 @@ def revoke_key(home: Path, identifier: str) -> ApiKey:
 
 def expiry(text: str, now: datetime) -> str:
     """The moment that `text` names: `30d`, `12h`, `2w` from now, or an RFC 3339 moment. Raises UsageError."""
+    moment = None
     if match := _EXPIRES.fullmatch(text):
         moment = now + int(match[1]) * _UNITS[match[2]]
     else:
-        try:
+        with suppress(ValueError):
             moment = datetime.fromisoformat(text)
-        except ValueError:
-            moment = None  # type: ignore[assignment]
-        if moment is None or moment.tzinfo is None:
-            raise UsageError(
-                f"{text!r:.60} is no time at which a key can expire.",
-                hint="For example 30d, 12h, 2w, or 2030-01-31T12:00:00Z.",
-            )
+    if moment is None or moment.tzinfo is None:
+        raise UsageError(
+            f"{text!r:.60} is no time at which a key can expire.",
+            hint="For example 30d, 12h, 2w, or 2030-01-31T12:00:00Z.",
+        )
     if moment <= now:
         raise UsageError("That key would be expired already.", hint="For example --expires 30d.")
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING, Literal
 from starlette.requests import Request
 from starlette.responses import Response
 
+from slmctl.app.api_keys import Scope
 from slmctl.server.limit import Limit
 from slmctl.server.problems import Family
 from slmctl.server.reading import read_json
 
 if TYPE_CHECKING:
     from slmctl.server.state import ServerState
-
-Scope = Literal["infer", "read", "manage"]
-"""What a key may do: ask models; look at what is here; change what is here."""
 
 
 @dataclass(slots=True)

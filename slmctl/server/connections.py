@@ -56,7 +56,7 @@ class _Bounded(H11Protocol):
             self._wait_for_head()
 
     def send_400_response(self, msg: str) -> None:
-        """As uvicorn's, but where an answer has begun the connection just ends: it has no room for another."""
+        """As uvicorn's, but where an answer has begun the connection ends: it has no room for two."""
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             super().send_400_response(msg)
         elif not self.transport.is_closing():

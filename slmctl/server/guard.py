@@ -8,6 +8,7 @@ Everything is decided on `scope["path"]` by the table of endpoints; what stands 
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import secrets
 import time
@@ -24,7 +25,7 @@ from slmctl.server.incoming import Incoming
 from slmctl.server.keys import Principal, authorize
 from slmctl.server.limit import Limit
 from slmctl.server.outgoing import Outgoing
-from slmctl.server.problems import Busy, KeyMissing, Problem, Unsupported, WrongMethod
+from slmctl.server.problems import Busy, Family, KeyMissing, Problem, Unsupported, WrongMethod
 from slmctl.server.routes import Found, Routes, is_clean
 from slmctl.server.state import ServerState
 from slmctl.server.streams import json_bytes
@@ -65,6 +66,7 @@ class Guard:
         scope["path_params"] = dict(found.parameters) if found is not None else {}
         incoming = Incoming(
             receive,
+            headers,
             most_bytes=self._state.serve.max_request_bytes if endpoint.reads_body else None,
             wait_seconds=self._state.serve.header_seconds,
         )
@@ -75,8 +77,7 @@ class Guard:
             request_id=_request_id(headers),
             limit=Limit(self._state.serve.request_seconds),
         )
-        out = Outgoing(send, _standing_headers(call))
-        out.incoming = incoming
+        out = Outgoing(send, incoming, _standing_headers(call))
         visit = _Visit(self._state, self._hosts, call, found, headers, incoming, out)
         self._state.metrics.begun()
         try:
@@ -134,7 +135,7 @@ class _Visit:
         assert call.limit is not None
         if call.endpoint.reads_body:
             call.request._body = await self._incoming.whole()  # noqa: SLF001 - where Starlette keeps it
-        self._incoming.when_gone(lambda: self._out.is_whole or task.cancel())
+        self._incoming.when_gone(functools.partial(self._leave, task))
         counted = call.endpoint.scope is not None and call.endpoint.label != "metrics"
         if counted:
             self._state.running.add(call.limit)
@@ -145,6 +146,11 @@ class _Visit:
         finally:
             if counted:
                 self._state.running.discard(call.limit)
+
+    def _leave(self, task: asyncio.Task[object]) -> None:
+        """The client has gone: so does what answers it."""
+        if not self._out.is_whole:
+            task.cancel()
 
     async def _send(self, response: Response) -> None:
         self._out.headers.update(self._call.headers)
@@ -198,7 +204,7 @@ class _Visit:
             raise Unsupported(
                 "A compressed request body is not read.", hint="Send it without Content-Encoding."
             )
-        self._incoming.check_length(headers)
+        self._incoming.check_length()
 
     def _told(self, problem: Problem) -> Response:
         """An error in the words of its API."""
@@ -234,13 +240,18 @@ def _endpoint_of(found: Found | None, path: str) -> Endpoint:
     """The endpoint; where there is none, one that only says in which words errors are told."""
     if found is not None:
         return found.endpoint or next(iter(found.others.values()))
-    family = next((family for prefix, family in _FAMILIES if path.startswith(prefix)), "plain")
+    family = next((family for prefix, family in _FAMILIES if path.startswith(prefix)), _FAMILIES[-1][1])
     return Endpoint(
         method="GET", path="", handler=_nothing, scope="manage", family=family, label="unknown", about=""
     )
 
 
-_FAMILIES = (("/v1/messages", "anthropic"), ("/v1/", "openai"), ("/api/", "ollama"))
+_FAMILIES: tuple[tuple[str, Family], ...] = (
+    ("/v1/messages", "anthropic"),
+    ("/v1/", "openai"),
+    ("/api/", "ollama"),
+    ("", "plain"),
+)
 
 
 async def _nothing(call: Call) -> Response:

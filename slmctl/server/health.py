@@ -35,7 +35,7 @@ def why_not_ready(state: ServerState) -> str | None:
         return "the server is about to end"
     if state.keys.broken is not None:
         return "the API keys cannot be read"
-    if not state.scheduler.is_ready:
+    if not state.scheduler.preloaded:
         return "models that were to be loaded at the start are not loaded yet"
     return None
 
@@ -52,10 +52,11 @@ async def metrics(call: Call) -> Response:
 
 
 def _look(state: ServerState) -> tuple[frozenset[str] | None, int | None]:
-    """The names of the models that there are, and the bytes of the store's blobs; None for what is not known."""
-    names, size = None, None
+    """The names of all models, and the bytes of the store's blobs; None for what is not known."""
+    names: frozenset[str] | None = None
+    size: int | None = None
     with suppress(SlmctlError):
-        names = frozenset(entry.name for entry in state.reader.names().entries)
+        names = frozenset(state.reader.names().entries)
     with suppress(OSError), os.scandir(state.store.layout.blobs) as entries:
         size = sum(entry.stat().st_size for entry in entries)
     return names, size

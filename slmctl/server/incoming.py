@@ -27,8 +27,11 @@ class Incoming:
     that the client has gone, and there is one reader at a time.
     """
 
-    def __init__(self, receive: Receive, *, most_bytes: int | None, wait_seconds: float) -> None:
+    def __init__(
+        self, receive: Receive, headers: _Headers, *, most_bytes: int | None, wait_seconds: float
+    ) -> None:
         self._receive = receive
+        self._headers = headers
         self._most = most_bytes
         self._wait = wait_seconds
         self._loop = asyncio.get_running_loop()
@@ -40,9 +43,19 @@ class Incoming:
         self.is_whole = False
         self.is_gone = False
 
-    def check_length(self, headers: _Headers) -> None:
+    @property
+    def is_unread(self) -> bool:
+        """Whether more of a body is to come than was read."""
+        announced = self._headers.get("content-length") not in {None, "0"}
+        return (
+            not self.is_whole
+            and not self.is_gone
+            and (announced or self._headers.get("transfer-encoding") is not None)
+        )
+
+    def check_length(self) -> None:
         """Raise TooLarge for a body that is announced to be too long, before it is read."""
-        length = headers.get("content-length")
+        length = self._headers.get("content-length")
         if self._most is not None and length is not None and length.isdigit() and int(length) > self._most:
             self._refuse()
 

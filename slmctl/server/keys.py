@@ -86,11 +86,8 @@ class Keyring:
         """
         self._refresh()
         given = secret_in(headers)
-        if (
-            given is not None
-            and local_token is not None
-            and hmac.compare_digest(hash_of(given), hash_of(local_token))
-        ):
+        wanted = hash_of(given or "")
+        if local_token is not None and hmac.compare_digest(wanted, hash_of(local_token)):
             return Principal(id="local", scopes=_EVERYTHING)
         if self._broken is not None:
             raise KeysUnusable("This server cannot read its keys, and lets nobody in until it can.")
@@ -101,7 +98,6 @@ class Keyring:
                 "This server needs an API key.",
                 hint="Send it as 'Authorization: Bearer KEY' or as x-api-key.",
             )
-        wanted = hash_of(given)
         found = None
         for key in self._keys:  # all of them, always: how long it takes says nothing of which one it was
             if hmac.compare_digest(key.hash, wanted):
@@ -153,7 +149,7 @@ def _secrets(file: Path | None) -> list[ApiKey]:
             lines = [line.strip() for line in stream.read(_MAX_SECRETS_BYTES).splitlines()]
     except OSError as error:
         raise UsageError(
-            f"The file of keys that {KEY_FILE_VARIABLE} names cannot be read ({os.strerror(error.errno or 0)}).",
+            f"The file that {KEY_FILE_VARIABLE} names cannot be read ({os.strerror(error.errno or 0)}).",
             hint="Check the path, and who may read the file.",
         ) from None
     secrets = [line for line in lines if line]

@@ -52,7 +52,7 @@ class ServerLog:
 
     def event(self, level: Level, event: str, **fields: object) -> None:
         """One line. Fields that are None are left out."""
-        line = {"ts": _now(), "level": level, "event": event}
+        line: dict[str, object] = {"ts": _now(), "level": level, "event": event}
         line.update((key, value) for key, value in fields.items() if value is not None)
         try:
             self._lines.put_nowait(_as_json(line) if self._as_json else _as_text(line))

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -33,6 +40,7 @@ class Metrics:
     """Belongs to the event loop's thread, but for `text`."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # a second series for each, which nobody asks for
         self._registry = registry = CollectorRegistry()
         self._children: dict[str, dict[_Labelled, set[tuple[str, ...]]]] = {}
         self._state = _State()

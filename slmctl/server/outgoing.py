@@ -17,10 +17,10 @@ class Outgoing:
     An answer to a request whose body was not read ends the connection: what still comes is thrown away.
     """
 
-    def __init__(self, send: Send, headers: Mapping[str, str]) -> None:
+    def __init__(self, send: Send, incoming: Incoming, headers: Mapping[str, str]) -> None:
         self._send = send
+        self._incoming = incoming
         self.headers = dict(headers)
-        self.incoming: Incoming | None = None
         self.closes = False
         self.status = 0
         self.is_whole = False
@@ -31,22 +31,17 @@ class Outgoing:
         elif message.get("more_body", False):
             await self._send(message)
         else:
-            if self._is_unread:
+            if self._incoming.is_unread:
                 await self._send({**message, "more_body": True})
-                assert self.incoming is not None
-                await self.incoming.drain(_LINGER_SECONDS)
+                await self._incoming.drain(_LINGER_SECONDS)
                 message = {"type": "http.response.body", "body": b"", "more_body": False}
             self.is_whole = True
             await self._send(message)
 
-    @property
-    def _is_unread(self) -> bool:
-        return self.incoming is not None and not self.incoming.is_whole and not self.incoming.is_gone
-
     async def _start(self, message: Message) -> None:
         given = list(message.get("headers", []))
         names = {name for name, _ in given}
-        if self.closes or self._is_unread:
+        if self.closes or self._incoming.is_unread:
             self.headers["connection"] = "close"
         given += [
             (name.encode("latin-1"), value.encode("latin-1"))

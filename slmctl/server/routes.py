@@ -6,7 +6,7 @@ request as they are: a proxy in front that forbids `/api/delete` would not know 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from starlette.routing import Match, Route
@@ -44,7 +44,7 @@ class Routes:
         for endpoint in (each for table in tables for each in table):
             self._add(endpoint)
 
-    def __iter__(self) -> Iterable[Endpoint]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Endpoint]:
         for methods in self._plain.values():
             yield from methods.values()
         for _, _, methods in self._templates.values():
