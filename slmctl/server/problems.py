@@ -41,6 +41,15 @@ class PromptTooLong(UsageError):
         self.context = context
 
 
+class BadField(UsageError):
+    """One field of a request is missing, unknown or wrong; `parameter` is its path. `code` is OpenAI's."""
+
+    def __init__(self, message: str, *, parameter: str, code: str = "invalid_value") -> None:
+        super().__init__(message)
+        self.parameter = parameter
+        self.code = code
+
+
 class NotSupported(UsageError):
     """The model, or the engine that runs it, cannot do what was asked."""
 
@@ -123,6 +132,8 @@ class Problem:
             return replace(problem, status=400, kind="invalid_request_error", code="context_length_exceeded")
         if isinstance(error, EngineRefused) and error.status is not None and 400 <= error.status < 500:
             return replace(problem, status=400, kind="invalid_request_error", code="engine_refused")
+        if isinstance(error, BadField):
+            problem = replace(problem, parameter=error.parameter)
         for branch, status, kind in _BRANCHES:
             if isinstance(error, branch):
                 return replace(problem, status=status, kind=kind)

@@ -201,7 +201,9 @@ def test_requests_always_stream() -> None:
         "a", Sampling(temperature=0, num_predict=5), json_schema={"type": "array"}
     )
     assert (completion.method, completion.path) == ("POST", "/completion")
-    assert body_of(completion) == {
+    body = body_of(completion)
+    assert {"content", "stop", "stop_type", "timings"} <= set(body.pop("response_fields"))
+    assert body == {
         "prompt": "a",
         "stream": True,
         "temperature": 0,
