@@ -31,7 +31,9 @@ class ServerState:
     log: ServerLog
     metrics: Metrics
     local_token: str | None = None
-    """What programs of the server's own user may say in place of a key (slmctl.app.announced)."""
+    """The secret of this run, in a file of the server's own user: its commands may do everything
+    (slmctl.app.announced)."""
     running: UnderWay = field(default_factory=UnderWay)
+    """What can be ended early: one for each request under way."""
     draining: bool = False
     """Whether the server is about to end: not ready, and no new requests."""
