@@ -196,7 +196,9 @@ def read_size(text: str) -> int:
     if match is None:
         raise ValueError("it takes a size such as 500MB, 6GB or 2GiB")
     unit = match[2].lower()
-    return round(float(match[1]) * (1024 if unit.endswith("i") else 1000) ** (_POWERS.index(unit[0]) + 1))
+    power = _POWERS.index(unit[0]) + 1
+    thousand: int = 1024 if unit.endswith("i") else 1000
+    return round(float(match[1]) * float(thousand**power))
 
 
 def read_mode(text: str) -> int:

@@ -86,8 +86,8 @@ class Server:
     def event(self, name: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> dict[str, Any]:
         """The first line of its log with that event, waited for; each is given once."""
         end = time.monotonic() + deadline_seconds
-        for number, line in enumerate(self._seen):
-            if line.get("event") == name:
+        for number, seen in enumerate(self._seen):
+            if seen.get("event") == name:
                 return self._seen.pop(number)
         while True:
             left = end - time.monotonic()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ssl
 import time
+from collections.abc import Callable
 from email.utils import formatdate
 
 import uvicorn
@@ -26,9 +27,9 @@ class HttpServer:
     """In place of uvicorn's own Server, which polls, takes the signals, and has TLS everywhere or nowhere."""
 
     def __init__(self, app: ASGIApp, serve: ServeSettings) -> None:
+        self._make: Callable[..., asyncio.Protocol] = protocol(serve)
         self._config = uvicorn.Config(
-            app,  # type: ignore[arg-type]  # the same thing by another name
-            http=protocol(serve),
+            app,
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -74,9 +75,7 @@ class HttpServer:
         await asyncio.gather(*self._shared.tasks, return_exceptions=True)
 
     def _protocol(self) -> asyncio.Protocol:
-        made = self._config.http_protocol_class(config=self._config, server_state=self._shared, app_state={})
-        assert isinstance(made, asyncio.Protocol)
-        return made
+        return self._make(config=self._config, server_state=self._shared, app_state={})
 
     async def _keep_time(self) -> None:
         with contextlib.suppress(asyncio.CancelledError):

@@ -143,13 +143,14 @@ class _Running:
                 local_token=self._token,
             )
             server = HttpServer(make_app(state), program.serve)
-            await scheduler.begin()
             try:
+                for name in program.serve.preload:
+                    await scheduler.find(name)
                 await server.start(self._listeners, self._tls)
                 self._tell_others(on_listening, stands_open=stands_open)
-                telling = asyncio.create_task(self._tell_ready(scheduler))
+                preloading = asyncio.create_task(self._preload(scheduler))
                 await signals.asked.wait()
-                telling.cancel()
+                preloading.cancel()
                 cut = await self._drain(state, signals)
             finally:
                 await server.close()
@@ -188,8 +189,11 @@ class _Running:
             )
         on_listening(Listening(url=self._url, socket=path, pid=pid, stands_open=stands_open))
 
-    async def _tell_ready(self, scheduler: Scheduler) -> None:
-        await scheduler.preloaded.wait()
+    async def _preload(self, scheduler: Scheduler) -> None:
+        """A model that cannot be loaded now keeps nobody from the others."""
+        for name, error in (await scheduler.preload()).items():
+            if error is not None:
+                self._log.event("warning", "not_preloaded", model=name, text=error.message)
         path = self._program.serve.socket
         where = {"url": self._url, "socket": None if path is None else str(path), "pid": os.getpid()}
         self._log.event("info", "ready", **where)

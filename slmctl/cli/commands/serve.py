@@ -71,7 +71,7 @@ _SEVERAL = {
 )
 @click.option("--log-prompts", is_flag=True, help="Write what is asked to the log, too.")
 def command(
-    context: Context, open_to_all: bool, log_prompts: bool, **given: str | tuple[str, ...] | None
+    context: Context, /, open_to_all: bool, log_prompts: bool, **given: str | tuple[str, ...] | None
 ) -> None:
     flags = {name: value for name, value in given.items() if isinstance(value, str)}
     flags |= {name: ",".join(value) for name, value in given.items() if isinstance(value, tuple) and value}
