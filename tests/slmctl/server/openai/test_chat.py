@@ -272,12 +272,14 @@ def test_models_outside_of_the_store(client: OpenAI, name: str) -> None:
 
 
 def test_what_a_model_cannot_do(client: OpenAI) -> None:
-    image = {"url": "data:image/png;base64,iVBORw0KGgo="}
+    image: list[ChatCompletionMessageParam] = [
+        {
+            "role": "user",
+            "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}],
+        }
+    ]
     with pytest.raises(BadRequestError) as caught:
-        client.chat.completions.create(
-            model=HELLO,
-            messages=[{"role": "user", "content": [{"type": "image_url", "image_url": image}]}],  # type: ignore[list-item]
-        )
+        client.chat.completions.create(model=HELLO, messages=image)
     assert caught.value.code == "not_supported"
     with pytest.raises(BadRequestError) as caught:
         client.chat.completions.create(model=RANKER, messages=HI)

@@ -145,4 +145,4 @@ def test_the_kinds_of_prompts(prompt: Any, inputs: list[object]) -> None:
 
 def test_no_prompt_of_many_kinds() -> None:
     with pytest.raises(ValidationError):
-        CompletionRequest(model="m", prompt=["a", [1]])
+        CompletionRequest.model_validate({"model": "m", "prompt": ["a", [1]]})
