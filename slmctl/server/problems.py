@@ -96,6 +96,18 @@ class TooSlow(OperationFailed):
     code = "timeout"
 
 
+class StalledBody(UsageError):
+    """The rest of a request did not come."""
+
+    code = "request_timeout"
+
+
+class Unsupported(UsageError):
+    """A body in a form that is not read, such as a compressed one."""
+
+    code = "unsupported_media_type"
+
+
 class WrongMethod(UsageError):
     code = "method_not_allowed"
 
@@ -169,6 +181,8 @@ _BRANCHES: tuple[tuple[type[SlmctlError], int, str], ...] = (
     (KeyMissing, 401, "authentication_error"),
     (Forbidden, 403, "permission_error"),
     (TooLarge, 413, "request_too_large"),
+    (StalledBody, 408, "invalid_request_error"),
+    (Unsupported, 415, "invalid_request_error"),
     (WrongMethod, 405, "invalid_request_error"),
     (TooSlow, 504, "api_error"),
     (UsageError, 400, "invalid_request_error"),
