@@ -10,7 +10,7 @@ from collections.abc import Generator
 
 from modelfiles.builtin import PARSERS, Thoughts
 from modelfiles.spec import ModelSpec
-from runtimes.protocol import Event, TextDelta, Think, ThinkingDelta, TokenLogprob
+from runtimes.protocol import Event, Progress, TextDelta, Think, ThinkingDelta, TokenLogprob
 from slmctl.app.stages import through
 
 _USUAL = Thoughts("<think>", "</think>")
@@ -63,6 +63,8 @@ class ThoughtsStage:
         if isinstance(event, TextDelta):
             self._logprobs += event.logprobs
             return self._with_logprobs(list(self._splitter.read(event.text)))
+        if isinstance(event, Progress):
+            return [event]
         rest = self._with_logprobs(list(self._splitter.end()))
         if self._logprobs:
             rest.append(TextDelta("", self._logprobs))

@@ -67,7 +67,7 @@ async def _look(engine: EngineClient, limits: TemplateLimits, told: list[Explana
     if engine.worker.pid is None:
         return
     watch = TemplateWatch(engine.worker.pid, limits)
-    while (explanation := watch.overuse()) is None:  # nobody tells when a process takes too much
-        await asyncio.sleep(_LOOK_SECONDS)  # noqa: ASYNC110
+    while (explanation := watch.overuse()) is None:  # noqa: ASYNC110 - nobody tells when it is too much
+        await asyncio.sleep(_LOOK_SECONDS)
     told.append(explanation)
     await asyncio.to_thread(engine.worker.kill)
