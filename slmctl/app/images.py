@@ -61,7 +61,10 @@ def check_image(data: bytes) -> None:
         width, height = _size(data)
     except (struct.error, IndexError, zlib.error):
         raise UsageError("An image is cut off or broken.") from None
-    if not LEAST_SIDE <= min(width, height) <= max(width, height) <= MOST_SIDE or width * height > MOST_PIXELS:
+    if (
+        not LEAST_SIDE <= min(width, height) <= max(width, height) <= MOST_SIDE
+        or width * height > MOST_PIXELS
+    ):
         raise UsageError(
             f"An image is {width} by {height} pixels large; a side has {LEAST_SIDE} to {MOST_SIDE}, and all "
             f"together are {MOST_PIXELS:,} at most."

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from registry.errors import UsageError
 from slmctl.app.ask_limits import check_bias, check_parameters, check_tokens, check_tools, check_top_logprobs
 from slmctl.app.asks import ChatAsk, CompletionAsk, NamedTool, Schema
 from slmctl.app.images import check_images
-from registry.errors import UsageError
 from slmctl.server.problems import NotSupported
 from slmctl.server.prompting import FREE, Shape, manner_of, tool_name
 from slmctl.server.scheduler import Served
@@ -80,9 +80,9 @@ def image_urls(message: Mapping[str, object]) -> Iterable[str]:
 
 
 def _check_choice(ask: ChatAsk) -> None:
-    if isinstance(ask.tool_choice, NamedTool):
-        if ask.tool_choice.name not in {tool_name(tool) for tool in ask.tools}:
-            raise UsageError("tool_choice names a tool that is not among the tools.")
+    choice = ask.tool_choice
+    if isinstance(choice, NamedTool) and choice.name not in {tool_name(tool) for tool in ask.tools}:
+        raise UsageError("tool_choice names a tool that is not among the tools.")
     if ask.grammar is not None:
         raise UsageError("A grammar and tools cannot be asked for at once.")
 

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from runtimes import protocol
 from runtimes.errors import EngineRefused
 from runtimes.protocol import HttpRequest
+from runtimes.protocol_requests import INFILL
 from runtimes.sampling import Sampling
 from slmctl.app.asks import CompletionAsk
 from slmctl.app.go_prompts import go_infill
@@ -29,7 +30,7 @@ async def completed(served: Served, ask: CompletionAsk, shape: Shape) -> AsyncGe
             async for event in events:
                 yield event
     except EngineRefused as error:
-        if request.path == protocol.INFILL and error.status == 501:
+        if request.path == INFILL and error.status == 501:
             raise not_supported(served, "insert") from None
         if not error.is_too_long:
             raise

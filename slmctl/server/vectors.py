@@ -75,9 +75,7 @@ def _check_inputs(served: Served, ask: EmbedAsk) -> None:
         raise UsageError("dimensions must be at least 1.")
 
 
-async def _vectors(
-    served: Served, inputs: Sequence[Input]
-) -> tuple[tuple[tuple[float, ...], ...], int]:
+async def _vectors(served: Served, inputs: Sequence[Input]) -> tuple[tuple[tuple[float, ...], ...], int]:
     return protocol.parse_embeddings(await served.engine.body(protocol.embeddings_request(inputs)))
 
 
@@ -86,18 +84,18 @@ async def _shortened(
 ) -> tuple[Sequence[Input], tuple[int, ...]]:
     """The inputs, those that are too long as their first tokens; and which they are.
 
-    What the tokenizer puts behind a text stays the last token.
+    The engine takes one token less than its context has. What the tokenizer puts behind a text stays the last token.
     """
     found: list[Input] = []
     cut = []
     for number, each in enumerate(inputs):
         tokens = await tokens_of(served, each, add_special=True) if isinstance(each, str) else each
-        if len(tokens) <= context:
+        if len(tokens) < context:
             found.append(each)
             continue
         plain = await tokens_of(served, each) if isinstance(each, str) else each
         ending = tokens[-1:] if tokens[-1:] != plain[-1:] else ()
-        found.append(tokens[: context - len(ending)] + ending)
+        found.append(tokens[: context - 1 - len(ending)] + ending)
         cut.append(number)
     return found, tuple(cut)
 
