@@ -165,7 +165,7 @@ class CompletionReader(StreamReader):
         answer = _checked(data)
         text = _text(answer, "content")
         told = answer.get("completion_probabilities")
-        logprobs = _logprobs(told) if told else ()
+        logprobs = _written(told) if told else ()
         events: list[Event] = _progress(answer) if answer.get("stop") is not True else []
         if text or logprobs:
             events.append(TextDelta(text or "", logprobs))
@@ -209,7 +209,7 @@ class ChatReader(StreamReader):
             case "stop" | "length" | "tool_calls" as reason:
                 self._reason = reason
         told = choice.get("logprobs")
-        logprobs = _logprobs(told.get("content")) if isinstance(told, dict) else ()
+        logprobs = _written(told.get("content")) if isinstance(told, dict) else ()
         return _progress(chunk) + _delta_events(_mapping(choice, "delta"), logprobs)
 
     def _finish(self) -> Finished:
@@ -281,6 +281,11 @@ def _refuse(error: object, status: int | None) -> NoReturn:
         prompt_tokens=_count(said, "n_prompt_tokens"),
         context=_count(said, "n_ctx"),
     )
+
+
+def _written(told: object) -> tuple[TokenLogprob, ...]:
+    """Those of the tokens that write something: the one that ends an answer writes nothing."""
+    return tuple(each for each in _logprobs(told) if each.data != b"")
 
 
 def _logprobs(told: object) -> tuple[TokenLogprob, ...]:
