@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from modelfiles.builtin import PARSERS, known_renderer
 from modelfiles.spec import Message, ModelSpec, ParameterValue
@@ -54,8 +54,22 @@ _HARMLESS_VARIABLES = frozenset({"PATH", "HOME", "LANG", "TZ", "TMPDIR"})
 _LOG_SECONDS = 0.2
 """Engines write their logs from a thread of their own: so long after an answer its last line has come."""
 
+Purpose = Literal["text", "embedding", "rank"]
+"""What a worker is started for: to answer, to turn texts into vectors, or to say how well texts fit a query."""
+
 Messages = Sequence[Mapping[str, object]]
 """A conversation in OpenAI's shape: role and content."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """What a server asks of a worker beyond what a run does.
+
+    `parallel` is how many requests it answers at once, None as many as the plan finds good.
+    """
+
+    purpose: Purpose = "text"
+    parallel: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +78,8 @@ class LoadRequest:
 
     `keep_seconds` leaves it loaded for so long after its last use (infinity: until it is stopped), 0 unloads
     what an earlier run kept; None unloads what was loaded here and leaves what was kept as it is. `wishes`
-    are what was said about the plan.
+    are what was said about the plan. `serving` is a server's, which keeps nothing beyond its own end; its
+    workers get the projector too, since the first image may come at any time.
     """
 
     package: Package
@@ -73,6 +88,7 @@ class LoadRequest:
     verify: bool = False
     keep_seconds: float | None = None
     wishes: RunWishes = NO_WISHES
+    serving: Serving | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
