@@ -46,15 +46,25 @@ class EngineUnresponsive(EngineFailed):
 class EngineRefused(EngineFailed):
     """`status` is the HTTP status (or the code inside a stream), `kind` the engine's name for the error.
 
-    Both are None where the engine did not say.
+    Of a prompt that is too long, `prompt_tokens` are its tokens and `context` those that there is room for.
+    All are None where the engine did not say.
     """
 
     def __init__(
-        self, message: str, *, status: int | None, kind: str | None, hint: str | None = None
+        self,
+        message: str,
+        *,
+        status: int | None,
+        kind: str | None,
+        hint: str | None = None,
+        prompt_tokens: int | None = None,
+        context: int | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
         self.kind = kind
+        self.prompt_tokens = prompt_tokens
+        self.context = context
 
     @property
     def is_too_long(self) -> bool:

@@ -8,6 +8,7 @@ goes away: handlers need no code for that but `async with aclosing(...)` around 
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -16,14 +17,13 @@ from typing import TYPE_CHECKING, Literal
 from starlette.requests import Request
 from starlette.responses import Response
 
+from slmctl.app.api_keys import Scope
+from slmctl.server.limit import Limit
 from slmctl.server.problems import Family
-from slmctl.server.reading import read_json
+from slmctl.server.reading import LONG_BYTES, read_json
 
 if TYPE_CHECKING:
     from slmctl.server.state import ServerState
-
-Scope = Literal["infer", "read", "manage"]
-"""What a key may do: ask models; look at what is here; change what is here."""
 
 
 @dataclass(slots=True)
@@ -42,6 +42,7 @@ class Told:
     queue_seconds: float | None = None
     load_seconds: float | None = None
     first_token_seconds: float | None = None
+    generation_seconds: float | None = None
     error_code: str | None = None
     cut_tokens: int | None = None
 
@@ -59,6 +60,8 @@ class Call:
     request_id: str
     principal: str | None = None
     scopes: frozenset[Scope] = frozenset(("infer", "read", "manage"))
+    limit: Limit | None = None
+    """What ends the answer when its time is over; a stream is written inside it."""
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
     told: Told = dataclasses.field(default_factory=Told)
 
@@ -71,7 +74,10 @@ class Call:
 
         Raises UsageError for what is none, TooLarge for what is longer or deeper than is let in.
         """
-        return read_json(await self.request.body(), self.family)
+        body = await self.request.body()
+        if len(body) < LONG_BYTES:
+            return read_json(body, self.family)
+        return await asyncio.to_thread(read_json, body, self.family)
 
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -84,7 +90,8 @@ class Endpoint:
     `path` is Starlette's, `scope` what a key needs (None: everybody may, with no key, too), `family` how
     errors are told, `label` the endpoint's name in metrics and in the OpenAPI document. `reads_body` is False
     where the handler reads a long body by itself (`call.request.stream()`): the limit on the size of requests
-    is then its own affair.
+    is then its own affair. `media_type` is what the answer is where that is no JSON, `successes` the statuses
+    that are no error, `plain_failures` those that are and are told as plain text by the handler itself.
     """
 
     method: Literal["GET", "POST", "DELETE", "HEAD"]
@@ -98,3 +105,6 @@ class Endpoint:
     request_schema: Mapping[str, object] | None = None
     response_schema: Mapping[str, object] | None = None
     streams: Literal["ndjson", "sse"] | None = None
+    media_type: str | None = None
+    successes: tuple[int, ...] = (200,)
+    plain_failures: tuple[int, ...] = ()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from registry.store.reader import StoreReader
 from registry.store.store import Store
 from slmctl.config import Settings
 from slmctl.serve_settings import ServeSettings
+from slmctl.server.draining import UnderWay
 
 if TYPE_CHECKING:
     from slmctl.server.keys import Keyring
@@ -29,5 +30,10 @@ class ServerState:
     keys: Keyring
     log: ServerLog
     metrics: Metrics
+    local_token: str | None = None
+    """The secret of this run, in a file of the server's own user: its commands may do everything
+    (slmctl.app.announced)."""
+    running: UnderWay = field(default_factory=UnderWay)
+    """What can be ended early: one for each request under way."""
     draining: bool = False
     """Whether the server is about to end: not ready, and no new requests."""

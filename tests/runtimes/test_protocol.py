@@ -17,16 +17,21 @@ from runtimes.protocol import (
     Event,
     Finished,
     HttpRequest,
+    Progress,
     StreamReader,
     TextDelta,
     Think,
     ThinkingDelta,
+    TokenPiece,
     ToolCallDelta,
     apply_template_request,
     chat_request,
     completion_request,
+    count_request,
     health_request,
+    parse_count,
     parse_health,
+    parse_pieces,
     parse_prompt,
     parse_tokens,
     raise_for_status,
@@ -108,6 +113,23 @@ def test_a_chat() -> None:
             prompt_seconds=0.002,
             generation_seconds=0.004,
         ),
+    ]
+
+
+def test_progress_where_it_was_asked_for() -> None:
+    chunk = {
+        "choices": [{"index": 0, "delta": {}}],
+        "prompt_progress": {"total": 20, "cache": 4, "time_ms": 0},
+    }
+    timed = {
+        "choices": [{"index": 0, "delta": {"content": "Hi"}}],
+        "timings": {"cache_n": 4, "prompt_n": 16, "predicted_n": 1},
+    }
+    end = b"".join(CHAT_STREAM.partition(b'data: {"choices":[{"finish_reason":"stop"')[1:])
+    assert read(ChatReader(), line(chunk), line(timed), end)[:-1] == [
+        Progress(prompt_tokens=20, cached_tokens=4, generated_tokens=0),
+        Progress(prompt_tokens=20, cached_tokens=4, generated_tokens=1),
+        TextDelta("Hi"),
     ]
 
 
@@ -201,7 +223,11 @@ def test_requests_always_stream() -> None:
         "a", Sampling(temperature=0, num_predict=5), json_schema={"type": "array"}
     )
     assert (completion.method, completion.path) == ("POST", "/completion")
-    assert body_of(completion) == {
+    body = body_of(completion)
+    told = body.pop("response_fields")
+    assert isinstance(told, list)
+    assert {"content", "stop", "stop_type", "timings"} <= set(told)
+    assert body == {
         "prompt": "a",
         "stream": True,
         "temperature": 0,
@@ -254,6 +280,27 @@ def test_small_requests() -> None:
     }
 
 
+def test_what_is_told_on_the_way_and_how_long_it_thinks() -> None:
+    quiet, prompt, tokens = (
+        body_of(chat_request([], progress=telling)) for telling in (None, "prompt", "tokens")
+    )
+    assert prompt == quiet | {"return_progress": True}
+    assert tokens == prompt | {"timings_per_token": True}
+    assert body_of(completion_request("", progress="tokens")).keys() >= {
+        "return_progress",
+        "timings_per_token",
+    }
+    assert body_of(chat_request([], think_tokens=9)) == quiet | {"thinking_budget_tokens": 9}
+
+
+def test_a_count_is_asked_for_by_the_body_of_the_chat() -> None:
+    question = chat_request([{"role": "user", "content": "Hi"}])
+    assert count_request(question).body == question.body
+    assert parse_count(b'{"input_tokens":20,"object":"response.input_tokens"}') == 20
+    with pytest.raises(EngineSpokeNonsense):
+        parse_count(b"{}")
+
+
 def test_the_key_goes_into_a_header() -> None:
     assert health_request().with_key("k").headers == {"Authorization": "Bearer k"}
 
@@ -283,17 +330,32 @@ def test_media_inside_the_message_is_passed_on() -> None:
 
 def test_answers_of_small_requests() -> None:
     assert parse_tokens(b'{"tokens":[1,2]}') == (1, 2)
+    assert parse_pieces(b'{"tokens":[{"id":1,"piece":" a"},{"id":2,"piece":[240,159]}]}') == (
+        TokenPiece(1, " a"),
+        TokenPiece(2, b"\xf0\x9f"),
+    )
     assert parse_prompt(b'{"prompt":"x"}') == "x"
     assert parse_health(200)
     assert not parse_health(503)
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{}", b'{"tokens":1,"prompt":1}', b'{"tokens":["1"]}', b"\xff"]
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"tokens":1,"prompt":1}',
+        b'{"tokens":["1"]}',
+        b'{"tokens":[{"id":1,"piece":[256]}]}',
+        b"\xff",
+    ],
 )
 def test_answers_without_what_was_asked_for(body: bytes) -> None:
     with pytest.raises(EngineSpokeNonsense):
         parse_tokens(body)
+    with pytest.raises(EngineSpokeNonsense):
+        parse_pieces(body)
     with pytest.raises(EngineSpokeNonsense):
         parse_prompt(body)
 
