@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp
 
-from slmctl.server import health
+from slmctl.server import health, own
 from slmctl.server.call import Endpoint
 from slmctl.server.guard import Guard
 from slmctl.server.openai import endpoints as openai
@@ -13,6 +13,7 @@ from slmctl.server.state import ServerState
 
 TABLES: tuple[tuple[Endpoint, ...], ...] = (
     health.ENDPOINTS,
+    own.ENDPOINTS,
     openai.ENDPOINTS,
 )
 """Everything that is served; what stands in no table is not."""
