@@ -8,6 +8,7 @@ goes away: handlers need no code for that but `async with aclosing(...)` around 
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from starlette.responses import Response
 from slmctl.app.api_keys import Scope
 from slmctl.server.limit import Limit
 from slmctl.server.problems import Family
-from slmctl.server.reading import read_json
+from slmctl.server.reading import LONG_BYTES, read_json
 
 if TYPE_CHECKING:
     from slmctl.server.state import ServerState
@@ -73,7 +74,10 @@ class Call:
 
         Raises UsageError for what is none, TooLarge for what is longer or deeper than is let in.
         """
-        return read_json(await self.request.body(), self.family)
+        body = await self.request.body()
+        if len(body) < LONG_BYTES:
+            return read_json(body, self.family)
+        return await asyncio.to_thread(read_json, body, self.family)
 
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -86,7 +90,8 @@ class Endpoint:
     `path` is Starlette's, `scope` what a key needs (None: everybody may, with no key, too), `family` how
     errors are told, `label` the endpoint's name in metrics and in the OpenAPI document. `reads_body` is False
     where the handler reads a long body by itself (`call.request.stream()`): the limit on the size of requests
-    is then its own affair.
+    is then its own affair. `media_type` is what the answer is where that is no JSON, `successes` the statuses
+    that are no error, `plain_failures` those that are and are told as plain text by the handler itself.
     """
 
     method: Literal["GET", "POST", "DELETE", "HEAD"]
@@ -100,3 +105,6 @@ class Endpoint:
     request_schema: Mapping[str, object] | None = None
     response_schema: Mapping[str, object] | None = None
     streams: Literal["ndjson", "sse"] | None = None
+    media_type: str | None = None
+    successes: tuple[int, ...] = (200,)
+    plain_failures: tuple[int, ...] = ()

@@ -130,7 +130,10 @@ class _Running:
         loop = asyncio.get_running_loop()
         began = loop.time()
         with Signals(self._read_certificate) as signals:
-            scheduler = Scheduler(reader=program.reader, settings=program.settings, serve=program.serve)
+            metrics = Metrics()
+            scheduler = Scheduler(
+                reader=program.reader, settings=program.settings, serve=program.serve, watcher=metrics
+            )
             state = ServerState(
                 settings=program.settings,
                 serve=program.serve,
@@ -139,7 +142,7 @@ class _Running:
                 scheduler=scheduler,
                 keys=self._keys,
                 log=self._log,
-                metrics=Metrics(),
+                metrics=metrics,
                 local_token=self._token,
             )
             server = HttpServer(make_app(state), program.serve)
