@@ -13,7 +13,8 @@ from registry.errors import OperationFailed, SlmctlError
 from runtimes.client import Exchange
 from runtimes.protocol import Event, Finished, HttpRequest, Think
 from slmctl.app.announced import Announced, find_server
-from slmctl.app.load import Loaded, Messages
+from slmctl.app.load import Loaded
+from slmctl.app.questions import Messages
 from slmctl.app.server_wire import (
     ANSWER,
     LOAD,
