@@ -1,7 +1,7 @@
 """Grammars (GBNF) from strangers, before an engine reads them: it does so by calling itself for each bracket.
 
-    rule   ::= name "::=" alternatives
-    pieces     "text"  [characters]  name  ( ... )  .  with * + ? {m} {m,} {m,n}  and # comments
+rule   ::= name "::=" alternatives
+pieces     "text"  [characters]  name  ( ... )  .  with * + ? {m} {m,} {m,n}  and # comments
 """
 
 from __future__ import annotations

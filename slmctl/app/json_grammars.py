@@ -21,7 +21,8 @@ object ::= "{" ( string ": " value ( ", " string ": " value )* )? "}"
 array ::= "[" ( value ( ", " value )* )? "]"
 string ::= "\"" char* "\""
 char ::= [^"\\\x00-\x1F] | "\\" ( ["\\/bfnrt] | "u" [0-9a-fA-F]{4} )
-integer ::= "-"? ( "0" | [1-9] [0-9]{0,15} )
+unsigned ::= "0" | [1-9] [0-9]{0,15}
+integer ::= "-"? unsigned
 number ::= integer ( "." [0-9]{1,16} )? ( [eE] [-+]? [0-9]{1,3} )?
 """
 _NAMES = {
@@ -64,10 +65,9 @@ class _Maker:
     def _body(self, part: Mapping[str, object]) -> str:
         if "const" in part:
             return _literal(part["const"])
-        for name in ("enum",):
-            values = part.get(name)
-            if isinstance(values, list):
-                return " | ".join(_literal(value) for value in values)
+        values = part.get("enum")
+        if isinstance(values, list):
+            return " | ".join(_literal(value) for value in values)
         if "$ref" in part:
             return self.rule(target(self._schema, str(part["$ref"])))
         for name in ("anyOf", "oneOf"):
@@ -80,7 +80,8 @@ class _Maker:
         types = part.get("type", _type_by_words(part))
         if types is None:
             return "value"
-        return " | ".join(self._of_type(each, part) for each in (types if isinstance(types, list) else [types]))
+        kinds = types if isinstance(types, list) else [types]
+        return " | ".join(self._of_type(str(each), part) for each in kinds)
 
     def _of_type(self, kind: str, part: Mapping[str, object]) -> str:
         if kind == "object" and part.get("properties"):
@@ -90,7 +91,7 @@ class _Maker:
         least, most = _counts(part, "minLength", "maxLength")
         if kind == "string" and (least or most is not None):
             return rf'"\"" {_repeated("char", least, most)} "\""'
-        return _NAMES[kind]
+        return _whole_number(part) if kind == "integer" else _NAMES[kind]
 
     def _object(self, part: Mapping[str, object]) -> str:
         """The properties that have names, in their order: those that must be, and then those that may be."""
@@ -127,13 +128,22 @@ class _Maker:
         least, most = _counts(part, "minItems", "maxItems")
         if prefix:
             fixed = f" {_text(', ')} ".join(self.rule(each) for each in prefix)
-            return f'"[" {fixed} "]"' if items is False else f'"[" {fixed} ( {_text(", ")} {self.rule(items)} )* "]"'
+            more = "" if items is False else f" ( {_text(', ')} {self.rule(items)} )*"
+            return f'"[" {fixed}{more} "]"'
         if most == 0 or items is False:
             return '"[]"'
         item = self.rule(items)
         rest = _repeated(f"( {_text(', ')} {item} )", max(0, least - 1), None if most is None else most - 1)
         inside = f"{item} {rest}"
         return f'"[" {inside} "]"' if least else f'"[" ( {inside} )? "]"'
+
+
+def _whole_number(part: Mapping[str, object]) -> str:
+    """Each number where there are few, else any, or any without a sign."""
+    least, most = part.get("minimum"), part.get("maximum")
+    if isinstance(least, int) and isinstance(most, int) and 0 <= most - least < MOST_COUNT:
+        return " | ".join(_text(str(number)) for number in range(least, most + 1))
+    return "unsigned" if isinstance(least, int | float) and least >= 0 else "integer"
 
 
 def _type_by_words(part: Mapping[str, object]) -> str | None:

@@ -208,7 +208,7 @@ class _Reader:
         else:
             return piece
         self._taken("?")  # as few as possible: the same for whether there is a match
-        if not self.at_end and self._next() in "*+?{":
+        if self._text[self._at : self._at + 1] in ("*", "+", "?", "{"):
             raise _bad(self._text)
         return _Times(piece, least, most)
 

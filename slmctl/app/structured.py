@@ -10,6 +10,7 @@ import functools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jsonschema
 from jsonschema.validators import extend
@@ -20,6 +21,9 @@ from slmctl.app.schema_limits import check_schema
 
 MOST_KEPT = 64
 """Schemas that are kept in mind, the last ones."""
+
+
+_Errors = Iterator[jsonschema.ValidationError]
 
 
 class NotMet(Exception):
@@ -77,25 +81,21 @@ def _compiled(pattern: str) -> Pattern:
     return Pattern(pattern)
 
 
-def _pattern(
-    validator: object, pattern: str, instance: object, schema: object
-) -> Iterator[jsonschema.ValidationError]:
+def _pattern(validator: Any, pattern: str, instance: object, schema: object) -> _Errors:
     if isinstance(instance, str) and not _compiled(pattern).found_in(instance):
         yield jsonschema.ValidationError("a text does not match its pattern")
 
 
 def _pattern_properties(
-    validator: jsonschema.protocols.Validator, patterns: Mapping[str, object], instance: object, schema: object
-) -> Iterator[jsonschema.ValidationError]:
-    for pattern, part in patterns.items() if isinstance(instance, dict) else ():
-        for name, value in instance.items():
+    validator: Any, patterns: Mapping[str, object], instance: object, schema: object
+) -> _Errors:
+    for pattern, part in patterns.items():
+        for name, value in instance.items() if isinstance(instance, dict) else ():
             if _compiled(pattern).found_in(name):
                 yield from validator.descend(value, part, path=name, schema_path=pattern)
 
 
-def _additional(
-    validator: jsonschema.protocols.Validator, extra: object, instance: object, schema: Mapping[str, object]
-) -> Iterator[jsonschema.ValidationError]:
+def _additional(validator: Any, extra: object, instance: object, schema: Mapping[str, Any]) -> _Errors:
     if not isinstance(instance, dict):
         return
     named, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
@@ -108,7 +108,7 @@ def _additional(
             yield from validator.descend(value, extra, path=name)
 
 
-_VALIDATOR = extend(
+_VALIDATOR: Any = extend(  # type: ignore[no-untyped-call]
     jsonschema.Draft202012Validator,
     {"pattern": _pattern, "patternProperties": _pattern_properties, "additionalProperties": _additional},
 )

@@ -51,9 +51,7 @@ async def shape_for(served: Served, structure: Structure | None, grammar: str | 
     return Shape(grammar=await in_thread(lambda: grammar_of(normalised)))
 
 
-async def validated(
-    events: AsyncGenerator[AnswerEvent], structure: Structure
-) -> AsyncGenerator[AnswerEvent]:
+async def validated(events: AsyncGenerator[AnswerEvent], structure: Structure) -> AsyncGenerator[AnswerEvent]:
     """The answer once it is whole and fits; cut by its limit of tokens, or with a tool call, as it is.
 
     Raises SchemaNotMet.
