@@ -16,6 +16,7 @@ from registry.formats.gguf import GgufHeader, StringSummary, read_header
 from registry.formats.gguf_values import ArraySummary
 from registry.store.reader import StoreReader
 from runtimes.launch import fd_path
+from slmctl.app.capabilities import capabilities_of
 from slmctl.app.package import Package, PackageFile, Variant
 from slmctl.app.rendering import template_text
 
@@ -26,6 +27,8 @@ _HIDDEN = frozenset({"tokenizer.chat_template", "general.name"})
 """What a model's key-values are shown without, as Ollama shows them."""
 
 _LONGEST_SHOWN_ARRAY = 64
+
+_CAPABILITIES = ("completion", "vision", "tools", "insert", "thinking", "embedding", "rerank")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,12 @@ def details_of(variant: Variant) -> dict[str, object]:
     if facts is not None and facts.hidden:
         details["embedding_length"] = facts.hidden
     return details
+
+
+def capabilities_in_order(reader: StoreReader, variant: Variant) -> list[str]:
+    """What the model can, in Ollama's words and order."""
+    found = capabilities_of(reader, variant)
+    return [each for each in _CAPABILITIES if each in found]
 
 
 def count_text(count: int) -> str:

@@ -9,6 +9,7 @@ from registry.store.reader import StoreReader
 from registry.store.store import Store
 from slmctl.config import Settings
 from slmctl.serve_settings import ServeSettings
+from slmctl.server.uploads import Uploads
 
 if TYPE_CHECKING:
     from slmctl.server.keys import Keyring
@@ -34,5 +35,7 @@ class ServerState:
     """The secret of this run, in a file of the server's own user: its commands may do everything."""
     running: set[Limit] = field(default_factory=set)
     """What can be ended early: one for each request under way."""
+    uploads: Uploads = field(default_factory=Uploads)
+    """What clients sent before they said which model it is part of."""
     draining: bool = False
     """Whether the server is about to end: not ready, and no new requests."""

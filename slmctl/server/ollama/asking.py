@@ -69,7 +69,7 @@ def options(call: Call, fields: Fields) -> dict[str, ParameterValue]:
     found = options_of(fields.object("options"), unknown.append)
     if unknown:
         shown = ", ".join(f"{name:.40}" for name in unknown[:10])
-        call.state.log.note(f"Options that are not known are passed over: {shown!r}.", call)
+        call.state.log.note(call, f"Options that are not known are passed over: {shown!r}.")
     return found
 
 

@@ -15,7 +15,7 @@ from registry.names import parse_name
 from registry.store.index import Entry
 from registry.store.reader import StoreReader
 from slmctl import __version__
-from slmctl.app.about_model import capabilities_in_words, details_of
+from slmctl.app.about_model import capabilities_in_order, details_of
 from slmctl.app.ollama import OLLAMA_VERSION
 from slmctl.app.package import Package
 from slmctl.server.call import Call
@@ -73,7 +73,7 @@ def _listed(reader: StoreReader, entry: Entry) -> dict[str, object]:
         "size": package.size if len(package.variants) == 1 else variant.size,
         "digest": entry.descriptor.digest.hex,
         "details": details_of(variant),
-        "capabilities": capabilities_in_words(reader, variant),
+        "capabilities": capabilities_in_order(reader, variant),
     }
 
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from registry.errors import InvalidReference, NotFound
 from registry.names import parse_name
 from slmctl.app.about_model import (
-    capabilities_in_words,
+    capabilities_in_order,
     details_of,
     file_text,
     modelfile_text,
@@ -62,7 +62,7 @@ def _shown(state: ServerState, name: str, system: str, *, verbose: bool) -> dict
     return said | {
         "details": details_of(variant),
         "model_info": text.model_info,
-        "capabilities": capabilities_in_words(state.reader, variant),
+        "capabilities": capabilities_in_order(state.reader, variant),
         "modified_at": package.linked or "0001-01-01T00:00:00Z",
         "digest": package.digest.hex,
     }

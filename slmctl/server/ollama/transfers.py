@@ -42,7 +42,7 @@ async def pull(call: Call) -> Response:
     fields = Fields(await call.json())
     ref = _pullable(model_name(fields))
     insecure, force = fields.flag("insecure"), fields.flag("force")
-    call.state.log.note(f"Pulls {str(ref)!r:.120}.", call)
+    call.state.log.note(call, f"Pulls {str(ref)!r:.120}.")
 
     def work(on_event: OnEvent) -> None:
         _pull(call.state, ref, on_event, plain_http=insecure, force=force)
@@ -64,7 +64,7 @@ async def push(call: Call) -> Response:
         find_package(call.state.reader, ref)
     except (NotFound, InvalidReference) as error:
         raise not_found(call.state, name, error) from None
-    call.state.log.note(f"Pushes {name!r:.120}.", call)
+    call.state.log.note(call, f"Pushes {name!r:.120}.")
 
     def work(on_event: OnEvent) -> None:
         state = call.state

@@ -52,7 +52,7 @@ class Uploads:
             else:
                 descriptor = Descriptor(media_type="", digest=digest, size=size)
                 session.receive(descriptor, chunks)
-            self._keep(store, digest, held)
+        self._keep(digest, held)
 
     def keep(self, store: Store, digest: Digest) -> None:
         """Keep a blob that is in the store. Raises NotFound when it is not, StoreUnusable."""
@@ -62,7 +62,7 @@ class Uploads:
                 return
         with _held(store, digest) as (session, held):
             session.keep([digest])
-            self._keep(store, digest, held)
+        self._keep(digest, held)
 
     def named(self, store: Store, digests: Iterable[Digest]) -> None:
         """A model names these blobs now: they need no lease any more."""
@@ -83,7 +83,7 @@ class Uploads:
             with suppress(SlmctlError, OSError):
                 each.held.close()
 
-    def _keep(self, store: Store, digest: Digest, held: ExitStack) -> None:
+    def _keep(self, digest: Digest, held: ExitStack) -> None:
         with self._lock:
             other = self._kept.get(digest)
             self._kept[digest] = _Kept(held, self._clock() + self._kept_seconds)
