@@ -7,10 +7,14 @@ from starlette.types import ASGIApp
 from slmctl.server import health
 from slmctl.server.call import Endpoint
 from slmctl.server.guard import Guard
+from slmctl.server.openai import endpoints as openai
 from slmctl.server.routes import Routes
 from slmctl.server.state import ServerState
 
-TABLES: tuple[tuple[Endpoint, ...], ...] = (health.ENDPOINTS,)
+TABLES: tuple[tuple[Endpoint, ...], ...] = (
+    health.ENDPOINTS,
+    openai.ENDPOINTS,
+)
 """Everything that is served; what stands in no table is not."""
 
 
