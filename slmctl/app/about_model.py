@@ -1,4 +1,4 @@
-"""What a model is, in the terms of Ollama's API: its details, its parameters as text, its file's key-values."""
+"""What a model is, as Ollama's API tells it: details, parameters as text, the key-values of its file."""
 
 from __future__ import annotations
 
@@ -138,9 +138,7 @@ def _header(reader: StoreReader, file: PackageFile) -> GgufHeader:
 
 
 def _key_values(header: GgufHeader) -> dict[str, object]:
-    return {
-        name: _plain(value) for name, value in sorted(header.metadata.items()) if name not in _HIDDEN
-    }
+    return {name: _plain(value) for name, value in sorted(header.metadata.items()) if name not in _HIDDEN}
 
 
 def _plain(value: object) -> object:

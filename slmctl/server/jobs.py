@@ -21,7 +21,7 @@ _TICK_SECONDS = 0.06
 """How often progress is told: as often as Ollama does."""
 
 
-class Stopped(Exception):  # noqa: N818 - it is no error: whoever wanted the result has left
+class Stopped(Exception):
     """Raised in the thread, out of `on_event`."""
 
 

@@ -33,7 +33,9 @@ class Uploads:
     What is given up goes when the next upload comes or ends: there is no clock of its own.
     """
 
-    def __init__(self, kept_seconds: float = KEPT_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, kept_seconds: float = KEPT_SECONDS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._kept_seconds = kept_seconds
         self._clock = clock
         self._lock = threading.Lock()

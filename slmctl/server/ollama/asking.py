@@ -1,4 +1,4 @@
-"""What generate, chat and the embedding endpoints have in common: the model, how it is loaded, how it answers."""
+"""What generate, chat and embed have in common: the model, how it is loaded, and how it is to answer."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def asked_of(call: Call, fields: Fields) -> Asked:
 def options(call: Call, fields: Fields) -> dict[str, ParameterValue]:
     """The options; what Ollama does not know is passed over with a line in the log."""
     unknown: list[str] = []
-    found = options_of(fields.object("options"), unknown.append)
+    found = options_of(fields.mapping("options"), unknown.append)
     if unknown:
         shown = ", ".join(f"{name:.40}" for name in unknown[:10])
         call.state.log.note(call, f"Options that are not known are passed over: {shown!r}.")

@@ -93,9 +93,7 @@ async def _lines(call: Call, asked: Asked, ask: ChatAsk, talk: Talk) -> AsyncGen
     async with aclosing(_pieces(call, asked, ask, talk)) as pieces:
         async for piece in pieces:
             logprobs = {"logprobs": piece.pop("logprobs")} if "logprobs" in piece else {}
-            yield line(
-                talk.head() | {"message": {"role": "assistant", **piece}, "done": False} | logprobs
-            )
+            yield line(talk.head() | {"message": {"role": "assistant", **piece}, "done": False} | logprobs)
     yield line(talk.head() | {"message": {"role": "assistant", "content": ""}} | talk.end())
 
 

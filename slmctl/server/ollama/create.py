@@ -54,9 +54,7 @@ async def create(call: Call) -> Response:
     fields = Fields(await call.json())
     asked = _asked(call, fields)
     call.state.log.note(call, f"Creates {asked.name.full_name!r:.120}.")
-    return await progress_answer(
-        call, _lines(call.state, asked), stream=fields.flag("stream", default=True)
-    )
+    return await progress_answer(call, _lines(call.state, asked), stream=fields.flag("stream", default=True))
 
 
 def _asked(call: Call, fields: Fields) -> _Asked:
@@ -91,7 +89,9 @@ def _refuse(fields: Fields) -> None:
             )
     for field in ("remote_host", "modelfile", "path"):
         if fields.text(field):
-            raise UsageError(f"{field} is not supported.", hint="Say 'from' or 'files', and what is to be added.")
+            raise UsageError(
+                f"{field} is not supported.", hint="Say 'from' or 'files', and what is to be added."
+            )
 
 
 def _base(state: ServerState, text: str) -> ModelRef:
@@ -108,7 +108,7 @@ def _base(state: ServerState, text: str) -> ModelRef:
 def _files(fields: Fields, name: str) -> Files:
     """Raises UsageError for names and digests that are none."""
     found = {}
-    for file, digest in fields.object(name).items():
+    for file, digest in fields.mapping(name).items():
         path = Path(file)
         if path.is_absolute() or ".." in path.parts or "\0" in file:
             raise UsageError("file path must be relative")
@@ -121,7 +121,7 @@ def _files(fields: Fields, name: str) -> Files:
         try:
             found[file] = Digest.parse(str(digest))
         except BadContent:
-            raise UsageError(f'invalid digest format "{str(digest):.100}"') from None
+            raise UsageError(f'invalid digest format "{digest!s:.100}"') from None
     return found
 
 
@@ -137,7 +137,7 @@ def _spec(call: Call, fields: Fields) -> ModelSpec:
     if requires is not None and not _REQUIRES.fullmatch(requires):
         raise UsageError("requires must be a valid semver (e.g. 0.14.0)")
     unknown: list[str] = []
-    given = dict(fields.object("parameters"))
+    given = dict(fields.mapping("parameters"))
     if isinstance(given.get("stop"), str):
         given["stop"] = [given["stop"]]
     parameters = options_of(given, unknown.append)
@@ -151,7 +151,7 @@ def _spec(call: Call, fields: Fields) -> ModelSpec:
         parameters=parameters,
         system=fields.text("system") or None,
         template=template,
-        messages=tuple(_message(each) for each in fields.objects("messages")),
+        messages=tuple(_message(each) for each in fields.mappings("messages")),
         licenses=_licenses(fields),
         requires=requires.removeprefix("v") if requires else None,
         renderer=renderer,

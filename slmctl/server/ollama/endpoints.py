@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from typing import Literal
 
-from slmctl.server.call import Endpoint, Handler, Scope
-from slmctl.server.ollama import blobs, chat, create, embed, generate, listing, models, schemas, show, transfers
+from slmctl.app.api_keys import Scope
+from slmctl.server.call import Endpoint, Handler
+from slmctl.server.ollama import (
+    blobs,
+    chat,
+    create,
+    embed,
+    generate,
+    listing,
+    models,
+    schemas,
+    show,
+    transfers,
+)
 from slmctl.server.ollama.schemas import Schema
 
 

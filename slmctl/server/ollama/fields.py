@@ -85,7 +85,7 @@ class Fields:
                 raise self._wrong(name, value, "string")
         return tuple(str(value) for value in found)
 
-    def object(self, name: str) -> Mapping[str, object]:
+    def mapping(self, name: str) -> Mapping[str, object]:
         value = self.value(name)
         if value is None:
             return {}
@@ -93,7 +93,7 @@ class Fields:
             raise self._wrong(name, value, "object")
         return value
 
-    def objects(self, name: str) -> list[Fields]:
+    def mappings(self, name: str) -> list[Fields]:
         """A list of objects, each with its own fields."""
         found = []
         for number, value in enumerate(self.array(name)):
@@ -104,7 +104,7 @@ class Fields:
 
     def inside(self, name: str) -> Fields:
         """The fields of an object that is a field."""
-        return Fields(self.object(name), where=f"{self._where}{name}.")
+        return Fields(self.mapping(name), where=f"{self._where}{name}.")
 
     @property
     def given(self) -> Mapping[str, object]:
@@ -133,7 +133,8 @@ def _image(text: str) -> bytes:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         raise UsageError(
-            "illegal base64 data in images", hint="An image is given as the base64 of its file, without a URL."
+            "illegal base64 data in images",
+            hint="An image is given as the base64 of its file.",
         ) from None
 
 
@@ -151,7 +152,7 @@ def keep_seconds(value: object) -> float | None:
     if isinstance(value, str):
         seconds = go_duration(value)
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value) if abs(value) < _LONGEST_SECONDS else math.copysign(math.inf, value)
+        seconds = math.inf if value > _LONGEST_SECONDS else max(-1.0, value)  # which may be enormous
     else:
         raise UsageError(f"Unsupported type: '{_GO_TYPES[type(value)]}'")
     return math.inf if seconds < 0 or seconds > _LONGEST_SECONDS else seconds
@@ -234,9 +235,7 @@ _OPTION_TYPES = {
 _LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
 
 
-def options_of(
-    given: Mapping[str, object], on_unknown: Callable[[str], None]
-) -> dict[str, ParameterValue]:
+def options_of(given: Mapping[str, object], on_unknown: Callable[[str], None]) -> dict[str, ParameterValue]:
     """The options of a request, each of its type; `on_unknown` is told of those that are passed over.
 
     Raises UsageError in Ollama's words for a value of another type.

@@ -79,9 +79,7 @@ def _question_of(call: Call, fields: Fields) -> _Question:
     return _Question(asked=asked, ask=ask, text=text, context=context)
 
 
-def _continuation(
-    asked: Asked, prompt: str | tuple[int, ...], *, suffix: str | None = None
-) -> CompletionAsk:
+def _continuation(asked: Asked, prompt: str | tuple[int, ...], *, suffix: str | None = None) -> CompletionAsk:
     return CompletionAsk(
         prompt=prompt,
         suffix=suffix,
@@ -130,10 +128,7 @@ async def _pieces(call: Call, question: _Question, talk: Talk) -> AsyncGenerator
         if question.context:
             before = await answering.detokenize(model, question.context)
             text = _continuation(asked, before + await answering.prompt_of(model, question.ask))
-        if text is not None:
-            events = answering.complete(model, text)
-        else:
-            events = answering.chat(model, question.ask)
+        events = answering.chat(model, question.ask) if text is None else answering.complete(model, text)
         try:
             async with aclosing(talk.pieces(told(call, events))) as pieces:
                 async for piece in pieces:

@@ -20,7 +20,7 @@ _KINDS = (
 def messages_of(fields: Fields) -> list[Mapping[str, object]]:
     """The messages of a chat. Raises UsageError."""
     ids = _Ids()
-    return [_message(each, ids) for each in fields.objects("messages")]
+    return [_message(each, ids) for each in fields.mappings("messages")]
 
 
 def user_message(text: str, images: Sequence[bytes] = ()) -> Mapping[str, object]:
@@ -36,11 +36,11 @@ def has_images(messages: Sequence[Mapping[str, object]]) -> int:
 def tools_of(fields: Fields) -> list[Mapping[str, object]]:
     """The tools of a chat, whose type is function. Raises UsageError."""
     found: list[Mapping[str, object]] = []
-    for tool in fields.objects("tools"):
+    for tool in fields.mappings("tools"):
         function = tool.inside("function")
         if not function.text("name"):
             raise UsageError("a tool needs a function with a name")
-        parameters = function.object("parameters") or {"type": "object", "properties": {}}
+        parameters = function.mapping("parameters") or {"type": "object", "properties": {}}
         said: dict[str, object] = {"name": function.text("name"), "parameters": parameters}
         if description := function.text("description"):
             said["description"] = description
@@ -79,7 +79,7 @@ def _message(message: Fields, ids: _Ids) -> Mapping[str, object]:
     }
     if thinking := message.text("thinking"):
         said["reasoning_content"] = thinking
-    if calls := [_tool_call(call, ids) for call in message.objects("tool_calls")]:
+    if calls := [_tool_call(call, ids) for call in message.mappings("tool_calls")]:
         said["tool_calls"] = calls
     if role == "tool":
         name = message.text("tool_name", "name")
@@ -94,7 +94,7 @@ def _tool_call(call: Fields, ids: _Ids) -> Mapping[str, object]:
     name = function.text("name")
     if not name:
         raise UsageError("a tool call needs a function with a name")
-    arguments = json.dumps(function.object("arguments"), ensure_ascii=False)
+    arguments = json.dumps(function.mapping("arguments"), ensure_ascii=False)
     return {
         "id": ids.called(name, call.text("id")),
         "type": "function",

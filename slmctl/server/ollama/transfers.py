@@ -137,8 +137,8 @@ async def progress_answer(call: Call, lines: AsyncGenerator[Line], *, stream: bo
         return await ndjson(call, written())
     last: Line = {}
     async with aclosing(lines):
-        async for last in lines:
-            pass
+        async for each in lines:
+            last = each
     return answer(call, last)
 
 
