@@ -9,11 +9,11 @@ from registry.store.reader import StoreReader
 from registry.store.store import Store
 from slmctl.config import Settings
 from slmctl.serve_settings import ServeSettings
+from slmctl.server.draining import UnderWay
 from slmctl.server.uploads import Uploads
 
 if TYPE_CHECKING:
     from slmctl.server.keys import Keyring
-    from slmctl.server.limit import Limit
     from slmctl.server.logs import ServerLog
     from slmctl.server.metrics import Metrics
     from slmctl.server.scheduler import Scheduler
@@ -32,8 +32,9 @@ class ServerState:
     log: ServerLog
     metrics: Metrics
     local_token: str | None = None
-    """The secret of this run, in a file of the server's own user: its commands may do everything."""
-    running: set[Limit] = field(default_factory=set)
+    """The secret of this run, in a file of the server's own user: its commands may do everything
+    (slmctl.app.announced)."""
+    running: UnderWay = field(default_factory=UnderWay)
     """What can be ended early: one for each request under way."""
     uploads: Uploads = field(default_factory=Uploads)
     """What clients sent before they said which model it is part of."""
