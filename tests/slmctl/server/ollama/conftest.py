@@ -15,9 +15,10 @@ from tests.slmctl.cli.program import Program
 
 
 @pytest.fixture
-def client(served: Server) -> ollama.Client:
+def client(served: Server) -> Iterator[ollama.Client]:
     """Ollama's client of the server that all tests share."""
-    return ollama.Client(host=served.base_url, trust_env=False)
+    with ollama.Client(host=served.base_url, trust_env=False) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,7 @@ def changing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def author(changing: Server) -> ollama.Client:
+def author(changing: Server) -> Iterator[ollama.Client]:
     """Ollama's client of the server whose models may be changed."""
-    return ollama.Client(host=changing.base_url, trust_env=False)
+    with ollama.Client(host=changing.base_url, trust_env=False) as found:
+        yield found

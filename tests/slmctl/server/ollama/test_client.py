@@ -64,15 +64,13 @@ def test_chat_answers_whole_and_in_pieces(client: ollama.Client) -> None:
 
 def test_the_asynchronous_client_does_the_same(served: Server) -> None:
     async def ask() -> tuple[str, str, str, list[Any]]:
-        client = ollama.AsyncClient(host=served.base_url, trust_env=False)
-        whole = await client.chat(HELLO, HI, options=STILL)
-        pieces = [
-            piece.message.content or ""
-            async for piece in await client.chat(HELLO, HI, options=STILL, stream=True)
-        ]
-        generated = await client.generate(HELLO, "Hi!", options=STILL)
-        vectors = (await client.embed(HELLO, ["a", "b"])).embeddings
-        return whole.message.content or "", "".join(pieces), generated.response, list(vectors)
+        async with ollama.AsyncClient(host=served.base_url, trust_env=False) as client:
+            whole = await client.chat(HELLO, HI, options=STILL)
+            streamed = await client.chat(HELLO, HI, options=STILL, stream=True)
+            pieces = [piece.message.content or "" async for piece in streamed]
+            generated = await client.generate(HELLO, "Hi!", options=STILL)
+            vectors = (await client.embed(HELLO, ["a", "b"])).embeddings
+            return whole.message.content or "", "".join(pieces), generated.response, list(vectors)
 
     whole, streamed, generated, vectors = asyncio.run(ask())
     assert whole == streamed == generated
