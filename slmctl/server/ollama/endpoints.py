@@ -69,7 +69,14 @@ _BLOB = "/api/blobs/{digest}"
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
-        method="GET", path="/", handler=listing.root, scope=None, family="ollama", label="/", about=_ROOT
+        method="GET",
+        path="/",
+        handler=listing.root,
+        scope=None,
+        family="ollama",
+        label="/",
+        about=_ROOT,
+        media_type="text/plain",
     ),
     _head("/", listing.root, _ROOT, scope=None),
     _get("/api/version", listing.version, "Which Ollama this is like.", schemas.VERSION),
@@ -154,5 +161,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         label=_BLOB,
         about="Take in a file, of which a model is to be made.",
         reads_body=False,
+        successes=(200, 201),
     ),
 )

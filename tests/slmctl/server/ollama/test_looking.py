@@ -41,9 +41,11 @@ def test_all_models_are_listed_the_newest_first(client: ollama.Client, served: S
         assert model.size == ours[str(model.model)]["size"]
         assert model.details is not None
         assert model.details.format == "gguf"
-        assert model.details.family == "llama"
-        assert model.details.families == ["llama"]
+        assert model.details.families == [model.details.family]
         assert model.details.quantization_level
+    details = {model.model: model.details for model in models}
+    assert (about := details["hello:latest"]) is not None
+    assert about.family == "llama"
 
 
 def test_tags_tell_what_each_model_can(served: Server) -> None:
@@ -97,6 +99,7 @@ def test_the_authors_part_is_shown(author: ollama.Client) -> None:
     assert shown["system"] == "You are shown."
     assert shown["parameters"].splitlines() == [
         "num_ctx                        512",
+        "num_predict                    128",  # hello's own
         'stop                           "</s>"',
         'stop                           "end"',
         "temperature                    0.5",
