@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from typing import Any
@@ -104,20 +105,12 @@ def test_an_engine_that_dies_ends_the_stream_with_one_error(stocked: Program) ->
         assert again.usage.output_tokens == 2
 
 
-def test_without_a_key_nothing_is_answered(stocked: Program) -> None:
-    made = stocked("key", "add", "reader", "--scope", "read", "--json")
+def test_without_a_key_nothing_is_answered(slmctl: Program) -> None:
+    made = slmctl("key", "add", "--scope", "read", "--json")
     assert made.code == 0, made.err
-    try:
-        with serving(stocked) as server:
-            none = anthropic.Anthropic(base_url=server.base_url, api_key="wrong", max_retries=0)
-            assert refused(none, anthropic.AuthenticationError)["type"] == "authentication_error"
-            reader = anthropic.Anthropic(base_url=server.base_url, api_key=_secret(made.out), max_retries=0)
-            assert refused(reader, anthropic.PermissionDeniedError)["type"] == "permission_error"
-    finally:
-        (stocked.home / "keys.json").unlink()
-
-
-def _secret(out: str) -> str:
-    import json
-
-    return str(json.loads(out)["key"])
+    with serving(slmctl) as server:
+        none = anthropic.Anthropic(base_url=server.base_url, api_key="wrong", max_retries=0)
+        assert refused(none, anthropic.AuthenticationError)["type"] == "authentication_error"
+        secret = json.loads(made.out)["key"]
+        reader = anthropic.Anthropic(base_url=server.base_url, api_key=secret, max_retries=0)
+        assert refused(reader, anthropic.PermissionDeniedError)["type"] == "permission_error"

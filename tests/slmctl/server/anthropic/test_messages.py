@@ -214,7 +214,8 @@ def test_thoughts_in_a_stream(client: anthropic.Anthropic) -> None:
     with client.messages.stream(**asked) as stream:
         thought = "".join(event.thinking for event in stream if event.type == "thinking")
         last = stream.get_final_message()
-    assert last.content == whole.content
+    assert text_of(last) == text_of(whole)
+    assert last.content[0] == whole.content[0]
     assert last.content[0].type == "thinking"
     assert thought == last.content[0].thinking
 
