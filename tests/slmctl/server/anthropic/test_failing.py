@@ -111,6 +111,6 @@ def test_without_a_key_nothing_is_answered(slmctl: Program) -> None:
     with serving(slmctl) as server:
         none = anthropic.Anthropic(base_url=server.base_url, api_key="wrong", max_retries=0)
         assert refused(none, anthropic.AuthenticationError)["type"] == "authentication_error"
-        secret = json.loads(made.out)["key"]
+        secret = json.loads(made.out)["secret"]
         reader = anthropic.Anthropic(base_url=server.base_url, api_key=secret, max_retries=0)
         assert refused(reader, anthropic.PermissionDeniedError)["type"] == "permission_error"
