@@ -9,13 +9,13 @@ import pytest
 from openai import BadRequestError, OpenAI
 
 from tests.servers import Server
-from tests.slmctl.server.models import HELLO, THINKS, TINY
+from tests.slmctl.server.models import HELLO, THINKER, TINY
 
 HI: Any = [{"role": "user", "content": "Hello, who are you?"}]
 
 
 def test_reasoning_is_told_beside_the_answer(client: OpenAI) -> None:
-    asked: dict[str, Any] = {"model": THINKS, "messages": HI, "temperature": 0, "max_tokens": 8}
+    asked: dict[str, Any] = {"model": THINKER, "messages": HI, "temperature": 0, "max_tokens": 8}
     message: Any = client.chat.completions.create(**asked, reasoning_effort="low").choices[0].message
     assert message.reasoning_content
     assert message.reasoning == message.reasoning_content
@@ -41,7 +41,7 @@ def test_reasoning_is_told_beside_the_answer(client: OpenAI) -> None:
 )
 def test_no_reasoning_is_wanted(client: OpenAI, wish: dict[str, Any]) -> None:
     message: Any = (
-        client.chat.completions.create(model=THINKS, messages=HI, temperature=0, max_tokens=8, **wish)
+        client.chat.completions.create(model=THINKER, messages=HI, temperature=0, max_tokens=8, **wish)
         .choices[0]
         .message
     )
@@ -58,9 +58,9 @@ def test_reasoning_from_a_model_that_cannot(client: OpenAI) -> None:
 
 
 def test_what_was_thought_before_can_come_along(client: OpenAI) -> None:
-    asked: dict[str, Any] = {"model": THINKS, "max_tokens": 1, "reasoning_effort": "low"}
-    said = {"role": "assistant", "content": "I am hello."}
-    thought = {**said, "reasoning_content": "Who am I? That is a good question."}
+    asked: dict[str, Any] = {"model": THINKER, "max_tokens": 1, "reasoning_effort": "low"}
+    said: Any = {"role": "assistant", "content": "I am hello."}
+    thought: Any = {**said, "reasoning_content": "Who am I? That is a good question."}
     without = client.chat.completions.create(messages=[*HI, said, *HI], **asked)
     with_it = client.chat.completions.create(messages=[*HI, thought, *HI], **asked)
     assert without.usage is not None
