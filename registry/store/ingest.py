@@ -448,7 +448,7 @@ def _check_stream(digest: Digest, size: int, chunks: Iterable[bytes], take: Call
     if count != size:
         raise SizeMismatch(f"The blob {digest} has not the {size} bytes that it should have.")
     if hasher.hexdigest() != digest.hex:
-        raise DigestMismatch(f"The blob {digest} is damaged: its bytes have the digest {hasher.hexdigest()}.")
+        raise OtherDigest(digest, Digest(hasher.hexdigest()))
 
 
 def _copy(source: SourceFile, target: int, progress: Progress) -> tuple[Digest, int]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import ollama
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from tests.servers import Server
 from tests.slmctl.server.models import GO_TOOLS, HELLO, TINY, TOOLS
@@ -21,7 +21,7 @@ HI = [{"role": "user", "content": "Hi!"}]
 
 
 class City(BaseModel):
-    name: str
+    name: str = Field(max_length=12)
     is_capital: bool
 
 
@@ -220,18 +220,30 @@ def test_a_model_that_is_not_here_is_a_404_and_nobody_is_asked(client: ollama.Cl
 def test_a_model_is_loaded_and_unloaded_by_saying_nothing(client: ollama.Client) -> None:
     loaded = client.generate(HELLO, keep_alive="10m")
     assert (loaded.done, loaded.done_reason, loaded.response) == (True, "load", "")
-    (row,) = [row for row in client.ps().models if row.model == "hello:latest"]
+    row = loaded_row(client)
     assert row.expires_at is not None
     assert 500 < (row.expires_at - datetime.now(UTC)).total_seconds() <= 600
     assert row.details is not None
     assert row.details.family == "llama"
     assert (row.context_length or 0) > 0
     assert client.chat(HELLO, [], keep_alive=-1).done_reason == "load"
-    (row,) = [row for row in client.ps().models if row.model == "hello:latest"]
+    row = loaded_row(client)
     assert row.expires_at is not None
     assert row.expires_at.year > 2200
     unloaded = client.chat(HELLO, [], keep_alive=0)
     assert (unloaded.done_reason, unloaded.message.content) == ("unload", "")
+
+
+def loaded_row(client: ollama.Client) -> ollama.ProcessResponse.Model:
+    """What `ps` says of the one that answers; another turns texts into vectors."""
+    purposes = [row["purpose"] for row in client._client.get("/api/ps").json()["models"]]
+    rows = [
+        row
+        for row, purpose in zip(client.ps().models, purposes, strict=True)
+        if (row.model, purpose) == ("hello:latest", "text")
+    ]
+    assert len(rows) == 1
+    return rows[0]
 
 
 def test_tools_go_through_both_kinds_of_templates(client: ollama.Client) -> None:
