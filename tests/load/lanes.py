@@ -113,8 +113,13 @@ class Asking:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.kill()
+        self.kill()
         self._process.communicate()
+
+    def kill(self) -> None:
+        """All its clients go away, in the middle of whatever they do."""
+        self._process.kill()
+        self._process.wait()
 
     def wait_until_begun(self) -> None:
         """Until each stream has its first token, or has asked before."""
