@@ -78,4 +78,14 @@ class Finished:
     stopped_by: str | None = None
 
 
-Event = TextDelta | ThinkingDelta | ToolCallDelta | Finished
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far an answer is, where that was asked for; counts as in `Finished`. The first may come before any
+    token. One that comes with a piece of the answer counts that piece in."""
+
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    generated_tokens: int | None = None
+
+
+Event = TextDelta | ThinkingDelta | ToolCallDelta | Finished | Progress

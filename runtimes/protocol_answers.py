@@ -15,6 +15,7 @@ from runtimes.events import (
     Event,
     Finished,
     HttpRequest,
+    Progress,
     StopReason,
     TextDelta,
     ThinkingDelta,
@@ -84,6 +85,14 @@ def parse_prompt(body: bytes) -> str:
     return prompt
 
 
+def parse_count(body: bytes) -> int:
+    """The answer to a `count_request`."""
+    tokens = _count(_object(body), "input_tokens")
+    if tokens is None:
+        raise EngineSpokeNonsense("The engine's answer to a count of tokens has none.")
+    return tokens
+
+
 def raise_for_status(status: int, body: bytes) -> None:
     """Raise EngineRefused for every status but 200, with the engine's message where it gave one."""
     if status == 200:
@@ -136,7 +145,9 @@ class CompletionReader(StreamReader):
         text = _text(answer, "content")
         told = answer.get("completion_probabilities")
         logprobs = _logprobs(told) if told else ()
-        events: list[Event] = [TextDelta(text or "", logprobs)] if text or logprobs else []
+        events: list[Event] = _progress(answer) if answer.get("stop") is not True else []
+        if text or logprobs:
+            events.append(TextDelta(text or "", logprobs))
         if answer.get("stop") is True:
             timings = _mapping(answer, "timings")
             stopped_by = _text(answer, "stopping_word") if answer.get("stop_type") == "word" else None
@@ -178,7 +189,7 @@ class ChatReader(StreamReader):
                 self._reason = reason
         told = choice.get("logprobs")
         logprobs = _logprobs(told.get("content")) if isinstance(told, dict) else ()
-        return _delta_events(_mapping(choice, "delta"), logprobs)
+        return _progress(chunk) + _delta_events(_mapping(choice, "delta"), logprobs)
 
     def _finish(self) -> Finished:
         if self._reason is None:
@@ -196,6 +207,23 @@ class ChatReader(StreamReader):
 def reader_for(request: HttpRequest) -> StreamReader:
     """What reads the streamed answer to `request`."""
     return {COMPLETION: CompletionReader, INFILL: CompletionReader, CHAT: ChatReader}[request.path]()
+
+
+def _progress(chunk: Mapping[str, object]) -> list[Event]:
+    """What was asked for by `progress`; without it such a chunk has neither."""
+    if prompt := _mapping(chunk, "prompt_progress"):
+        cached = _count(prompt, "cache")
+        return [Progress(prompt_tokens=_count(prompt, "total"), cached_tokens=cached, generated_tokens=0)]
+    if timings := _mapping(chunk, "timings"):
+        cached = _count(timings, "cache_n") or 0
+        return [
+            Progress(
+                prompt_tokens=cached + (_count(timings, "prompt_n") or 0),
+                cached_tokens=cached,
+                generated_tokens=_count(timings, "predicted_n"),
+            )
+        ]
+    return []
 
 
 def _delta_events(delta: Mapping[str, object], logprobs: tuple[TokenLogprob, ...]) -> list[Event]:

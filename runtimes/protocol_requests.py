@@ -17,6 +17,7 @@ CHAT = "/v1/chat/completions"
 APPLY_TEMPLATE = "/apply-template"
 TOKENIZE = "/tokenize"
 DETOKENIZE = "/detokenize"
+COUNT = "/v1/chat/completions/input_tokens"
 EMBEDDINGS = "/v1/embeddings"
 RERANK = "/v1/rerank"
 
@@ -42,6 +43,9 @@ Think = bool | Effort
 """Whether a model that can is to reason first, and how much; what that means is up to its template."""
 
 ToolUse = Literal["auto", "none", "required"]
+
+Telling = Literal["prompt", "tokens"]
+"""What `Progress` tells: the prompt's tokens before the first of the answer, or those of each piece, too."""
 
 # what is read of the last event; without a choice it repeats the whole prompt and all settings
 _LAST_FIELDS = (
@@ -69,6 +73,7 @@ def completion_request(
     ignore_end: bool = False,
     top_logprobs: int | None = None,
     logit_bias: Mapping[int, float] | None = None,
+    progress: Telling | None = None,
 ) -> HttpRequest:
     """Continue `prompt`. Before a text the engine puts the token that begins one, and nothing else.
 
@@ -80,7 +85,7 @@ def completion_request(
         "stream": True,
         "response_fields": _LAST_FIELDS,
     }
-    fields |= _completion_shape(json_schema, grammar) | _biased(logit_bias)
+    fields |= _completion_shape(json_schema, grammar) | _biased(logit_bias) | _told(progress)
     if ignore_end:
         fields["ignore_eos"] = True
     if top_logprobs is not None:
@@ -125,11 +130,14 @@ def chat_request(
     as_written: bool = False,
     top_logprobs: int | None = None,
     logit_bias: Mapping[int, float] | None = None,
+    think_tokens: int | None = None,
+    progress: Telling | None = None,
 ) -> HttpRequest:
     """Answer `messages` (OpenAI's shape) with the model's chat template.
 
     With `as_written`, thoughts stay in the text of the answer. `grammar` is GBNF, and comes before a schema;
     the engine takes none beside tools. `tool_choice` and `parallel_tool_calls` count where there are tools.
+    After `think_tokens` the engine ends the thoughts.
 
     Raises UsageError when a message names media by anything but a data: URL: the engine would fetch it.
     """
@@ -145,7 +153,9 @@ def chat_request(
             fields["tool_choice"] = tool_choice
         if parallel_tool_calls is not None:
             fields["parallel_tool_calls"] = parallel_tool_calls
-    fields |= _chat_shape(json_schema, grammar) | _biased(logit_bias)
+    fields |= _chat_shape(json_schema, grammar) | _biased(logit_bias) | _told(progress)
+    if think_tokens is not None:
+        fields["thinking_budget_tokens"] = think_tokens
     if think is not None:
         fields["chat_template_kwargs"] = template_variables(think)
     if as_written:
@@ -198,6 +208,18 @@ def apply_template_request(
 def preview_request(question: HttpRequest) -> HttpRequest:
     """What asks for the prompt that the engine would make of a `chat_request`."""
     return dataclasses.replace(question, path=APPLY_TEMPLATE)
+
+
+def count_request(question: HttpRequest) -> HttpRequest:
+    """What asks how many tokens the prompt of a `chat_request` has."""
+    return dataclasses.replace(question, path=COUNT)
+
+
+def _told(progress: Telling | None) -> dict[str, object]:
+    if progress is None:
+        return {}
+    fields: dict[str, object] = {"return_progress": True}
+    return fields | {"timings_per_token": True} if progress == "tokens" else fields
 
 
 def _completion_shape(json_schema: Mapping[str, object] | None, grammar: str | None) -> dict[str, object]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from modelfiles.spec import ParameterValue
-from runtimes.protocol import Think
+from runtimes.protocol import Telling, Think
 
 Schema = Mapping[str, object]
 """A JSON Schema; `runtimes.protocol.ANY_OBJECT` is JSON mode."""
@@ -38,7 +38,8 @@ class ChatAsk:
     told beside each token; None tells no probabilities. `logit_bias` maps token ids to what is added.
     `truncate` lets the oldest messages go when the prompt is too long, which is then told by a `Cut`; without
     it that is a `PromptTooLong`. Of an answer that begins (`messages` end with role assistant) the rest is
-    given.
+    given. Thoughts end after `think_tokens` where the engine's own parser reads them. `progress` has
+    `Progress` told on the way.
     """
 
     messages: Sequence[Mapping[str, object]]
@@ -51,6 +52,8 @@ class ChatAsk:
     schema: Schema | None = None
     grammar: str | None = None
     think: Think | None = None
+    think_tokens: int | None = None
+    progress: Telling | None = None
     top_logprobs: int | None = None
     logit_bias: Mapping[int, float] = dataclasses.field(default_factory=dict)
     truncate: bool = False

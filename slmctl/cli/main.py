@@ -48,6 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("slmctl.cli.commands.import_", "Take the models of a bundle into the store"),
     "login": ("slmctl.cli.commands.login", "Keep a name and a password for a registry"),
     "logout": ("slmctl.cli.commands.logout", "Forget the password for a registry"),
+    "key": ("slmctl.cli.commands.key", "Make, show and revoke the API keys of the server"),
     "lock": ("slmctl.cli.commands.lock", "Pin models to their digests in a file"),
     "logs": ("slmctl.cli.commands.logs", "Show what a model's engine wrote when it ran last"),
     "hardware": ("slmctl.cli.commands.hardware", "Show what models can run with on this machine"),
@@ -60,7 +61,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "find models": ("search", "tags", "library"),
-    "run models": ("plan", "run", "ps", "stop", "logs"),
+    "run models": ("plan", "run", "ps", "stop", "logs", "key"),
     "keep them": ("list", "show", "create", "cp", "rm"),
     "look after them": ("verify", "gc", "df"),
     "carry them": ("pull", "push", "export", "import", "adopt", "lock", "login", "logout"),

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Literal
 from starlette.requests import Request
 from starlette.responses import Response
 
+from slmctl.app.api_keys import Scope
+from slmctl.server.limit import Limit
 from slmctl.server.problems import Family
 from slmctl.server.reading import read_json
 
 if TYPE_CHECKING:
     from slmctl.server.state import ServerState
-
-Scope = Literal["infer", "read", "manage"]
-"""What a key may do: ask models; look at what is here; change what is here."""
 
 
 @dataclass(slots=True)
@@ -42,6 +41,7 @@ class Told:
     queue_seconds: float | None = None
     load_seconds: float | None = None
     first_token_seconds: float | None = None
+    generation_seconds: float | None = None
     error_code: str | None = None
     cut_tokens: int | None = None
 
@@ -59,6 +59,8 @@ class Call:
     request_id: str
     principal: str | None = None
     scopes: frozenset[Scope] = frozenset(("infer", "read", "manage"))
+    limit: Limit | None = None
+    """What ends the answer when its time is over; a stream is written inside it."""
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
     told: Told = dataclasses.field(default_factory=Told)
 

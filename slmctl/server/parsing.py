@@ -7,12 +7,14 @@ is wrong, by its path as OpenAI writes it (`messages[0].content[1].type`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
+from registry.errors import UsageError
 from slmctl.server.problems import BadField
 
 
@@ -24,6 +26,9 @@ class Fields(BaseModel):
 
 F = TypeVar("F", bound=Fields)
 
+MOST_MISTAKES = 10_000
+"""Looking at each of a million would hold everybody up."""
+
 LONGEST_SHOWN = 60
 """How much of a client's own text stands in a sentence about it."""
 
@@ -31,12 +36,16 @@ LONGEST_SHOWN = 60
 def parse(kind: type[F], body: Mapping[str, object], *, harmless: Collection[str] = ()) -> F:
     """`body` as a `kind`, without the fields named in `harmless`, which may hold anything.
 
-    Raises BadField.
+    Raises BadField, and UsageError for more mistakes than anybody could have made.
     """
     kept = {name: value for name, value in body.items() if name not in harmless} if harmless else dict(body)
+    if unknown := next((name for name in kept if name not in _names(kind)), None):
+        raise _unknown((unknown,))
     try:
         return kind.model_validate(kept)
     except ValidationError as error:
+        if error.error_count() > MOST_MISTAKES:
+            raise UsageError(f"The request is wrong in more than {MOST_MISTAKES:,} places.") from None
         raise _told(error.errors(include_url=False, include_input=False), kept) from None
 
 
@@ -45,26 +54,36 @@ def bad_field(name: str, what: str, *, code: str = "invalid_value") -> BadField:
     return BadField(f"'{name}' {what}.", parameter=name, code=code)
 
 
+@cache
+def _names(kind: type[Fields]) -> frozenset[str]:
+    return frozenset(field.alias or name for name, field in kind.model_fields.items())
+
+
+def _unknown(path: Sequence[int | str]) -> BadField:
+    name = _written(path)
+    return BadField(f"Unknown parameter: '{name}'.", parameter=name, code="unknown_parameter")
+
+
 def _told(errors: Sequence[ErrorDetails], body: Mapping[str, object]) -> BadField:
     placed = [(_path(error["loc"], body, error["type"]), error) for error in errors]
-    unknown = [(path, error) for path, error in placed if error["type"] == "extra_forbidden"]
-    if unknown:
-        name = _written(unknown[0][0])
-        return BadField(f"Unknown parameter: '{name}'.", parameter=name, code="unknown_parameter")
+    for path, error in placed:
+        if error["type"] == "extra_forbidden":
+            return _unknown(path)
     first, _ = placed[0]
     # of a value that may be one of several things each is told: the one that fitted best went deepest
     same = [(path, error) for path, error in placed if path[: len(first)] == first]
     deepest = max(len(path) for path, _ in same)
-    path, error = next(each for each in same if len(each[0]) == deepest)
+    same = [(path, error) for path, error in same if len(path) == deepest]
+    # and then, the one whose type was right
+    path, error = next((each for each in same if each[1]["type"] not in _KINDS), same[0])
     name = _written(path)
     if error["type"] == "missing":
         return BadField(
             f"Missing required parameter: '{name}'.", parameter=name, code="missing_required_parameter"
         )
-    kinds = [_KINDS[error["type"]] for each, error in same if each == path and error["type"] in _KINDS]
-    if kinds:
-        said = " or ".join(dict.fromkeys(kinds))
-        return bad_field(name, f"must be {said}", code="invalid_type")
+    if error["type"] in _KINDS:
+        kinds = [_KINDS[error["type"]](error) for each, error in same if each == path]
+        return bad_field(name, f"must be {' or '.join(dict.fromkeys(kinds))}", code="invalid_type")
     return bad_field(name, _SENTENCES.get(error["type"], _otherwise)(error))
 
 
@@ -94,29 +113,14 @@ def _written(path: Sequence[int | str]) -> str:
     return text
 
 
-_KINDS = {
-    "string_type": "text",
-    "string_unicode": "text in Unicode",
-    "list_type": "a list",
-    "dict_type": "an object",
-    "model_type": "an object",
-    "model_attributes_type": "an object",
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "bool_type": "true or false",
-    "none_required": "null",
-}
-"""What a value is not, by pydantic's name for the error."""
-
-
 def _context(error: ErrorDetails, name: str) -> str:
     value = error.get("ctx", {}).get(name)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _choices(error: ErrorDetails) -> str:
-    return f"must be {_context(error, 'expected')}"
+def _counted(error: ErrorDetails, limit: str, what: str) -> str:
+    number = error.get("ctx", {})[limit]
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def _discriminator(error: ErrorDetails) -> str:
@@ -134,19 +138,34 @@ def _otherwise(error: ErrorDetails) -> str:
     return "is not valid"
 
 
-_SENTENCES = {
-    "literal_error": _choices,
+_KINDS: Mapping[str, Callable[[ErrorDetails], str]] = {
+    "string_type": lambda _: "text",
+    "string_unicode": lambda _: "text in Unicode",
+    "list_type": lambda _: "a list",
+    "dict_type": lambda _: "an object",
+    "model_type": lambda _: "an object",
+    "model_attributes_type": lambda _: "an object",
+    "int_type": lambda _: "a whole number",
+    "float_type": lambda _: "a number",
+    "finite_number": lambda _: "a finite number",
+    "bool_type": lambda _: "true or false",
+    "none_required": lambda _: "null",
+    "literal_error": lambda error: _context(error, "expected"),
+}
+"""What a value is not, by pydantic's name for the error."""
+
+_SENTENCES: Mapping[str, Callable[[ErrorDetails], str]] = {
     "union_tag_invalid": _no_such_tag,
     "union_tag_not_found": lambda error: f"must have a {_discriminator(error)}",
     "greater_than": lambda error: f"must be more than {_context(error, 'gt')}",
     "greater_than_equal": lambda error: f"must be at least {_context(error, 'ge')}",
     "less_than": lambda error: f"must be less than {_context(error, 'lt')}",
     "less_than_equal": lambda error: f"must be at most {_context(error, 'le')}",
-    "string_too_short": lambda error: f"must have at least {_context(error, 'min_length')} characters",
-    "string_too_long": lambda error: f"must have at most {_context(error, 'max_length')} characters",
+    "string_too_short": lambda error: "must have at least " + _counted(error, "min_length", "character"),
+    "string_too_long": lambda error: "must have at most " + _counted(error, "max_length", "character"),
     "string_pattern_mismatch": lambda error: f"must match {_context(error, 'pattern')}",
-    "too_short": lambda error: f"must have at least {_context(error, 'min_length')} items",
-    "too_long": lambda error: f"must have at most {_context(error, 'max_length')} items",
+    "too_short": lambda error: "must have at least " + _counted(error, "min_length", "item"),
+    "too_long": lambda error: "must have at most " + _counted(error, "max_length", "item"),
     "value_error": lambda error: _context(error, "error"),
 }
 """What is wrong with a value of the right type; of our own validators the ValueError's words."""

@@ -35,10 +35,19 @@ class PromptTooLong(UsageError):
 
     code = "context_length_exceeded"
 
-    def __init__(self, message: str, *, tokens: int | None, context: int | None) -> None:
-        super().__init__(message, hint="Shorten it, or ask for a larger context (num_ctx).")
+    def __init__(
+        self,
+        message: str,
+        *,
+        tokens: int | None,
+        context: int | None,
+        parameter: str | None = None,
+        hint: str = "Shorten it, or ask for a larger context (num_ctx).",
+    ) -> None:
+        super().__init__(message, hint=hint)
         self.tokens = tokens
         self.context = context
+        self.parameter = parameter
 
 
 class BadField(UsageError):
@@ -48,6 +57,13 @@ class BadField(UsageError):
         super().__init__(message)
         self.parameter = parameter
         self.code = code
+
+
+class ModelMissing(NotFound):
+    """There is no such model, as OpenAI tells it."""
+
+    code = "model_not_found"
+    parameter = "model"
 
 
 class NotSupported(UsageError):
@@ -96,6 +112,18 @@ class TooSlow(OperationFailed):
     code = "timeout"
 
 
+class StalledBody(UsageError):
+    """The rest of a request did not come."""
+
+    code = "request_timeout"
+
+
+class Unsupported(UsageError):
+    """A body in a form that is not read, such as a compressed one."""
+
+    code = "unsupported_media_type"
+
+
 class WrongMethod(UsageError):
     code = "method_not_allowed"
 
@@ -132,7 +160,7 @@ class Problem:
             return replace(problem, status=400, kind="invalid_request_error", code="context_length_exceeded")
         if isinstance(error, EngineRefused) and error.status is not None and 400 <= error.status < 500:
             return replace(problem, status=400, kind="invalid_request_error", code="engine_refused")
-        if isinstance(error, BadField):
+        if isinstance(error, BadField | ModelMissing | PromptTooLong):
             problem = replace(problem, parameter=error.parameter)
         for branch, status, kind in _BRANCHES:
             if isinstance(error, branch):
@@ -169,6 +197,8 @@ _BRANCHES: tuple[tuple[type[SlmctlError], int, str], ...] = (
     (KeyMissing, 401, "authentication_error"),
     (Forbidden, 403, "permission_error"),
     (TooLarge, 413, "request_too_large"),
+    (StalledBody, 408, "invalid_request_error"),
+    (Unsupported, 415, "invalid_request_error"),
     (WrongMethod, 405, "invalid_request_error"),
     (TooSlow, 504, "api_error"),
     (UsageError, 400, "invalid_request_error"),

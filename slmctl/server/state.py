@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from registry.store.reader import StoreReader
@@ -12,6 +12,7 @@ from slmctl.serve_settings import ServeSettings
 
 if TYPE_CHECKING:
     from slmctl.server.keys import Keyring
+    from slmctl.server.limit import Limit
     from slmctl.server.logs import ServerLog
     from slmctl.server.metrics import Metrics
     from slmctl.server.scheduler import Scheduler
@@ -29,5 +30,9 @@ class ServerState:
     keys: Keyring
     log: ServerLog
     metrics: Metrics
+    local_token: str | None = None
+    """The secret of this run, in a file of the server's own user: its commands may do everything."""
+    running: set[Limit] = field(default_factory=set)
+    """What can be ended early: one for each request under way."""
     draining: bool = False
     """Whether the server is about to end: not ready, and no new requests."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -99,8 +99,9 @@ class _Streamed(Response):
             if self._first:
                 await send({"type": "http.response.body", "body": self._first, "more_body": True})
             try:
-                async for piece in rest:
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                async with self._call.limit or nullcontext():
+                    async for piece in rest:
+                        await send({"type": "http.response.body", "body": piece, "more_body": True})
             except (SlmctlError, Exception) as error:  # noqa: BLE001 - the stream has begun: it is told inside
                 problem = self._call.state.log.failure(self._call, error)
                 for piece in self._on_problem(problem):

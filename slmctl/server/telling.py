@@ -37,6 +37,7 @@ async def told(call: Call, events: AsyncGenerator[AnswerEvent]) -> AsyncGenerato
                     if note.first_token_seconds is None:
                         note.first_token_seconds = time.monotonic() - started
                 case Finished():
+                    note.generation_seconds = time.monotonic() - started
                     note.finish_reason = event.reason
                     note.prompt_tokens = (note.prompt_tokens or 0) + (event.prompt_tokens or 0)
                     note.cached_tokens = (note.cached_tokens or 0) + (event.cached_tokens or 0)

@@ -17,6 +17,7 @@ from runtimes.protocol import (
     Event,
     Finished,
     HttpRequest,
+    Progress,
     StreamReader,
     TextDelta,
     Think,
@@ -25,7 +26,9 @@ from runtimes.protocol import (
     apply_template_request,
     chat_request,
     completion_request,
+    count_request,
     health_request,
+    parse_count,
     parse_health,
     parse_prompt,
     parse_tokens,
@@ -108,6 +111,23 @@ def test_a_chat() -> None:
             prompt_seconds=0.002,
             generation_seconds=0.004,
         ),
+    ]
+
+
+def test_progress_where_it_was_asked_for() -> None:
+    chunk = {
+        "choices": [{"index": 0, "delta": {}}],
+        "prompt_progress": {"total": 20, "cache": 4, "time_ms": 0},
+    }
+    timed = {
+        "choices": [{"index": 0, "delta": {"content": "Hi"}}],
+        "timings": {"cache_n": 4, "prompt_n": 16, "predicted_n": 1},
+    }
+    end = b"".join(CHAT_STREAM.partition(b'data: {"choices":[{"finish_reason":"stop"')[1:])
+    assert read(ChatReader(), line(chunk), line(timed), end)[:-1] == [
+        Progress(prompt_tokens=20, cached_tokens=4, generated_tokens=0),
+        Progress(prompt_tokens=20, cached_tokens=4, generated_tokens=1),
+        TextDelta("Hi"),
     ]
 
 
@@ -254,6 +274,27 @@ def test_small_requests() -> None:
         "messages": [{"role": "user", "content": "x"}],
         "tools": [{}],
     }
+
+
+def test_what_is_told_on_the_way_and_how_long_it_thinks() -> None:
+    quiet, prompt, tokens = (
+        body_of(chat_request([], progress=telling)) for telling in (None, "prompt", "tokens")
+    )
+    assert prompt == quiet | {"return_progress": True}
+    assert tokens == prompt | {"timings_per_token": True}
+    assert body_of(completion_request("", progress="tokens")).keys() >= {
+        "return_progress",
+        "timings_per_token",
+    }
+    assert body_of(chat_request([], think_tokens=9)) == quiet | {"thinking_budget_tokens": 9}
+
+
+def test_a_count_is_asked_for_by_the_body_of_the_chat() -> None:
+    question = chat_request([{"role": "user", "content": "Hi"}])
+    assert count_request(question).body == question.body
+    assert parse_count(b'{"input_tokens":20,"object":"response.input_tokens"}') == 20
+    with pytest.raises(EngineSpokeNonsense):
+        parse_count(b"{}")
 
 
 def test_the_key_goes_into_a_header() -> None:

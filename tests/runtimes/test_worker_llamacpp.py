@@ -33,6 +33,7 @@ from runtimes.process import State, Worker
 from runtimes.protocol import (
     Finished,
     HttpRequest,
+    Progress,
     TextDelta,
     chat_request,
     completion_request,
@@ -45,6 +46,18 @@ from tests.runtimes.unix_http import UnixConnection
 from tools.random_model import WORDS, write_random_model, write_random_shards
 
 GREEDY = Sampling(temperature=0.0, num_predict=20)
+
+
+def test_progress_counts_what_the_end_counts(base: Path, tiny_model: Path) -> None:
+    question = chat_request([{"role": "user", "content": "w1 w2"}], GREEDY, progress="tokens")
+    with llama_worker(base, tiny_model) as worker:
+        events = list(Client(worker.endpoint, worker).stream(question))
+    progress = [event for event in events if isinstance(event, Progress)]
+    end = events[-1]
+    assert isinstance(end, Finished)
+    assert isinstance(events[0], Progress)
+    assert {each.prompt_tokens for each in progress} == {end.prompt_tokens}
+    assert (progress[0].generated_tokens, progress[-1].generated_tokens) == (0, end.generated_tokens)
 
 
 def said(client: Client, prompt: str = "", sampling: Sampling = GREEDY) -> str:

@@ -43,7 +43,7 @@ WRITING = {
     "adopt": ("{out}/ollama",),
     "pull": ("{out}/bundle.tar", "--as", "n"),
 }
-NEITHER = {"ps", "stop", "search", "logs", "hardware", "modelfile", "config", "completion", "version"}
+NEITHER = {"ps", "stop", "search", "logs", "hardware", "modelfile", "config", "completion", "version", "key"}
 """They do not look into the store."""
 ELSEWHERE = {"push", "tags", "library", "login", "logout"}
 """They ask somebody over the network, and have tests with a registry."""

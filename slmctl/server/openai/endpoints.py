@@ -1,0 +1,14 @@
+"""All of OpenAI's API, and what stands beside it in the same family."""
+
+from __future__ import annotations
+
+from slmctl.server.openai import chat, completions, embeddings, models, rerank, tokens
+
+ENDPOINTS = (
+    *models.ENDPOINTS,
+    *chat.ENDPOINTS,
+    *completions.ENDPOINTS,
+    *embeddings.ENDPOINTS,
+    *rerank.ENDPOINTS,
+    *tokens.ENDPOINTS,
+)
