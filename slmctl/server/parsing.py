@@ -25,6 +25,7 @@ class Fields(BaseModel):
 
 
 F = TypeVar("F", bound=Fields)
+Path = tuple[int | str, ...]
 
 MOST_MISTAKES = 10_000
 """Looking at each of a million would hold everybody up."""
@@ -59,13 +60,15 @@ def _names(kind: type[Fields]) -> frozenset[str]:
     return frozenset(field.alias or name for name, field in kind.model_fields.items())
 
 
-def _unknown(path: Sequence[int | str]) -> BadField:
+def _unknown(path: Path) -> BadField:
     name = _written(path)
     return BadField(f"Unknown parameter: '{name}'.", parameter=name, code="unknown_parameter")
 
 
 def _told(errors: Sequence[ErrorDetails], body: Mapping[str, object]) -> BadField:
-    placed = [(_path(error["loc"], body, error["type"]), error) for error in errors]
+    placed = [
+        (_place(error["loc"], body, is_missing=error["type"] == "missing")[1], error) for error in errors
+    ]
     for path, error in placed:
         if error["type"] == "extra_forbidden":
             return _unknown(path)
@@ -87,22 +90,27 @@ def _told(errors: Sequence[ErrorDetails], body: Mapping[str, object]) -> BadFiel
     return bad_field(name, _SENTENCES.get(error["type"], _otherwise)(error))
 
 
-def _path(loc: Sequence[int | str], body: object, kind: str) -> tuple[int | str, ...]:
-    """Where in the body an error is: pydantic's place without the names of its own types in it."""
-    found: list[int | str] = []
-    value = body
-    for number, step in enumerate(loc):
-        is_last = number == len(loc) - 1
-        if isinstance(step, int):
-            found.append(step)
-            value = value[step] if isinstance(value, list) and step < len(value) else None
-        elif isinstance(value, dict) and (step in value or (is_last and kind == "missing")):
-            found.append(step)
-            value = value.get(step)
-    return tuple(found)
+def _place(loc: Sequence[int | str], value: object, *, is_missing: bool) -> tuple[int, Path]:
+    """Where in `value` an error is, and how many steps of pydantic's place are none: the names of its types,
+    and the tags of unions, which may be called as a field is. As few of them as can be.
+    """
+    if not loc:
+        return 0, ()
+    step, rest = loc[0], loc[1:]
+    if isinstance(step, int):
+        inner = value[step] if isinstance(value, list) and step < len(value) else None
+        skipped, path = _place(rest, inner, is_missing=is_missing)
+        return skipped, (step, *path)
+    skipped, found = _place(rest, value, is_missing=is_missing)
+    skipped += 1
+    if isinstance(value, dict) and (step in value or (is_missing and not rest)):
+        fewer, path = _place(rest, value.get(step), is_missing=is_missing)
+        if fewer < skipped:
+            return fewer, (step, *path)
+    return skipped, found
 
 
-def _written(path: Sequence[int | str]) -> str:
+def _written(path: Path) -> str:
     text = ""
     for step in path:
         if isinstance(step, int):
