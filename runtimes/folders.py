@@ -100,6 +100,18 @@ class RuntimeFolder:
             _remove_tree(self._private_base)
 
 
+def shared_folder(base_candidates: Sequence[Path]) -> Path | None:
+    """The folder of all runtime folders of this user, under the first candidate that can hold it; made if it
+    is not there. None where nobody but a single start would find it."""
+    for candidate in base_candidates:
+        with contextlib.suppress(_Refused, OSError):
+            base, private = _usable_base(candidate)
+            if not private:
+                return base
+            _remove_tree(base)
+    return None
+
+
 def sweep(base: Path) -> int:
     """Remove the folders of crashed owners from `base`; give how many.
 

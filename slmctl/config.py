@@ -17,6 +17,7 @@ from registry.errors import OperationFailed, UsageError
 
 if TYPE_CHECKING:
     from slmctl.network_settings import NetworkSettings
+    from slmctl.serve_settings import ServeSettings
 
 Value = str | int | float | bool | None
 
@@ -28,6 +29,8 @@ class Setting:
     A dot in the key is a table of the config file: `names.search`. `read` raises ValueError with the reason
     when the text will not do. `shown` is the value as others may see it, where the value itself is a secret.
     A list in the file is text with `separator` between its items; a table has none unless `is_table`.
+    `foreign` are variables of another tool's that are written otherwise: how to read each, None counting as
+    not set.
     """
 
     key: str
@@ -37,6 +40,7 @@ class Setting:
     shown: Callable[[str], str] | None = None
     separator: str = ","
     is_table: bool = False
+    foreign: Mapping[str, Callable[[str], Value]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +122,16 @@ class Settings:
         from slmctl.network_settings import NetworkSettings
 
         return NetworkSettings.load(self)
+
+    @property
+    def serve(self) -> ServeSettings:
+        """The settings of the server; read when asked for, as those of the network.
+
+        Raises UsageError for a value that will not do.
+        """
+        from slmctl.serve_settings import load_serve_settings
+
+        return load_serve_settings(self)
 
 
 def wants_traceback() -> bool:
@@ -220,6 +234,9 @@ def find(
     for variable in setting.variables:
         if text := environment.get(variable, ""):
             return _checked(setting, text, f"The variable {variable}"), f"environment {variable}"
+    for variable, read in setting.foreign.items():
+        if (text := environment.get(variable, "")) and (foreign := read(text)) is not None:
+            return foreign, f"environment {variable}"
     value: object = written
     for part in setting.key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
@@ -270,8 +287,10 @@ def _read_file(file: Path) -> dict[str, object]:
     for key in _keys(written):
         if key not in known:
             from slmctl.network_settings import NETWORK_SETTINGS
+            from slmctl.serve_table import MODELS, SERVE_SETTINGS
 
-            known += [setting.key for setting in NETWORK_SETTINGS if setting.key not in known]
+            later = (*NETWORK_SETTINGS, *SERVE_SETTINGS)
+            known += [name for name in (*(each.key for each in later), MODELS) if name not in known]
         if key not in known:
             import difflib
 
@@ -285,7 +304,7 @@ def _read_file(file: Path) -> dict[str, object]:
 
 def _keys(written: Mapping[str, object]) -> Iterator[str]:
     for key, value in written.items():
-        if key == "names" and isinstance(value, Mapping):
+        if key in {"names", "serve"} and isinstance(value, Mapping):
             yield from (f"{key}.{each}" for each in value)
         else:
             yield key

@@ -30,7 +30,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("slmctl.cli.commands.run", "Ask a model"),
     "plan": ("slmctl.cli.commands.plan", "Say which build of a model runs how here, and why"),
     "list": ("slmctl.cli.commands.list", "List the models in the store"),
-    "ps": ("slmctl.cli.commands.ps", "List the models that 'run --keep' left loaded"),
+    "serve": ("slmctl.cli.commands.serve", "Serve the models to other programs, as Ollama and OpenAI do"),
+    "ps": ("slmctl.cli.commands.ps", "List the models that are loaded"),
     "stop": ("slmctl.cli.commands.stop", "Unload a model"),
     "search": ("slmctl.cli.commands.search", "Find models by name, task, licence and size; offline"),
     "show": ("slmctl.cli.commands.show", "Show what a model is"),
@@ -61,7 +62,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "find models": ("search", "tags", "library"),
-    "run models": ("plan", "run", "ps", "stop", "logs", "key"),
+    "run models": ("plan", "run", "ps", "stop", "logs"),
+    "serve them": ("serve", "key"),
     "keep them": ("list", "show", "create", "cp", "rm"),
     "look after them": ("verify", "gc", "df"),
     "carry them": ("pull", "push", "export", "import", "adopt", "lock", "login", "logout"),
@@ -71,7 +73,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 """All commands, by what they are for: bare `slmctl` shows them so."""
 
-ALIASES = {"ls": "list", "tag": "cp", "prune": "gc"}
+ALIASES = {"ls": "list", "tag": "cp", "prune": "gc", "start": "serve"}
 
 _WELCOME = """\
 slmctl packages and runs small language models on this machine.

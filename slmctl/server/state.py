@@ -9,10 +9,10 @@ from registry.store.reader import StoreReader
 from registry.store.store import Store
 from slmctl.config import Settings
 from slmctl.serve_settings import ServeSettings
+from slmctl.server.draining import UnderWay
 
 if TYPE_CHECKING:
     from slmctl.server.keys import Keyring
-    from slmctl.server.limit import Limit
     from slmctl.server.logs import ServerLog
     from slmctl.server.metrics import Metrics
     from slmctl.server.scheduler import Scheduler
@@ -31,8 +31,9 @@ class ServerState:
     log: ServerLog
     metrics: Metrics
     local_token: str | None = None
-    """The secret of this run, in a file of the server's own user: its commands may do everything."""
-    running: set[Limit] = field(default_factory=set)
+    """The secret of this run, in a file of the server's own user: its commands may do everything
+    (slmctl.app.announced)."""
+    running: UnderWay = field(default_factory=UnderWay)
     """What can be ended early: one for each request under way."""
     draining: bool = False
     """Whether the server is about to end: not ready, and no new requests."""

@@ -1,0 +1,35 @@
+"""What the tests of the server share."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import Server, serving
+from tests.slmctl.cli.program import Program
+from tests.slmctl.server.models import make_models
+
+
+@pytest.fixture(scope="session")
+def stocked(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Program]:
+    """The program with the models of `tests.slmctl.server.models`, for all tests of a session: who changes its
+    store gives back what was there."""
+    folder = tmp_path_factory.mktemp("served")
+    runtime = Path(tempfile.mkdtemp(prefix="slm"))  # short, for socket paths
+    try:
+        program = Program(folder / "home", runtime)
+        make_models(program, folder, tiny_model)
+        yield program
+    finally:
+        shutil.rmtree(runtime)
+
+
+@pytest.fixture(scope="session")
+def served(stocked: Program) -> Iterator[Server]:
+    """One server for all tests of a session that need nothing of their own."""
+    with serving(stocked) as server:
+        yield server
