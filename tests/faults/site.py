@@ -7,10 +7,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from tests.slmctl.cli.program import Program
-from tools.random_model import GIGABYTE, Shape, write_random_model
+from tools.random_model import GIGABYTE, TINY, Shape, write_random_model
 
 HELLO = "hello"
 """Comes with slmctl."""
@@ -30,18 +31,30 @@ def site(*, folder: Path | None = None) -> Iterator[Program]:
         shutil.rmtree(program.home, ignore_errors=True)
 
 
-def make_tiny(program: Program, name: str = "tiny", *, seed: int = 0) -> str:
+def config(*, parallel: int, tiny_parallel: int | None = None, more: str = "") -> str:
+    """Models stay, and answer so many at once; tiny has room for answers that take many seconds."""
+    return f"""[serve]
+parallel = {parallel}
+keep_alive = "-1"
+{more}
+[serve.models."tiny:latest"]
+parallel = {tiny_parallel or parallel}
+parameters = {{ num_ctx = 100000 }}
+"""
+
+
+def make_tiny(program: Program, name: str = "tiny") -> str:
     """A random model of 0.8 MB, which never ends by itself; gives the digest (hex) of its weights."""
-    return _make(program, name, Shape(hidden=64, heads=2, kv_heads=1, head_size=32, feed_forward=192), seed)
+    return _make(program, name, replace(TINY, context=131072))
 
 
 def make_gigabyte(program: Program, name: str = "gigabyte") -> str:
-    return _make(program, name, GIGABYTE, 0)
+    return _make(program, name, GIGABYTE)
 
 
-def _make(program: Program, name: str, shape: Shape, seed: int) -> str:
+def _make(program: Program, name: str, shape: Shape) -> str:
     path = program.home.parent / f"{name}.gguf"
-    write_random_model(path, shape=shape, seed=seed, chat_template=TEMPLATE, distinct_rows=64)
+    write_random_model(path, shape=shape, chat_template=TEMPLATE, distinct_rows=64)
     done = program("create", name, "--from", str(path), "--move")
     assert done.code == 0, done.err
     return weights_of(program, name)

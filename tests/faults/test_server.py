@@ -11,7 +11,7 @@ from itertools import product
 import pytest
 
 from tests.faults.going_away import ENDLESS, check_nothing_is_left, go_away, seconds_until_free
-from tests.faults.site import HELLO, make_tiny, site
+from tests.faults.site import HELLO, config, make_tiny, site
 from tests.load.apis import CHATS, is_well_formed, live_lane, openai_lane
 from tests.load.lanes import ABORTS, Asked, Asking, ask
 from tests.processes import wait_until_gone
@@ -25,7 +25,7 @@ SLOT_DEADLINE_SECONDS = 2.5
 def test_workers_of_a_killed_server_end_and_the_next_one_needs_no_hand() -> None:
     with site() as program:
         make_tiny(program)
-        with serving(program, ends_with=None) as server:
+        with serving(program, config=config(parallel=1), ends_with=None) as server:
             lanes = [
                 openai_lane(model, server.address, model, ENDLESS, requests=1) for model in ("tiny", HELLO)
             ]
@@ -46,8 +46,7 @@ def test_workers_of_a_killed_server_end_and_the_next_one_needs_no_hand() -> None
 
 @pytest.mark.slow
 def test_told_to_end_under_load_it_breaks_no_stream() -> None:
-    config = '[serve]\nparallel = 4\nkeep_alive = "-1"\n'
-    with site() as program, serving(program, config=config) as server:
+    with site() as program, serving(program, config=config(parallel=4)) as server:
         make_tiny(program)
         lanes = [
             make(f"{family} {model}", server.address, model, 400, streams=4)
@@ -59,7 +58,9 @@ def test_told_to_end_under_load_it_breaks_no_stream() -> None:
             assert server.stop(signal.SIGTERM) == 143
             results = asking.finish()
     for name, asked in results.items():
-        assert any(each.at < told < each.at + each.seconds for each in asked), f"{name}: nothing was under way"
+        assert any(each.at < told < each.at + each.seconds for each in asked), (
+            f"{name}: nothing was under way"
+        )
         for each in asked:
             assert each.outcome == "whole" or _is_turned_away(name.split()[0], each, told), (name, each, told)
 
@@ -72,8 +73,8 @@ def _is_turned_away(family: str, asked: Asked, told: float) -> bool:
 
 
 def test_clients_that_say_nothing_hold_nobody_up() -> None:
-    config = '[serve]\nheader_timeout = "5s"\n'
-    with site() as program, serving(program, config=config) as server, ExitStack() as stack:
+    settings = config(parallel=1, more='header_timeout = "5s"')
+    with site() as program, serving(program, config=settings) as server, ExitStack() as stack:
         silent = [stack.enter_context(socket.create_connection(server.address)) for _ in range(SILENT)]
         for half in silent[::2]:
             half.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x")
@@ -89,18 +90,16 @@ def test_clients_that_say_nothing_hold_nobody_up() -> None:
 
 @pytest.mark.slow
 def test_clients_that_go_away_leave_no_slot_taken() -> None:
-    config = '[serve]\nparallel = 3\nkeep_alive = "-1"\n'
     with site() as program:
         make_tiny(program)
-        with serving(program, config=config) as server:
+        with serving(program, config=config(parallel=3)) as server:
             seen = go_away(server.address, "tiny", times=400)
             assert set(seen) == set(product(CHATS, ABORTS))
             check_nothing_is_left(server, "tiny", 3)
 
 
 def test_a_client_that_goes_away_frees_its_slot_at_once() -> None:
-    config = '[serve]\nparallel = 1\nkeep_alive = "-1"\n'
     with site() as program:
         make_tiny(program)
-        with serving(program, config=config) as server:
+        with serving(program, config=config(parallel=1)) as server:
             assert seconds_until_free(server.address, "tiny") < SLOT_DEADLINE_SECONDS

@@ -5,19 +5,17 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.killing import kill_again_and_again
-from tests.faults.site import HELLO, make_tiny, site
+from tests.faults.site import HELLO, config, make_tiny, site
 from tests.load.apis import openai_lane
 from tests.load.lanes import ask
 from tests.servers import serving
-
-CONFIG = '[serve]\nparallel = 4\nkeep_alive = "-1"\n'
 
 
 @pytest.mark.slow
 def test_a_killed_worker_costs_only_what_it_was_answering() -> None:
     with site() as program:
         weights = make_tiny(program)
-        with serving(program, config=CONFIG) as server:
+        with serving(program, config=config(parallel=4)) as server:
             lane = openai_lane("cold", server.address, "tiny", 3, requests=1)
             (cold,) = ask(lane)["cold"]
             assert cold.first is not None
