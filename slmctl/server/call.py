@@ -8,6 +8,7 @@ goes away: handlers need no code for that but `async with aclosing(...)` around 
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from starlette.responses import Response
 from slmctl.app.api_keys import Scope
 from slmctl.server.limit import Limit
 from slmctl.server.problems import Family
-from slmctl.server.reading import read_json
+from slmctl.server.reading import LONG_BYTES, read_json
 
 if TYPE_CHECKING:
     from slmctl.server.state import ServerState
@@ -73,7 +74,10 @@ class Call:
 
         Raises UsageError for what is none, TooLarge for what is longer or deeper than is let in.
         """
-        return read_json(await self.request.body(), self.family)
+        body = await self.request.body()
+        if len(body) < LONG_BYTES:
+            return read_json(body, self.family)
+        return await asyncio.to_thread(read_json, body, self.family)
 
 
 Handler = Callable[[Call], Awaitable[Response]]

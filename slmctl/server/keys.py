@@ -17,7 +17,7 @@ from typing import Protocol
 from registry.errors import BadContent, OperationFailed, SlmctlError, UsageError
 from slmctl.app.api_keys import SCOPES, ApiKey, Scope, hash_of, keys_file, read_keys
 from slmctl.config import Settings
-from slmctl.server.problems import Forbidden, KeyMissing
+from slmctl.server.problems import Busy, Forbidden, KeyMissing
 
 KEY_FILE_VARIABLE = "SLMCTL_API_KEY_FILE"
 """Names a file with further keys, one on a line, which may do everything: secrets that are mounted."""
@@ -28,10 +28,15 @@ _EVERYTHING: frozenset[Scope] = frozenset(SCOPES)
 _Stat = tuple[int, int, int] | None
 
 
-class KeysUnusable(OperationFailed):
+class KeysUnusable(Busy):
     """The keys cannot be read, so that nobody can be let in."""
 
     code = "keys_unusable"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This server cannot read its keys, and lets nobody in until it can.", retry_after_seconds=10
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +92,10 @@ class Keyring:
         self._refresh()
         given = secret_in(headers)
         wanted = hash_of(given or "")
-        if local_token is not None and hmac.compare_digest(wanted, hash_of(local_token)):
+        if given and local_token and hmac.compare_digest(wanted, hash_of(local_token)):
             return Principal(id="local", scopes=_EVERYTHING)
         if self._broken is not None:
-            raise KeysUnusable("This server cannot read its keys, and lets nobody in until it can.")
+            raise KeysUnusable
         if not self._closed:
             return Principal(id=None, scopes=_EVERYTHING)
         if given is None:
@@ -137,6 +142,7 @@ def secret_in(headers: _Headers) -> str | None:
         kind, _, rest = value.strip().partition(" ")
         if kind.lower() == "bearer":
             found.add(rest.strip())
+    found.discard("")
     return found.pop() if len(found) == 1 else None
 
 
