@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from typing import Protocol
 
-from registry.errors import EngineFailed
+from registry.errors import EngineFailed, SlmctlError
 from runtimes import protocol
 from runtimes.client import Client, Endpoint
 from runtimes.engines.base import Explanation
@@ -50,7 +50,7 @@ def check_prompt(
         body = client.preview(question, limits.prompt_bytes + 1)
         if len(body) > limits.prompt_bytes:
             worker.kill()
-            raise too_much(f"writes more than {limits.prompt_bytes // 2**20} MiB").as_error()
+            raise too_long(limits)
 
 
 @contextlib.contextmanager
@@ -74,22 +74,37 @@ def _watched(worker: Renderer, limits: TemplateLimits) -> Iterator[None]:
     try:
         yield
     except EngineRefused as error:
-        raise _refusal(error) from None
+        raise refusal(error) from None
     except EngineFailed as error:
         done.set()
         looking.join()
-        if told:
-            raise told[0].as_error() from None
-        if isinstance(error, EngineDied):
-            raise too_much("brought the engine down").as_error() from error
+        if (meant := meaning(error, told[0] if told else None)) is not error:
+            raise meant from None
         raise
     finally:
         done.set()
         looking.join()
 
 
-def _refusal(error: EngineRefused) -> EngineRefused:
-    """The engine's words around a mistake in a template are many, and a part of the template is in them."""
+def too_long(limits: TemplateLimits) -> SlmctlError:
+    """The prompt has more bytes than it may."""
+    return too_much(f"writes more than {limits.prompt_bytes // 2**20} MiB").as_error()
+
+
+def meaning(error: EngineFailed, told: Explanation | None) -> SlmctlError:
+    """What it means that the engine failed at a template; `told` is why it was killed, if it was."""
+    if told is not None:
+        return told.as_error()
+    if isinstance(error, EngineDied):
+        return too_much("brought the engine down").as_error()
+    return error
+
+
+def refusal(error: EngineRefused) -> EngineRefused:
+    """The engine's refusal in our words, where it is the template's doing.
+
+    The engine's words around a mistake in a template are many, and a part of the template is in them.
+    """
     _, is_parsers, rest = error.message.partition("parser generation failed: ")
     said = rest if is_parsers else error.message
     head, is_explained, reason = said.rpartition("Error: ")

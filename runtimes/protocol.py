@@ -18,6 +18,7 @@ from runtimes.events import (
     TextDelta,
     ThinkingDelta,
     TokenLogprob,
+    TokenPiece,
     ToolCallDelta,
 )
 from runtimes.protocol_answers import (
@@ -27,6 +28,7 @@ from runtimes.protocol_answers import (
     parse_count,
     parse_embeddings,
     parse_health,
+    parse_pieces,
     parse_prompt,
     parse_scores,
     parse_text,
@@ -78,6 +80,7 @@ __all__ = [
     "Think",
     "ThinkingDelta",
     "TokenLogprob",
+    "TokenPiece",
     "ToolCallDelta",
     "ToolUse",
     "apply_template_request",
@@ -91,6 +94,7 @@ __all__ = [
     "parse_count",
     "parse_embeddings",
     "parse_health",
+    "parse_pieces",
     "parse_prompt",
     "parse_scores",
     "parse_text",

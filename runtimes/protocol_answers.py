@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import base64
 import binascii
+import contextlib
 import json
 import struct
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from runtimes.events import (
     TextDelta,
     ThinkingDelta,
     TokenLogprob,
+    TokenPiece,
     ToolCallDelta,
 )
 from runtimes.protocol_requests import CHAT, COMPLETION, INFILL
@@ -37,6 +39,25 @@ def parse_tokens(body: bytes) -> tuple[int, ...]:
     if not isinstance(tokens, list) or not all(type(token) is int for token in tokens):
         raise EngineSpokeNonsense("The engine's answer to /tokenize has no list of tokens.")
     return tuple(tokens)
+
+
+def parse_pieces(body: bytes) -> tuple[TokenPiece, ...]:
+    """The answer of /tokenize where the text of each token was asked for."""
+    pieces = _object(body).get("tokens")
+    if not isinstance(pieces, list):
+        raise EngineSpokeNonsense("The engine's answer to /tokenize has no list of tokens.")
+    return tuple(_piece(piece) for piece in pieces)
+
+
+def _piece(said: object) -> TokenPiece:
+    piece = said if isinstance(said, dict) else {}
+    number, text = piece.get("id"), piece.get("piece")
+    if type(number) is int and isinstance(text, str):
+        return TokenPiece(number, text)
+    if type(number) is int and isinstance(text, list):  # bytes that are no text by themselves
+        with contextlib.suppress(TypeError, ValueError):
+            return TokenPiece(number, bytes(text))
+    raise EngineSpokeNonsense("The engine's answer to /tokenize has a token without a piece.")
 
 
 def parse_text(body: bytes) -> str:
@@ -144,7 +165,7 @@ class CompletionReader(StreamReader):
         answer = _checked(data)
         text = _text(answer, "content")
         told = answer.get("completion_probabilities")
-        logprobs = _logprobs(told) if told else ()
+        logprobs = _written(told) if told else ()
         events: list[Event] = _progress(answer) if answer.get("stop") is not True else []
         if text or logprobs:
             events.append(TextDelta(text or "", logprobs))
@@ -188,7 +209,7 @@ class ChatReader(StreamReader):
             case "stop" | "length" | "tool_calls" as reason:
                 self._reason = reason
         told = choice.get("logprobs")
-        logprobs = _logprobs(told.get("content")) if isinstance(told, dict) else ()
+        logprobs = _written(told.get("content")) if isinstance(told, dict) else ()
         return _progress(chunk) + _delta_events(_mapping(choice, "delta"), logprobs)
 
     def _finish(self) -> Finished:
@@ -260,6 +281,11 @@ def _refuse(error: object, status: int | None) -> NoReturn:
         prompt_tokens=_count(said, "n_prompt_tokens"),
         context=_count(said, "n_ctx"),
     )
+
+
+def _written(told: object) -> tuple[TokenLogprob, ...]:
+    """Those of the tokens that write something: the one that ends an answer writes nothing."""
+    return tuple(each for each in _logprobs(told) if each.data != b"")
 
 
 def _logprobs(told: object) -> tuple[TokenLogprob, ...]:

@@ -176,9 +176,13 @@ def template_variables(think: Think | None) -> dict[str, object]:
     return wanted
 
 
-def tokenize_request(text: str, *, add_special: bool = False) -> HttpRequest:
-    """`add_special` adds the tokens that begin and end a text where the model has them."""
-    return _post(TOKENIZE, {"content": text, "add_special": add_special})
+def tokenize_request(text: str, *, add_special: bool = False, with_pieces: bool = False) -> HttpRequest:
+    """`add_special` adds the tokens that begin and end a text where the model has them; `with_pieces` asks
+    for the text of each token too, which `parse_pieces` reads."""
+    fields: dict[str, object] = {"content": text, "add_special": add_special}
+    if with_pieces:
+        fields["with_pieces"] = True
+    return _post(TOKENIZE, fields)
 
 
 def detokenize_request(tokens: Sequence[int]) -> HttpRequest:

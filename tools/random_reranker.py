@@ -63,8 +63,8 @@ def write_random_reranker(path: Path, *, seed: int = 0) -> None:
 
 def _tensors(vocabulary: int) -> dict[str, tuple[int, ...]]:
     """Names and dimensions, rows first."""
-    square = {"weight": (HIDDEN, HIDDEN), "bias": (HIDDEN,)}
-    norm = {"weight": (HIDDEN,), "bias": (HIDDEN,)}
+    square: dict[str, tuple[int, ...]] = {"weight": (HIDDEN, HIDDEN), "bias": (HIDDEN,)}
+    norm: dict[str, tuple[int, ...]] = {"weight": (HIDDEN,), "bias": (HIDDEN,)}
     parts: dict[str, dict[str, tuple[int, ...]]] = {
         "token_embd": {"weight": (vocabulary, HIDDEN)},
         "token_types": {"weight": (2, HIDDEN)},

@@ -18,10 +18,11 @@ from registry.store.store import Store
 from runtimes import protocol
 from slmctl.app.create import Created, CreateRequest, create
 from slmctl.app.events import Note, OnEvent, ignore
-from slmctl.app.load import Loaded, LoadedModel, LoadRequest, conversation, load
+from slmctl.app.load import Loaded, LoadedModel, LoadRequest, load
 from slmctl.app.package import Package, Variant
 from slmctl.app.parameters import LOAD_PARAMETERS
 from slmctl.app.planning.wishes import NO_WISHES, RunWishes
+from slmctl.app.questions import conversation
 from slmctl.config import Settings
 
 ChatEvent = Loaded | protocol.Event

@@ -10,9 +10,10 @@ from modelfiles.spec import ParameterValue
 from registry.store.reader import StoreReader
 from runtimes import protocol
 from slmctl.app.events import Note, OnEvent, ignore
-from slmctl.app.load import Loaded, LoadRequest, conversation, load
+from slmctl.app.load import Loaded, LoadRequest, load
 from slmctl.app.package import Package
 from slmctl.app.planning.wishes import NO_WISHES, RunWishes
+from slmctl.app.questions import conversation
 from slmctl.config import Settings
 
 

@@ -14,11 +14,9 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-from modelfiles.builtin import PARSERS, known_renderer
-from modelfiles.spec import Message, ModelSpec, ParameterValue
+from modelfiles.spec import ModelSpec, ParameterValue
 from registry.digest import Digest
 from registry.errors import SlmctlError
 from registry.store.reader import StoreReader
@@ -31,11 +29,12 @@ from runtimes.sampling import Sampling
 from slmctl import __version__
 from slmctl.app.cpus import usable_cpus
 from slmctl.app.events import EngineLog, Note, OnEvent, ignore
-from slmctl.app.formats import engine_template, jinja_format
+from slmctl.app.formats import engine_template
 from slmctl.app.package import Package, Variant
 from slmctl.app.parameters import LOAD_PARAMETERS, sampling_of
 from slmctl.app.planning.learn import Learning, Pace
 from slmctl.app.planning.wishes import NO_WISHES, RunWishes
+from slmctl.app.questions import Manner, Messages, may_begin_twice, parses_thoughts, plain_text
 from slmctl.app.thoughts import thoughtful
 from slmctl.config import Settings
 
@@ -53,9 +52,6 @@ _HARMLESS_VARIABLES = frozenset({"PATH", "HOME", "LANG", "TZ", "TMPDIR"})
 
 _LOG_SECONDS = 0.2
 """Engines write their logs from a thread of their own: so long after an answer its last line has come."""
-
-Messages = Sequence[Mapping[str, object]]
-"""A conversation in OpenAI's shape: role and content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,12 +133,11 @@ class LoadedModel:
     ) -> None:
         self.about = about
         self._learns = learns
-        renderer = known_renderer(spec.renderer)
-        self._go_template = None if renderer else spec.template
-        authored = jinja_format(renderer) if renderer else self._go_template
-        self.chat_template = chat_template if authored is None else authored
+        manner = Manner.of(spec, chat_template, has_chat_template)
+        self._go_template = manner.go_template
+        self.chat_template = manner.chat_template
         self.spec = spec
-        self.has_chat_template = has_chat_template or authored is not None
+        self.has_chat_template = manner.has_chat_template
         self._environment = environment
         self._worker = worker
         self._on_event = on_event
@@ -177,13 +172,13 @@ class LoadedModel:
             return thoughtful(events, self.spec, think, prompt=text)
         if self.has_chat_template:
             sampling = self._sampling(parameters)
-            ours = self.spec.parser in PARSERS  # else the engine knows the thoughts by the template
+            ours = parses_thoughts(self.spec)
             question = protocol.chat_request(
                 messages, sampling, think=think, json_schema=schema, as_written=ours
             )
             events = self._stream(question)
             return thoughtful(events, self.spec, think) if ours else events
-        return self.complete(_plain_text(messages), parameters, schema=schema)
+        return self.complete(plain_text(messages), parameters, schema=schema)
 
     def complete(
         self,
@@ -202,22 +197,15 @@ class LoadedModel:
         return self._stream(question)
 
     def _rendered(self, template: str, messages: Messages, think: protocol.Think | None) -> str:
-        from slmctl.app.prompt import render_outside  # few models have one
+        from slmctl.app.go_prompts import go_prompt  # few models have one
 
-        return render_outside(
-            template,
-            messages,
-            syntax="go",
-            now=datetime.now().astimezone(),
-            variables={"think": think},
-            environment=self._environment,
-        )
+        return go_prompt(template, messages, think=think, environment=self._environment)
 
     def _begun_once(self, text: str) -> str | Sequence[int]:
         """`text`, or its tokens where the tokenizer would begin it a second time."""
         client = Client(self._worker.endpoint, self._worker)
         tokens = client.tokenize(text, add_special=True)
-        if tokens[:1] != tokens[1:2] or client.tokenize(text) != tokens[1:]:
+        if not may_begin_twice(tokens) or client.tokenize(text) != tokens[1:]:
             return text
         return tokens[1:]
 
@@ -308,18 +296,6 @@ def _kept_of(store: StoreReader, settings: Settings, request: LoadRequest) -> tu
         if kept is not None:
             return kept, variant
     return None, usual
-
-
-def conversation(system: str | None, *turns: tuple[str, str], opening: Sequence[Message] = ()) -> Messages:
-    """Messages: the system message, where there is one, the author's `opening`, and (role, content) pairs."""
-    authored = [(message.role, message.content) for message in opening]
-    first = [("system", system)] if system else []
-    return [{"role": role, "content": content} for role, content in (*first, *authored, *turns)]
-
-
-def _plain_text(messages: Messages) -> str:
-    texts = [message["content"] for message in messages if message["role"] == "system"]
-    return "\n\n".join(str(text) for text in (*texts, messages[-1]["content"]))
 
 
 @contextmanager

@@ -15,10 +15,10 @@ from registry.store.reader import StoreReader
 from runtimes.protocol import Think
 from slmctl.app import engine_inputs
 from slmctl.app.formats import jinja_format
-from slmctl.app.load import Messages, conversation
 from slmctl.app.own_template import packaged_template
 from slmctl.app.package import Package, Variant, check_unpacked
 from slmctl.app.prompt import render_outside
+from slmctl.app.questions import Messages, opened
 
 _TOKENS = "tokenizer.ggml.tokens"
 
@@ -114,15 +114,7 @@ def render(
 
 def as_run_would(variant: Variant, messages: Messages, system: str | None) -> Messages:
     """The messages behind the system message (theirs, else the package's) and the opening, as in `run`."""
-    opening: Messages
-    rest = list(messages)
-    if system is None and rest and rest[0].get("role") == "system":
-        opening = [rest.pop(0), *conversation(None, opening=variant.spec.messages)]
-    else:
-        opening = conversation(
-            variant.spec.system if system is None else system, opening=variant.spec.messages
-        )
-    return [*opening, *rest]
+    return opened(variant.spec, messages, system)
 
 
 def messages_from_json(data: bytes, what: str) -> list[Mapping[str, object]]:

@@ -10,7 +10,8 @@ from collections.abc import Generator
 
 from modelfiles.builtin import PARSERS, Thoughts
 from modelfiles.spec import ModelSpec
-from runtimes.protocol import Event, TextDelta, Think, ThinkingDelta
+from runtimes.protocol import Event, Progress, TextDelta, Think, ThinkingDelta, TokenLogprob
+from slmctl.app.stages import through
 
 _USUAL = Thoughts("<think>", "</think>")
 
@@ -18,17 +19,23 @@ _USUAL = Thoughts("<think>", "</think>")
 def thoughtful(
     events: Generator[Event], spec: ModelSpec, think: Think | None, *, prompt: str = ""
 ) -> Generator[Event]:
-    """`events` with what the model thinks as ThinkingDelta; `prompt` is what it continues, where known.
+    """`events` with what the model thinks as ThinkingDelta, as `thoughts_stage` takes it out."""
+    stage = thoughts_stage(spec, think, prompt=prompt)
+    return events if stage is None else through(events, stage)
 
-    The marks are PARSER's; without one, the usual ones where TEMPLATE writes earlier thoughts between them.
-    Thoughts come first or not at all: a mark further on is text. Blanks around the marks go with them. What
-    never closes is thought to the end.
+
+def thoughts_stage(spec: ModelSpec, think: Think | None, *, prompt: str = "") -> ThoughtsStage | None:
+    """What takes a model's thoughts out of its answer; None where it has no marks for them.
+
+    `prompt` is what the answer continues, where that is known. The marks are PARSER's; without one, the usual
+    ones where TEMPLATE writes earlier thoughts between them. Thoughts come first or not at all: a mark
+    further on is text. Blanks around the marks go with them. What never closes is thought to the end.
     """
     thoughts = _thoughts_of(spec)
     if thoughts is None:
-        return events
+        return None
     begun = (thoughts.begun and think is not False) or prompt.rstrip().endswith(thoughts.opening)
-    return _split(events, _Splitter(thoughts, begun=begun))
+    return ThoughtsStage(thoughts, begun=begun)
 
 
 def _thoughts_of(spec: ModelSpec) -> Thoughts | None:
@@ -38,16 +45,40 @@ def _thoughts_of(spec: ModelSpec) -> Thoughts | None:
     return _USUAL if ".Thinking" in template and _USUAL.opening in template else None
 
 
-def _split(events: Generator[Event], splitter: _Splitter) -> Generator[Event]:
-    try:
-        for event in events:
-            if isinstance(event, TextDelta):
-                yield from splitter.read(event.text)
-            else:
-                yield from splitter.end()
-                yield event
-    finally:
-        events.close()
+class ThoughtsStage:
+    """`begun`: the prompt ends in the opening mark."""
+
+    def __init__(self, thoughts: Thoughts, *, begun: bool) -> None:
+        self._splitter = _Splitter(thoughts, begun=begun)
+        self._logprobs: tuple[TokenLogprob, ...] = ()
+        self.opening = thoughts.opening
+        self.closing = thoughts.closing
+
+    @property
+    def answers(self) -> bool:
+        """Whether the thoughts are over, or there are none."""
+        return self._splitter.state == "answer"
+
+    def read(self, event: Event) -> list[Event]:
+        if isinstance(event, TextDelta):
+            self._logprobs += event.logprobs
+            return self._with_logprobs(list(self._splitter.read(event.text)))
+        if isinstance(event, Progress):
+            return [event]
+        rest = self._with_logprobs(list(self._splitter.end()))
+        if self._logprobs:
+            rest.append(TextDelta("", self._logprobs))
+            self._logprobs = ()
+        return [*rest, event]
+
+    def _with_logprobs(self, events: list[Event]) -> list[Event]:
+        """The probabilities that were held back with the text go with the first that comes of it."""
+        if self._logprobs and events:
+            first = events[0]
+            assert isinstance(first, TextDelta | ThinkingDelta)
+            events[0] = type(first)(first.text, self._logprobs)
+            self._logprobs = ()
+        return events
 
 
 class _Splitter:
@@ -56,22 +87,22 @@ class _Splitter:
     def __init__(self, thoughts: Thoughts, *, begun: bool) -> None:
         self._thoughts = thoughts
         self._held = ""
-        self._state = "opening"
+        self.state = "opening"
         self._begun = begun
         self._at_start = True  # of the thought, or of the answer behind it: blanks there go
 
     def read(self, text: str) -> Generator[Event]:
         self._held += text
-        if self._state == "opening":
+        if self.state == "opening":
             self._open()
-        if self._state == "thinking":
+        if self.state == "thinking":
             yield from self._think()
-        if self._state == "answer" and (answer := self._taken(len(self._held))):
+        if self.state == "answer" and (answer := self._taken(len(self._held))):
             yield TextDelta(answer)
 
     def end(self) -> Generator[Event]:
         """The text has ended: what was held back is no mark."""
-        thinking = self._state == "thinking" or (self._state == "opening" and self._begun)
+        thinking = self.state == "thinking" or (self.state == "opening" and self._begun)
         if rest := self._taken(len(self._held)):
             yield ThinkingDelta(rest) if thinking else TextDelta(rest)
 
@@ -79,9 +110,9 @@ class _Splitter:
         bare = self._held.lstrip()
         if bare.startswith(self._thoughts.opening):
             self._held = bare.removeprefix(self._thoughts.opening)
-            self._state = "thinking"
+            self.state = "thinking"
         elif not self._thoughts.opening.startswith(bare):
-            self._state = "thinking" if self._begun else "answer"
+            self.state = "thinking" if self._begun else "answer"
             self._at_start = self._begun
 
     def _think(self) -> Generator[Event]:
@@ -94,7 +125,7 @@ class _Splitter:
             yield ThinkingDelta(thought)
         if at >= 0:
             self._held = self._held.lstrip().removeprefix(closing)
-            self._state, self._at_start = "answer", True
+            self.state, self._at_start = "answer", True
 
     def _taken(self, end: int) -> str:
         text, self._held = self._held[:end], self._held[end:]

@@ -9,59 +9,98 @@ Generators close what is below them: iterate them inside `aclosing`.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from contextlib import aclosing
 
-from runtimes.protocol import Event
+from registry.errors import UsageError
+from runtimes import protocol
+from runtimes.errors import EngineRefused
+from runtimes.protocol import TokenPiece
+from slmctl.app.ask_limits import check_tokens
 from slmctl.app.asks import ChatAsk, CompletionAsk, EmbedAsk, Embedded, RankAsk, Ranked
+from slmctl.server import overflowing, vectors
+from slmctl.server.checks import check_chat, check_completion, vocabulary_of
+from slmctl.server.completing import completed
+from slmctl.server.cut import AnswerEvent, Cut
+from slmctl.server.prompting import count_of, messages_of, text_of, tokens_of
 from slmctl.server.scheduler import Served
 
+__all__ = [
+    "AnswerEvent",
+    "Cut",
+    "chat",
+    "complete",
+    "count",
+    "detokenize",
+    "embed",
+    "prompt_of",
+    "rank",
+    "tokenize",
+    "tokenize_pieces",
+]
 
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """The prompt was too long: so many messages, or tokens, were left out at its beginning. Comes first."""
 
-    messages: int
-    tokens: int
-
-
-AnswerEvent = Event | Cut
-
-
-def chat(served: Served, ask: ChatAsk) -> AsyncGenerator[AnswerEvent]:
+async def chat(served: Served, ask: ChatAsk) -> AsyncGenerator[AnswerEvent]:
     """Answer a conversation; the last event is `Finished`, whose reason is "tool_calls" after tool calls.
 
     A tool call comes whole or in pieces (`ToolCallDelta`). Structured output comes only once it is known to
-    be what was asked for.
+    be what was asked for; an answer that its limit of tokens has cut comes as it is, the reason is "length".
 
     Raises NotSupported for what this model or engine cannot do, PromptTooLong, UsageError for a schema or
     grammar that is not let in, SchemaNotMet, and as `EngineClient.stream`.
     """
-    raise NotImplementedError
+    checked = await check_chat(served, ask)
+    async with aclosing(overflowing.chat(served, checked)) as events:
+        async for event in events:
+            yield event
 
 
-def complete(served: Served, ask: CompletionAsk) -> AsyncGenerator[AnswerEvent]:
+async def complete(served: Served, ask: CompletionAsk) -> AsyncGenerator[AnswerEvent]:
     """Continue a text. Raises as `chat`."""
-    raise NotImplementedError
+    shape = await check_completion(served, ask)
+    async with aclosing(completed(served, ask, shape)) as events:
+        async for event in events:
+            yield event
 
 
 async def prompt_of(served: Served, ask: ChatAsk) -> str:
     """The text that the model would see. Raises as `chat`."""
-    raise NotImplementedError
+    checked = await check_chat(served, ask)
+    return await text_of(served, checked.ask, messages_of(served, ask))
+
+
+async def count(served: Served, ask: ChatAsk) -> int:
+    """How many tokens the prompt has, whether they fit or not. Raises as `chat`."""
+    checked = await check_chat(served, ask)
+    return await count_of(served, checked.ask, messages_of(served, ask))
 
 
 async def embed(served: Served, ask: EmbedAsk) -> Embedded:
-    """Raises NotSupported, PromptTooLong, and as `EngineClient.body`."""
-    raise NotImplementedError
+    """Raises NotSupported, PromptTooLong, UsageError, and as `EngineClient.body`."""
+    return await vectors.embed(served, ask)
 
 
 async def rank(served: Served, ask: RankAsk) -> Ranked:
-    """Raises NotSupported, PromptTooLong, and as `EngineClient.body`."""
-    raise NotImplementedError
+    """Raises NotSupported, PromptTooLong, UsageError, and as `EngineClient.body`."""
+    return await vectors.rank(served, ask)
 
 
 async def tokenize(served: Served, text: str, *, add_special: bool = False) -> Sequence[int]:
-    raise NotImplementedError
+    """The tokens of a text; `add_special` adds those that begin and end one."""
+    return await tokens_of(served, text, add_special=add_special)
+
+
+async def tokenize_pieces(served: Served, text: str, *, add_special: bool = False) -> Sequence[TokenPiece]:
+    """As `tokenize`, each with what it stands for."""
+    asked = protocol.tokenize_request(text, add_special=add_special, with_pieces=True)
+    return protocol.parse_pieces(await served.engine.body(asked))
 
 
 async def detokenize(served: Served, tokens: Sequence[int]) -> str:
-    raise NotImplementedError
+    """The text of tokens. Raises UsageError for ids that the model has not."""
+    if not tokens:
+        return ""
+    check_tokens(tokens, vocabulary_of(served))
+    try:
+        return protocol.parse_text(await served.engine.body(protocol.detokenize_request(tokens)))
+    except EngineRefused:
+        raise UsageError("A token id lies outside of the model's vocabulary.") from None

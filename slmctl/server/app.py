@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp
 
-from slmctl.server import health
+from slmctl.server import health, openapi
+from slmctl.server.anthropic import endpoints as anthropic
 from slmctl.server.call import Endpoint
 from slmctl.server.guard import Guard
 from slmctl.server.openai import endpoints as openai
 from slmctl.server.routes import Routes
 from slmctl.server.state import ServerState
 
-TABLES: tuple[tuple[Endpoint, ...], ...] = (
+_SERVED: tuple[tuple[Endpoint, ...], ...] = (
     health.ENDPOINTS,
     openai.ENDPOINTS,
+    anthropic.ENDPOINTS,
 )
+TABLES = (*_SERVED, openapi.endpoints(_SERVED))
 """Everything that is served; what stands in no table is not."""
 
 

@@ -90,7 +90,8 @@ class Endpoint:
     `path` is Starlette's, `scope` what a key needs (None: everybody may, with no key, too), `family` how
     errors are told, `label` the endpoint's name in metrics and in the OpenAPI document. `reads_body` is False
     where the handler reads a long body by itself (`call.request.stream()`): the limit on the size of requests
-    is then its own affair.
+    is then its own affair. `media_type` is what the answer is where that is no JSON, `successes` the statuses
+    that are no error, `plain_failures` those that are and are told as plain text by the handler itself.
     """
 
     method: Literal["GET", "POST", "DELETE", "HEAD"]
@@ -104,3 +105,6 @@ class Endpoint:
     request_schema: Mapping[str, object] | None = None
     response_schema: Mapping[str, object] | None = None
     streams: Literal["ndjson", "sse"] | None = None
+    media_type: str | None = None
+    successes: tuple[int, ...] = (200,)
+    plain_failures: tuple[int, ...] = ()

@@ -1,7 +1,7 @@
 """Ending in order: unready at once, answers go on for a while, what is left of them gets one error each.
 
-    signal -> draining (503 for what is new) -> answers end, or the grace does, or a second signal comes
-        -> cut what is left -> close the doors -> end the workers
+signal -> draining (503 for what is new) -> answers end, or the grace does, or a second signal comes
+    -> cut what is left -> close the doors -> end the workers
 """
 
 from __future__ import annotations

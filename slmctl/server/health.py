@@ -71,6 +71,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         family="plain",
         label="livez",
         about="Whether the server lives.",
+        media_type="text/plain",
     ),
     Endpoint(
         method="GET",
@@ -80,6 +81,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         family="plain",
         label="readyz",
         about="Whether the server wants requests.",
+        media_type="text/plain",
+        plain_failures=(503,),
     ),
     Endpoint(
         method="GET",
@@ -89,5 +92,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         family="plain",
         label="metrics",
         about="Counts and times, for Prometheus.",
+        media_type="text/plain",
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -35,7 +35,7 @@ class ToolUse(_Answer):
     type: Literal["tool_use"]
     id: str
     name: str
-    input: dict[str, object]
+    input: dict[str, Any]
 
 
 class MessageAnswer(_Answer):

@@ -102,7 +102,11 @@ class ModelFields(Fields):
     options: Options | None = None
 
 
-class GeneratingFields(ModelFields, Sampled):
+class SampledFields(ModelFields, Sampled):
+    """What all requests for an answer share."""
+
+
+class GeneratingFields(SampledFields):
     """What chats and completions share."""
 
     stream: bool | None = None
@@ -128,6 +132,11 @@ def parameters_of(request: GeneratingFields, longest: int | None) -> dict[str, P
     """
     if request.stream_options is not None and not request.stream:
         raise bad_field("stream_options", "is only for a stream")
+    return sampling_said(request, longest)
+
+
+def sampling_said(request: SampledFields, longest: int | None) -> dict[str, ParameterValue]:
+    """As `parameters_of`."""
     said = _said(request, Sampled.model_fields)
     if longest is not None:
         said["num_predict"] = longest

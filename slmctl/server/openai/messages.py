@@ -38,9 +38,14 @@ class ImageUrl(Fields):
     @field_validator("url")
     @classmethod
     def _holds_the_image(cls, url: str) -> str:
-        if _DATA_URL.match(url) is None:
-            raise ValueError("must be a data: URL with the image in base64, for nothing is fetched")
-        return url
+        return held_image(url)
+
+
+def held_image(url: str) -> str:
+    """`url`, which holds an image. Raises ValueError for one that names it."""
+    if _DATA_URL.match(url) is None:
+        raise ValueError("must be a data: URL with the image in base64, for nothing is fetched")
+    return url
 
 
 class ImagePart(Fields):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
 from starlette.responses import Response
 
+from runtimes.protocol import TokenPiece
 from slmctl.server import answering
 from slmctl.server.call import Call, Endpoint
 from slmctl.server.openai.answers import using
@@ -33,9 +35,14 @@ async def tokenize(call: Call) -> Response:
     async with using(call, want_of(call, request), "content") as served:
         if request.with_pieces:
             pieces = await answering.tokenize_pieces(served, request.content, add_special=special)
-            return answer(call, {"tokens": [{"id": each.id, "piece": each.piece} for each in pieces]})
+            return answer(call, {"tokens": [_piece(each) for each in pieces]})
         tokens = await answering.tokenize(served, request.content, add_special=special)
     return answer(call, {"tokens": list(tokens)})
+
+
+def _piece(each: TokenPiece) -> Mapping[str, object]:
+    """A part of a character is told as the numbers of its bytes, as llama-server does."""
+    return {"id": each.id, "piece": each.piece if isinstance(each.piece, str) else list(each.piece)}
 
 
 async def detokenize(call: Call) -> Response:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.gguf_copies import write_copy
 from tests.slmctl.cli.program import Program
+from tools.random_reranker import write_random_reranker
 
 HELLO = "hello"
 TINY = "tiny"
@@ -14,6 +15,8 @@ TOOLS = "tools"
 """Hello's weights with a Jinja template that knows tools, so that the engine's own parser does."""
 GO_TOOLS = "go-tools"
 """Hello's weights with an Ollama TEMPLATE that knows tools, so that slmctl parses the calls."""
+RANKER = "my/ranker"
+"""A reranker whose scores mean nothing, under a name with a slash in it."""
 
 _JINJA = """\
 {%- if tools %}
@@ -88,11 +91,14 @@ def make_models(program: Program, folder: Path, tiny: Path) -> None:
     """Put all of them into the program's store; hello comes with the one that is made of it."""
     with_tools = folder / "tools.gguf"
     write_copy(with_tools, chat_template=_JINJA)
+    ranker = folder / "ranker.gguf"
+    write_random_reranker(ranker)
     modelfile = folder / "Modelfile"
     modelfile.write_text(f"FROM hello\n{_GO}", encoding="utf-8")
     for arguments in (
         ("create", TINY, "--from", str(tiny)),
         ("create", TOOLS, "--from", str(with_tools)),
+        ("create", RANKER, "--from", str(ranker)),
         ("create", GO_TOOLS, "-f", str(modelfile)),
     ):
         done = program(*arguments)

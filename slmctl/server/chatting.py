@@ -1,0 +1,154 @@
+"""An answer to a conversation that fits into the context: prompt, engine, and what is taken out of the text.
+
+Three ways, as slmctl.app.questions has them. Where slmctl reads the thoughts and the answer has to have a
+shape, the model thinks first, free of it, and is then asked to go on in that shape: a grammar from the first
+token on would not let it think.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from runtimes import protocol
+from runtimes.protocol import Event, Finished, Progress, TextDelta, ThinkingDelta
+from runtimes.sampling import Sampling
+from slmctl.app.asks import ChatAsk
+from slmctl.app.questions import Messages, parses_thoughts
+from slmctl.app.stages import Stage, passed
+from slmctl.app.thoughts import ThoughtsStage, thoughts_stage
+from slmctl.server.checks import Checked
+from slmctl.server.choices import choice_stages, tool_reading
+from slmctl.server.previewing import check_prompt
+from slmctl.server.prompting import (
+    FREE,
+    Shape,
+    begun_once,
+    manner_of,
+    offered_tools,
+    question_of,
+    sampling_for,
+    text_of,
+)
+from slmctl.server.scheduler import Served
+
+
+async def answered(served: Served, checked: Checked, messages: Messages) -> AsyncGenerator[Event]:
+    """Answer `messages`, which are all that the model sees. Raises as `answering.chat`."""
+    ask, shape = checked.ask, checked.shape
+    manner = manner_of(served, ask)
+    sampling = sampling_for(served, ask.parameters)
+    ours = parses_thoughts(served.spec)
+    thinks_first = shape != FREE and ours and ask.think is not False and not offered_tools(ask)
+    if manner.go_template is None and manner.has_chat_template and not thinks_first:
+        question = question_of(served, ask, messages, sampling, shape)
+        await check_prompt(served.engine, question)
+        thoughts = thoughts_stage(served.spec, ask.think) if ours else None
+        stages = [*([thoughts] if thoughts else []), *choice_stages(ask)]
+        events = _streamed(served, question, stages)
+    else:
+        events = _written(served, checked, await text_of(served, ask, messages), sampling)
+    async with aclosing(events):
+        async for event in events:
+            yield event
+
+
+async def _written(served: Served, checked: Checked, text: str, sampling: Sampling) -> AsyncGenerator[Event]:
+    """Continue a prompt that is a text: thoughts and tool calls are ours to take out."""
+    ask, shape = checked.ask, checked.shape
+    spec = served.spec if ask.template is None else dataclasses.replace(served.spec, template=ask.template)
+    manner = manner_of(served, ask)
+    thoughts = thoughts_stage(spec, ask.think, prompt=text) if manner.has_chat_template else None
+    reading = tool_reading(ask, manner.go_template)
+    if reading.shape != FREE:
+        shape = reading.shape
+    stages: list[Stage] = [*reading.stages, *choice_stages(ask)]
+    if shape != FREE and thoughts is not None and ask.think is not False:
+        events = _thought_first(served, ask, text, reading.opening, sampling, shape, thoughts, stages)
+    else:
+        before: list[Stage] = [] if thoughts is None else [thoughts]
+        request = await _request(served, ask, text + reading.opening, sampling, shape)
+        events = _streamed(served, request, [*before, *stages])
+    async with aclosing(events):
+        async for event in events:
+            yield event
+
+
+async def _thought_first(
+    served: Served,
+    ask: ChatAsk,
+    text: str,
+    opening: str,
+    sampling: Sampling,
+    shape: Shape,
+    thoughts: ThoughtsStage,
+    stages: Sequence[Stage],
+) -> AsyncGenerator[Event]:
+    """The thoughts, of any shape, and then the answer in its own."""
+    said: list[str] = []
+    far = Progress(prompt_tokens=None, generated_tokens=0)
+    free = await _request(served, dataclasses.replace(ask, progress="tokens"), text, sampling, FREE)
+    async with aclosing(served.engine.stream(free)) as events:
+        async for event in events:
+            if isinstance(event, Progress):
+                far = event
+                continue
+            if isinstance(event, TextDelta):
+                said.append(event.text)
+            for out in thoughts.read(event):
+                if isinstance(out, ThinkingDelta) or (
+                    isinstance(event, Finished) and event.reason == "length"
+                ):
+                    yield out
+            if isinstance(event, Finished):
+                if event.reason == "length":
+                    return
+                far = Progress(prompt_tokens=event.prompt_tokens, generated_tokens=event.generated_tokens)
+            elif thoughts.answers:
+                break
+    thought = _thought_part("".join(said), thoughts)
+    used = far.generated_tokens or 0
+    if sampling.num_predict is not None and sampling.num_predict > 0:
+        sampling = dataclasses.replace(sampling, num_predict=max(1, sampling.num_predict - used))
+    request = await _request(served, ask, text + thought + opening, sampling, shape)
+    async with aclosing(_streamed(served, request, stages)) as rest:
+        async for event in rest:
+            if isinstance(event, Finished):
+                event = dataclasses.replace(
+                    event,
+                    prompt_tokens=far.prompt_tokens or event.prompt_tokens,
+                    generated_tokens=(event.generated_tokens or 0) + (used if thought else 0),
+                )
+            yield event
+
+
+def _thought_part(said: str, thoughts: ThoughtsStage) -> str:
+    """What the model wrote up to the end of its thoughts, with the mark that closes them; none, if none."""
+    before, mark, _ = said.partition(thoughts.closing)
+    if mark:
+        return before + mark
+    return "" if thoughts.answers else said + thoughts.closing
+
+
+async def _request(
+    served: Served, ask: ChatAsk, text: str, sampling: Sampling, shape: Shape
+) -> protocol.HttpRequest:
+    return protocol.completion_request(
+        await begun_once(served, text),
+        sampling,
+        json_schema=shape.json_schema,
+        grammar=shape.grammar,
+        top_logprobs=ask.top_logprobs,
+        logit_bias=ask.logit_bias,
+        progress=ask.progress,
+    )
+
+
+async def _streamed(
+    served: Served, request: protocol.HttpRequest, stages: Sequence[Stage]
+) -> AsyncGenerator[Event]:
+    async with aclosing(served.engine.stream(request)) as events:
+        async for event in events:
+            for out in passed((event,), stages) if stages else (event,):
+                yield out

@@ -1,0 +1,95 @@
+"""What is looked at before an ask goes anywhere: what the model can, and what an engine must not be given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from registry.errors import UsageError
+from slmctl.app.ask_limits import check_bias, check_parameters, check_tokens, check_tools, check_top_logprobs
+from slmctl.app.asks import ChatAsk, CompletionAsk, NamedTool, Schema
+from slmctl.app.images import check_images
+from slmctl.server.problems import NotSupported
+from slmctl.server.prompting import FREE, Shape, manner_of, tool_name
+from slmctl.server.scheduler import Served
+from slmctl.server.shaping import shape_for
+from slmctl.server.threads import in_thread
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """An ask that may go on. `schema` is what the answer is validated against."""
+
+    ask: ChatAsk
+    shape: Shape = FREE
+    schema: Schema | None = None
+
+
+async def check_chat(served: Served, ask: ChatAsk) -> Checked:
+    """Raises NotSupported and UsageError."""
+    if "completion" not in served.capabilities:
+        raise not_supported(served, "chat")
+    if ask.tools:
+        if "tools" not in served.capabilities and ask.template is None:
+            raise not_supported(served, "tools")
+        check_tools(ask.tools)
+        _check_choice(ask)
+    if ask.think not in (None, False) and "thinking" not in served.capabilities:
+        raise not_supported(served, "thinking")
+    images = [url for message in ask.messages for url in image_urls(message)]
+    if images:
+        if "vision" not in served.capabilities or manner_of(served, ask).go_template is not None:
+            raise not_supported(served, "vision")
+        await in_thread(lambda: check_images(images))
+    _check_common(served, ask)
+    shape = await shape_for(served, ask.schema, ask.grammar)
+    return Checked(ask=ask, shape=shape, schema=ask.schema)
+
+
+async def check_completion(served: Served, ask: CompletionAsk) -> Shape:
+    """Raises NotSupported and UsageError."""
+    if "completion" not in served.capabilities:
+        raise not_supported(served, "generate")
+    if ask.suffix is not None and "insert" not in served.capabilities:
+        raise not_supported(served, "insert")
+    if not isinstance(ask.prompt, str):
+        if not ask.prompt:
+            raise UsageError("The prompt has no tokens.")
+        check_tokens(ask.prompt, vocabulary_of(served))
+    _check_common(served, ask)
+    return await shape_for(served, ask.schema, ask.grammar)
+
+
+def not_supported(served: Served, what: str) -> NotSupported:
+    """In Ollama's words."""
+    return NotSupported(f'"{served.name}" does not support {what}')
+
+
+def vocabulary_of(served: Served) -> int | None:
+    return served.variant.facts.vocabulary if served.variant.facts is not None else None
+
+
+def image_urls(message: Mapping[str, object]) -> Iterable[str]:
+    """The URLs of a message's images, of whatever kind."""
+    content = message.get("content")
+    for part in content if isinstance(content, Sequence) and not isinstance(content, str) else ():
+        if isinstance(part, Mapping) and part.get("type") == "image_url":
+            image = part.get("image_url")
+            url = image.get("url") if isinstance(image, Mapping) else image
+            yield url if isinstance(url, str) else ""
+
+
+def _check_choice(ask: ChatAsk) -> None:
+    choice = ask.tool_choice
+    if isinstance(choice, NamedTool) and choice.name not in {tool_name(tool) for tool in ask.tools}:
+        raise UsageError("tool_choice names a tool that is not among the tools.")
+    if ask.grammar is not None:
+        raise UsageError("A grammar and tools cannot be asked for at once.")
+
+
+def _check_common(served: Served, ask: ChatAsk | CompletionAsk) -> None:
+    check_parameters(ask.parameters, served.about.context_length)
+    check_top_logprobs(ask.top_logprobs)
+    check_bias(ask.logit_bias, vocabulary_of(served))
+    if ask.schema is not None and ask.grammar is not None:
+        raise UsageError("A schema and a grammar cannot be asked for at once.")

@@ -1,0 +1,71 @@
+"""Continuing a text or tokens as they are, and filling in what stands between two texts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from runtimes import protocol
+from runtimes.errors import EngineRefused
+from runtimes.protocol import HttpRequest
+from runtimes.protocol_requests import INFILL
+from runtimes.sampling import Sampling
+from slmctl.app.asks import CompletionAsk
+from slmctl.app.go_prompts import go_infill
+from slmctl.app.questions import Manner
+from slmctl.server.checks import not_supported
+from slmctl.server.cut import AnswerEvent
+from slmctl.server.overflowing import too_long
+from slmctl.server.prompting import Shape, begun_once, sampling_for
+from slmctl.server.scheduler import Served
+from slmctl.server.threads import in_thread
+
+
+async def completed(served: Served, ask: CompletionAsk, shape: Shape) -> AsyncGenerator[AnswerEvent]:
+    """Raises as `answering.complete`."""
+    sampling = sampling_for(served, ask.parameters)
+    request = await _request(served, ask, sampling, shape)
+    try:
+        async with aclosing(served.engine.stream(request)) as events:
+            async for event in events:
+                yield event
+    except EngineRefused as error:
+        if request.path == INFILL and error.status == 501:
+            raise not_supported(served, "insert") from None
+        if not error.is_too_long:
+            raise
+        raise too_long(served, error) from None
+
+
+async def _request(served: Served, ask: CompletionAsk, sampling: Sampling, shape: Shape) -> HttpRequest:
+    if ask.suffix is None:
+        return _continue(ask, ask.prompt, sampling, shape)
+    if not isinstance(ask.prompt, str):
+        raise not_supported(served, "insert between tokens")
+    template = Manner.of(served.spec, served.chat_template, served.has_chat_template).go_template
+    if template is not None and ".Suffix" in template:
+        prefix, suffix = ask.prompt, ask.suffix
+        text = await in_thread(lambda: go_infill(template, prefix, suffix, environment=served.environment))
+        return _continue(ask, await begun_once(served, text), sampling, shape)
+    return protocol.infill_request(
+        ask.prompt,
+        ask.suffix,
+        sampling,
+        json_schema=shape.json_schema,
+        grammar=shape.grammar,
+        top_logprobs=ask.top_logprobs,
+        logit_bias=ask.logit_bias,
+    )
+
+
+def _continue(
+    ask: CompletionAsk, prompt: str | tuple[int, ...], sampling: Sampling, shape: Shape
+) -> HttpRequest:
+    return protocol.completion_request(
+        prompt,
+        sampling,
+        json_schema=shape.json_schema,
+        grammar=shape.grammar,
+        top_logprobs=ask.top_logprobs,
+        logit_bias=ask.logit_bias,
+    )
