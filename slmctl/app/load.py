@@ -14,7 +14,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from modelfiles.spec import ModelSpec, ParameterValue
 from registry.digest import Digest
@@ -53,6 +53,20 @@ _HARMLESS_VARIABLES = frozenset({"PATH", "HOME", "LANG", "TZ", "TMPDIR"})
 _LOG_SECONDS = 0.2
 """Engines write their logs from a thread of their own: so long after an answer its last line has come."""
 
+Purpose = Literal["text", "embedding", "rank"]
+"""What a worker is started for: to answer, to make vectors of texts, or to say how well texts fit a query."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """What a server asks of a worker beyond what a run does.
+
+    `parallel` is how many requests it answers at once, None as many as the plan finds good.
+    """
+
+    purpose: Purpose = "text"
+    parallel: int | None = None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadRequest:
@@ -60,7 +74,8 @@ class LoadRequest:
 
     `keep_seconds` leaves it loaded for so long after its last use (infinity: until it is stopped), 0 unloads
     what an earlier run kept; None unloads what was loaded here and leaves what was kept as it is. `wishes`
-    are what was said about the plan.
+    are what was said about the plan. `serving` is a server's, which keeps nothing beyond its own end; its
+    workers get the projector too, since the first image may come at any time.
     """
 
     package: Package
@@ -69,6 +84,7 @@ class LoadRequest:
     verify: bool = False
     keep_seconds: float | None = None
     wishes: RunWishes = NO_WISHES
+    serving: Serving | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -24,13 +24,13 @@ from runtimes.engines.catalog import engine_for
 from runtimes.environment import worker_environment
 from runtimes.holding import start_kept
 from runtimes.kept import Kept
-from runtimes.process import Launch, Worker, fd_path, worker_argv
+from runtimes.process import Ended, Launch, Worker, fd_path, worker_argv
 from slmctl.app.cpus import usable_cpus
 from slmctl.app.events import ByteCounter, EngineLog, Note, OnEvent, ReadsFromDisk
 from slmctl.app.file_names import file_path
 from slmctl.app.formats import engine_template
 from slmctl.app.holds import Hold, hold
-from slmctl.app.load import LOADED_ROLES, LoadedFile, LoadRequest, finite, identity_of
+from slmctl.app.load import LOADED_ROLES, LoadedFile, LoadRequest, Serving, finite, identity_of
 from slmctl.app.logs import begin_log, has_log
 from slmctl.app.own_template import packaged_template
 from slmctl.app.package import Package, Variant, check_unpacked
@@ -39,7 +39,13 @@ from slmctl.app.parameters import flag, whole
 from slmctl.app.planning.launching import lesson_of, pace_of, planned_flags
 from slmctl.app.planning.learn import Learning
 from slmctl.app.planning.running import RunPlan, asked_context, plan_run
+from slmctl.app.planning.serving import plan_served
 from slmctl.config import Settings
+
+POOLINGS = ("none", "mean", "cls", "last", "rank")
+"""How vectors of tokens become one of a text, as llama.cpp names them, by their number in a GGUF."""
+
+OnEnd = Callable[[Ended], None]
 
 DEFAULT_CONTEXT = 4096
 """Tokens of context where nobody asked for a number and no plan could be made."""
@@ -47,20 +53,45 @@ DEFAULT_CONTEXT = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begun:
-    """A worker that was started, and all that is known of it. `held` is to be released when it is gone."""
+    """A worker that was started, and all that is known of it. `held` is to be released when it is gone.
+
+    `decided` is the plan by which it was started.
+    """
 
     worker: Worker | Kept
     about: LoadedFile
     held: Hold
     variant: Variant
     learning: Learning
+    decided: RunPlan
 
 
 def start(
-    store: StoreReader, settings: Settings, request: LoadRequest, on_event: OnEvent, big_bytes: int
+    store: StoreReader,
+    settings: Settings,
+    request: LoadRequest,
+    on_event: OnEvent,
+    big_bytes: int,
+    *,
+    on_end: OnEnd | None = None,
 ) -> Begun:
-    """Plan, and start a worker of our own, or have a holder start one that stays. Raises as `load` does."""
-    decided = plan_run(
+    """Plan, and start a worker of our own, or have a holder start one that stays. Raises as `load` does.
+
+    `on_end` is told of the end of a worker of our own, from its watcher's thread.
+    """
+    decided = _plan(store, settings, request)
+    held = hold(store, settings, request.package, decided.variant)
+    try:
+        return _start(store, settings, request, decided, on_event, big_bytes, held, on_end)
+    except BaseException:
+        held.release()
+        raise
+
+
+def _plan(store: StoreReader, settings: Settings, request: LoadRequest) -> RunPlan:
+    if request.serving is not None:
+        return plan_served(store, settings, request, request.serving)
+    return plan_run(
         store,
         settings,
         request.package,
@@ -68,12 +99,6 @@ def start(
         parameters=request.parameters,
         wishes=request.wishes,
     )
-    held = hold(store, settings, request.package, decided.variant)
-    try:
-        return _start(store, settings, request, decided, on_event, big_bytes, held)
-    except BaseException:
-        held.release()
-        raise
 
 
 def _start(
@@ -84,13 +109,16 @@ def _start(
     on_event: OnEvent,
     big_bytes: int,
     held: Hold,
+    on_end: OnEnd | None,
 ) -> Begun:
     variant = decided.variant
     check_unpacked(request.package, variant)
     engine = engine_for(variant.format, variant.facts.architecture if variant.facts else None)
     template = packaged_template(store, variant)
     parameters = {**variant.spec.parameters, **request.parameters}
-    with _open_model(store, variant, request.verify, on_event) as model:
+    serving = request.serving
+    roles = LOADED_ROLES if serving is None or serving.purpose != "text" else (*LOADED_ROLES, "projector")
+    with _open_model(store, variant, request.verify, on_event, roles) as model:
         if variant.facts is not None and model.facts != variant.facts and decided.launch is not None:
             decided = _planned_again(store, settings, request, variant, model.facts)
         context, notes = _context_length(parameters, settings, model.facts)
@@ -111,6 +139,8 @@ def _start(
             on_event(ReadsFromDisk(size=size))
         log = begin_log(settings.home, name=request.package.name, variant=variant.id, engine=engine.name)
         wanted = _request(model, parameters, context, engine_template(variant.spec) or template, decided)
+        if serving is not None:
+            wanted = _served(wanted, model, serving)
         launch = dataclasses.replace(_launch(engine, settings, model, wanted), log=log)
         learning = Learning(
             home=settings.home,
@@ -119,9 +149,11 @@ def _start(
             log=log,
         )
         if not request.keep_seconds:
-            worker = Worker(launch)
+            worker = Worker(launch, on_end=on_end)
             worker.start()  # while the files are open
-            return Begun(worker=worker, about=about, held=held, variant=variant, learning=learning)
+            return Begun(
+                worker=worker, about=about, held=held, variant=variant, learning=learning, decided=decided
+            )
         identity = identity_of(store, variant, request, settings)
         with learning.watching(on_event):  # it is ready when it comes back
             kept = start_kept(
@@ -135,7 +167,7 @@ def _start(
         held.hand_over()
         if kept.unkept is not None:
             on_event(Note(text=f"The model does not stay loaded: {kept.unkept}."))
-        return Begun(worker=kept, about=about, held=held, variant=variant, learning=learning)
+        return Begun(worker=kept, about=about, held=held, variant=variant, learning=learning, decided=decided)
 
 
 def _planned_again(
@@ -143,14 +175,7 @@ def _planned_again(
 ) -> RunPlan:
     """The plan by what the file itself says: it counts, and the package's facts were something else."""
     alone = dataclasses.replace(request.package, variants=(dataclasses.replace(variant, facts=facts),))
-    return plan_run(
-        store,
-        settings,
-        alone,
-        variant=variant.id,
-        parameters=request.parameters,
-        wishes=request.wishes,
-    )
+    return _plan(store, settings, dataclasses.replace(request, package=alone, variant=variant.id))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,20 +185,29 @@ class _OpenModel:
     streams: tuple[BinaryIO, ...]
     adapters: tuple[BinaryIO, ...]
     draft: tuple[BinaryIO, ...]
+    projector: tuple[BinaryIO, ...]
     in_memory: tuple[bool | None, ...]
     facts: ModelFacts
     chat_template: str | None
     has_chat_template: bool
 
+    @property
+    def all_streams(self) -> tuple[BinaryIO, ...]:
+        return (*self.streams, *self.adapters, *self.draft, *self.projector)
+
 
 @contextmanager
 def _open_model(
-    store: StoreReader, variant: Variant, verify: bool, on_event: OnEvent
+    store: StoreReader,
+    variant: Variant,
+    verify: bool,
+    on_event: OnEvent,
+    roles: Sequence[str] = LOADED_ROLES,
 ) -> Iterator[_OpenModel]:
     if not variant.weights:
         raise MalformedFile(f"The variant {variant.id} has no weights.")
     with ExitStack() as stack:
-        opened: dict[str, list[BinaryIO]] = {role: [] for role in LOADED_ROLES}
+        opened: dict[str, list[BinaryIO]] = {role: [] for role in roles}
         in_memory = []
         for role, streams in opened.items():
             for file in variant.of_role(role):
@@ -188,7 +222,8 @@ def _open_model(
                     Store(store.root).verify_open_blob(file.descriptor, stream, hashing)
                 streams.append(stream)
         headers = [_header(stream) for stream in opened["weights"]]
-        for stream in (*opened["adapter"], *opened["draft"]):
+        projector = opened.get("projector", [])[:1]
+        for stream in (*opened["adapter"], *opened["draft"], *projector):
             _header(stream)  # the engine is given nothing that nobody has looked at
         facts = facts_from_gguf(headers)
         if variant.facts is not None and facts != variant.facts:
@@ -197,6 +232,7 @@ def _open_model(
             streams=tuple(opened["weights"]),
             adapters=tuple(opened["adapter"]),
             draft=tuple(opened["draft"]),
+            projector=tuple(projector),
             in_memory=tuple(in_memory),
             facts=facts,
             chat_template=headers[0].chat_template,
@@ -269,6 +305,19 @@ def _request(
     return _Wanted(request=request, links=links)
 
 
+def _served(wanted: _Wanted, model: _OpenModel, serving: Serving) -> _Wanted:
+    """The same for a worker of the server's: with its projector, or for vectors instead of answers."""
+    request = wanted.request
+    if model.projector:
+        (projector,) = _handed_over(model.projector, "projector", {})
+        request = dataclasses.replace(request, projector=projector)
+    if serving.purpose != "text":
+        named = model.facts.pooling or 0
+        pooling = POOLINGS[named] if 0 < named < len(POOLINGS) else "last"
+        request = dataclasses.replace(request, embedding=True, pooling=pooling)
+    return dataclasses.replace(wanted, request=request)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wanted:
     """What the engine is told, and by which names it finds the parts of a set."""
@@ -284,7 +333,7 @@ def _launch(engine: Engine, settings: Settings, model: _OpenModel, wanted: _Want
         document=engine.command(wanted.request),
         explain=engine.explain,
         folder_candidates=settings.runtime_folders,
-        pass_fds=tuple(stream.fileno() for stream in (*model.streams, *model.adapters, *model.draft)),
+        pass_fds=tuple(stream.fileno() for stream in model.all_streams),
         links=wanted.links,
         start_timeout_seconds=settings.start_timeout_seconds,
         loggable=engine.loggable,

@@ -2,111 +2,310 @@
 
 A front asks for a model by `use` and gets it loaded, with a slot of its own:
 
-    name -> package (looked up anew for each request) -> queue -> loaded? else plan, make room, start -> slot
+    name -> package (looked up anew for each request) -> line -> loaded? else plan, make room, start -> slot
 
-One `Instance` is one worker process; its key is the variant's digest, what it is for, and the parameters that
-say how to load. A name that moved to another digest is another key from the next request on; the old instance
-ends when its last stream has. Loads run in threads, one at a time, and never hold up what is loaded already.
+One `Instance` is one worker process. All who want one model for one purpose stand in one `Line`, first come,
+first served. A name that moved to another digest is another line from the next request on; the old worker
+ends when its last stream has. Loads run in a thread, one at a time, and never hold up what is loaded already.
 """
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import math
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Literal
 
-from modelfiles.spec import ModelSpec, ParameterValue
-from slmctl.app.load import Loaded
-from slmctl.app.package import Package, Variant
-from slmctl.server.engine import EngineClient
+from modelfiles.spec import ModelSpec
+from registry.errors import SlmctlError
+from registry.names import parse_name
+from registry.store.reader import StoreReader
+from slmctl.app.events import OnEvent, ignore
+from slmctl.app.load import Loaded, Purpose
+from slmctl.app.package import Variant
+from slmctl.config import Settings
+from slmctl.serve_settings import ModelSettings, ServeSettings
+from slmctl.server.fleet import Fleet, Watcher, circuit_open
+from slmctl.server.instances import manner_of
+from slmctl.server.lines import Line, LineId, Ticket
+from slmctl.server.loads import Loads
+from slmctl.server.lookup import Found, Lookup
+from slmctl.server.problems import Busy
+from slmctl.server.uses import InstanceStatus, Served, Want
 
-Purpose = Literal["text", "embedding", "rank"]
-"""What a worker is started for: the same model can stand in three of them."""
+__all__ = ["Found", "InstanceStatus", "Purpose", "Scheduler", "Served", "Want"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Want:
-    """Which model is wanted, by the name as the client wrote it.
-
-    Of `parameters` only those that say how to load count (LOAD_PARAMETERS). `keep_seconds` is how long it
-    stays after its last use: infinity until it is told to go, 0 not at all, None the model's or the server's
-    own. `principal` is the key's id, for the queue of each key.
-    """
-
-    name: str
-    purpose: Purpose = "text"
-    parameters: Mapping[str, ParameterValue] = dataclasses.field(default_factory=dict)
-    keep_seconds: float | None = None
-    principal: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """A loaded model with a slot in it, for as long as the `use` lasts.
-
-    `queue_seconds` and `load_seconds` are what this request waited for each; `load_seconds` is 0 for a model
-    that was there. `name` is the model's full name, which may be a label.
-    """
-
-    name: str
-    about: Loaded
-    package: Package
-    variant: Variant
-    capabilities: frozenset[str]
-    """Of "completion", "tools", "thinking", "vision", "insert", "embedding", "rerank"."""
-    spec: ModelSpec
-    chat_template: str | None
-    has_chat_template: bool
-    engine: EngineClient
-    queue_seconds: float
-    load_seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceStatus:
-    """A row of `ps`. `size_bytes` is the plan's need, `vram_bytes` what of it is on a device; `seconds_left`
-    is None while it is in use and where it stays. `state` is "loading", "ready", "draining" or "broken".
-    """
-
-    name: str
-    digest: str
-    variant: str
-    purpose: Purpose
-    engine: str
-    state: str
-    size_bytes: int
-    vram_bytes: int
-    context_length: int
-    parallel: int
-    running: int
-    waiting: int
-    seconds_left: float | None
-    pinned: bool
-    pid: int | None
+_USUAL = ModelSettings()
+_STOPPING_RETRY_SECONDS = 5
 
 
 class Scheduler:
-    """Owns every worker of the server. Its methods belong to the event loop's thread."""
+    """Owns every worker of the server. Its methods belong to the event loop's thread.
+
+    Made inside the loop's thread; `on_event` is told, from other threads, what a load has to say.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        serve: ServeSettings,
+        reader: StoreReader,
+        watcher: Watcher | None = None,
+        on_event: OnEvent = ignore,
+    ) -> None:
+        self._settings = settings
+        self._serve = serve
+        self._models = _by_full_name(serve.models)
+        self._lookup = Lookup(reader, settings)
+        self._loads = Loads(settings, on_event)
+        self._fleet = Fleet(
+            self._loads,
+            is_pinned=self._is_pinned,
+            keep_seconds=self._keep_seconds,
+            is_current=self._is_current,
+            max_memory=serve.max_memory,
+            max_loaded=serve.max_loaded,
+            watcher=watcher or _Nobody(),
+        )
+        self._of_principal: Counter[str] = Counter()
+        self._stopping = False
+        self._generation = 0
+        self._preloaded = not serve.preload
+
+    @property
+    def preloaded(self) -> bool:
+        """Whether what is to be loaded first is, or cannot be."""
+        return self._preloaded
+
+    async def find(self, name: str) -> Found:
+        """The model that a client's name means, without loading it. Raises UsageError, NotFound, BadContent."""
+        try:
+            return await self._lookup.find(name)
+        finally:
+            if self._lookup.generation != self._generation:
+                self._generation = self._lookup.generation
+                for line in tuple(self._fleet.lines.values()):
+                    self._fleet.pump(line)  # names may have moved away from it
 
     @asynccontextmanager
-    async def use(self, want: Want) -> AsyncGenerator[Served]:
+    async def use(self, want: Want, *, only_load: bool = False) -> AsyncGenerator[Served]:
         """The model, loaded, and one of its slots; both are given back at the end of the block.
 
-        Raises NotFound, UsageError (a bad name), DoesNotFit (with what would fit), Busy (a queue is full, or
+        With `only_load`, a good end says nothing about the worker's health. Raises NotFound, UsageError (a bad name), DoesNotFit (with what would fit), Busy (a queue is full, or
         the server stops), CircuitOpen, BadContent, EngineFailed.
         """
-        raise NotImplementedError
-        yield
+        found = await self.find(want.name)
+        ticket = self._admitted(want, found)
+        answered = False
+        try:
+            self._fleet.join(ticket)
+            if ticket.instance is None:
+                ticket.future = asyncio.get_running_loop().create_future()
+                await ticket.future
+            yield self._served(ticket, found)
+            answered = not only_load
+        finally:
+            self._fleet.leave(ticket, answered=answered)
+            self._count_principal(want.principal, -1)
 
     async def load(self, want: Want) -> Loaded:
         """Have it loaded and leave it so for its `keep_seconds`. Raises as `use`."""
-        raise NotImplementedError
+        async with self.use(want, only_load=True) as served:
+            return served.about
 
     async def unload(self, name: str) -> bool:
         """Have every instance of the model end when its last answer has; whether there was one."""
-        raise NotImplementedError
+        found = await self.find(name)
+        there = False
+        for line in tuple(self._fleet.lines.values()):
+            if line.id[0] == found.package.digest or found.name in line.names:
+                there = self._fleet.unload(line) or there
+        return there
+
+    async def preload(self) -> Mapping[str, SlmctlError | None]:
+        """Load what the settings name, one after the other; what became of each."""
+        outcome: dict[str, SlmctlError | None] = {}
+        for name in self._serve.preload:
+            try:
+                await self.load(Want(name=name))
+                outcome[name] = None
+            except SlmctlError as error:
+                outcome[name] = error
+        self._preloaded = True
+        return outcome
 
     def status(self) -> list[InstanceStatus]:
-        raise NotImplementedError
+        """A row for each worker, the one that was used last first."""
+        lines = [line for line in self._fleet.lines.values() if line.instance is not None]
+        lines.sort(key=lambda line: line.instance.used_at if line.instance else 0.0, reverse=True)
+        return [self._status(line) for line in lines]
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a slot or a load."""
+        return sum(len(line.waiting) for line in self._fleet.lines.values())
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Take nothing new, and wait, no longer than that, until all that was taken has been answered."""
+        self._stopping = True
+        deadline = self._fleet.now + grace_seconds
+        while self._fleet.is_busy and (rest := deadline - self._fleet.now) > 0:
+            await self._fleet.bell.wait(rest)
+
+    async def close(self) -> None:
+        """End all workers; on return they are gone, and what they held is released. May be called again."""
+        self._stopping = True
+        await self._fleet.close(_stopping())
+        self._loads.close()
+        self._lookup.close()
+
+    def _admitted(self, want: Want, found: Found) -> Ticket:
+        """A place in the line of what is wanted. Raises Busy, CircuitOpen, and why it cannot be loaded."""
+        if self._stopping:
+            raise _stopping()
+        own = self._models.get(found.name.casefold(), _USUAL)
+        manner = manner_of(
+            found,
+            {**own.parameters, **want.parameters},
+            variant=own.variant,
+            parallel=own.parallel or self._serve.parallel,
+            settings=self._settings,
+        )
+        digest = found.package.digest if manner.variant is None else manner.variant.digest
+        line = self._line((digest, want.purpose), found.name)
+        now = self._fleet.now
+        self._check_room_in_line(line, want.principal)
+        if line.circuit.open_seconds(now):
+            raise circuit_open(line, now)
+        failure = line.failure(manner, now)
+        if failure is not None:
+            raise failure
+        self._count_principal(want.principal, 1)
+        return Ticket(line, manner, want.keep_seconds, want.principal, now)
+
+    def _line(self, identity: LineId, name: str) -> Line:
+        line = self._fleet.lines.get(identity)
+        if line is None:
+            line = self._fleet.lines[identity] = Line(identity, name)
+        line.names.add(name)
+        return line
+
+    def _check_room_in_line(self, line: Line, principal: str | None) -> None:
+        busy = "server busy, please try again.  maximum pending requests exceeded"
+        if len(line.waiting) >= self._serve.queue_per_model:
+            raise Busy(busy, retry_after_seconds=line.retry_after_seconds())
+        if principal is not None and self._of_principal[principal] >= self._serve.queue_per_key:
+            raise Busy(busy, retry_after_seconds=line.retry_after_seconds())
+
+    def _count_principal(self, principal: str | None, change: int) -> None:
+        if principal is None:
+            return
+        self._of_principal[principal] += change
+        if not self._of_principal[principal]:
+            del self._of_principal[principal]
+
+    def _served(self, ticket: Ticket, found: Found) -> Served:
+        instance = ticket.instance
+        assert instance is not None
+        assert instance.begun is not None
+        assert instance.engine is not None
+        about, package = instance.begun.about, found.package
+        variant = next(
+            (each for each in package.variants if each.digest == instance.begun.variant.digest),
+            instance.begun.variant,
+        )
+        return Served(
+            name=found.name,
+            about=Loaded(
+                name=package.name,
+                digest=package.digest,
+                variant=variant.id,
+                engine=about.engine,
+                context_length=about.context_length,
+                load_seconds=ticket.line.load_seconds,
+            ),
+            package=package,
+            variant=variant,
+            capabilities=instance.capabilities,
+            spec=self._spec(variant, found.name),
+            chat_template=about.chat_template,
+            has_chat_template=about.has_chat_template,
+            engine=instance.engine,
+            environment=self._settings.environment,
+            max_tokens=self._serve.max_tokens,
+            queue_seconds=max(0.0, ticket.granted_at - ticket.since - ticket.load_seconds),
+            load_seconds=ticket.load_seconds,
+        )
+
+    def _spec(self, variant: Variant, name: str) -> ModelSpec:
+        """The author's words, with those of the config file over them."""
+        own = self._models.get(name.casefold(), _USUAL)
+        if not own.parameters:
+            return variant.spec
+        return dataclasses.replace(variant.spec, parameters={**variant.spec.parameters, **own.parameters})
+
+    def _status(self, line: Line) -> InstanceStatus:
+        instance = line.instance
+        assert instance is not None
+        begun, timer = instance.begun, instance.timer
+        left = None if timer is None else max(0.0, timer.when() - self._fleet.now)
+        return InstanceStatus(
+            name=self._current_name(line),
+            digest=str(instance.manner.found.package.digest),
+            variant="" if begun is None else begun.variant.id,
+            purpose=line.purpose,
+            engine="" if begun is None else begun.about.engine,
+            state=instance.state,
+            size_bytes=instance.size_bytes,
+            vram_bytes=instance.vram_bytes,
+            context_length=0 if begun is None else begun.about.context_length,
+            parallel=instance.parallel,
+            running=instance.running,
+            waiting=len(line.waiting),
+            seconds_left=left,
+            pinned=self._is_pinned(line),
+            pid=None if instance.worker is None else instance.worker.pid,
+        )
+
+    def _current_name(self, line: Line) -> str:
+        """A name that means it still; else the one that it was loaded by."""
+        names = sorted(name for name in line.names if self._means(name, line))
+        return line.name if line.name in names or not names else names[0]
+
+    def _means(self, name: str, line: Line) -> bool:
+        digest = line.instance.manner.found.package.digest if line.instance is not None else line.id[0]
+        return self._lookup.digest_of(name) == digest
+
+    def _is_current(self, line: Line) -> bool:
+        return any(self._means(name, line) for name in line.names)
+
+    def _is_pinned(self, line: Line) -> bool:
+        return any(self._models.get(name.casefold(), _USUAL).pinned for name in line.names)
+
+    def _keep_seconds(self, line: Line) -> float:
+        """The config file's word for one of its names; one that is pinned stays; else the server's."""
+        for name in sorted(line.names):
+            own = self._models.get(name.casefold(), _USUAL)
+            if own.keep_seconds is not None:
+                return own.keep_seconds
+        return math.inf if self._is_pinned(line) else self._serve.keep_seconds
+
+
+class _Nobody:
+    def loaded(self, model: str, seconds: float) -> None:
+        """Nobody counts."""
+
+    def worker_ended(self, model: str, reason: str) -> None:
+        """Nobody counts."""
+
+
+def _by_full_name(models: Mapping[str, ModelSettings]) -> Mapping[str, ModelSettings]:
+    """Raises UsageError for what is no name."""
+    return {parse_name(name).full_name.casefold(): own for name, own in models.items()}
+
+
+def _stopping() -> Busy:
+    return Busy("The server is stopping.", retry_after_seconds=_STOPPING_RETRY_SECONDS)

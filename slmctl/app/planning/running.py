@@ -54,6 +54,16 @@ class RunPlan:
         return self.plan.chosen if self.plan is not None else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingPlan:
+    """What a server asks of a plan: so many slots, and whether for embeddings. `room` is how many bytes more
+    than are free now would be, if others went."""
+
+    parallel: int = 1
+    embedding: bool = False
+    room: int = 0
+
+
 def plan_run(
     store: StoreReader,
     settings: Settings,
@@ -62,6 +72,7 @@ def plan_run(
     variant: str | None,
     parameters: Mapping[str, ParameterValue],
     wishes: RunWishes = NO_WISHES,
+    serving: ServingPlan | None = None,
 ) -> RunPlan:
     """Choose the variant and its launch flags. `parameters` are the user's own.
 
@@ -77,13 +88,17 @@ def plan_run(
     builds, draft_tokens = drafting(builds, given)
     planner = Planner(settings, profile=wishes.profile, quick=True)
     trained = min((each.facts.trained_context for each in builds if each.facts.trained_context), default=None)
+    serving = serving or ServingPlan(embedding=is_embedding(builds))
+    if serving.room:
+        planner.hardware = _with_room(planner.hardware, serving.room)
     request = replace(
         request_of(wishes, context=None, usual=None),
         context=asked if asked is None or trained is None else min(asked, trained),
         context_is_pinned=pinned,
         variant=usual.id if variant is not None or len(builds) == 1 else None,
         gpu_layers=_gpu_layers(given, planner.hardware),
-        embedding=is_embedding(builds),
+        parallel=serving.parallel,
+        embedding=serving.embedding,
         draft_tokens=draft_tokens,
     )
     name = short_name(package.name)

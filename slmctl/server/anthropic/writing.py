@@ -113,5 +113,5 @@ def problem_events(problem: Problem, request_id: str) -> list[bytes]:
     return [event(problem.body("anthropic", request_id), "error")]
 
 
-def _sent(name: str, **fields: object) -> bytes:
+def _sent(name: str, /, **fields: object) -> bytes:
     return event({"type": name, **fields}, name)

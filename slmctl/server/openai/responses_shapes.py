@@ -207,7 +207,7 @@ class EventWriter:
     def _part_name(self, block: Block, what: str) -> str:
         return f"response.{'reasoning_summary' if self._is_summary(block) else 'content'}_part.{what}"
 
-    def _sent(self, name: str, **fields: object) -> bytes:
+    def _sent(self, name: str, /, **fields: object) -> bytes:
         told = event({"type": name, "sequence_number": self._number, **fields}, name)
         self._number += 1
         return told
