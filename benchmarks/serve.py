@@ -4,7 +4,7 @@
 
 Two models: one with random weights in Qwen3-0.6B's shape in Q4_K_M (0.4 GB), of which two cores make some
 tens of tokens per second, and hello, of which they make thousands: there a server costs as much as the
-engine. Both sides have 16 slots: of 64 streams, 48 wait in our queue on one side, in the engine's on the other.
+engine. Both sides have 16 slots: of 64 streams, 48 wait, in our queue or in the engine's.
 
 Goals: 0.97 of the engine's tokens per second at 1 stream and 0.95 at 16; the first token at most 5 ms later
 at the median; /livez within 100 ms (99 of 100) under 64 streams, also while a gigabyte loads; a slot free
@@ -29,7 +29,7 @@ from registry.store.reader import StoreReader
 from runtimes.process import Worker
 from slmctl.app.events import ignore
 from slmctl.app.finding import find_package
-from slmctl.app.load import BIG_BYTES, LoadRequest
+from slmctl.app.load import BIG_BYTES, LoadRequest, Serving
 from slmctl.app.loading import start
 from slmctl.config import Settings
 from tests.faults.going_away import seconds_until_free
