@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp
 
-from slmctl.server import health, openapi
+from slmctl.server import health, openapi, own
 from slmctl.server.anthropic import endpoints as anthropic
 from slmctl.server.call import Endpoint
 from slmctl.server.guard import Guard
@@ -14,6 +14,7 @@ from slmctl.server.state import ServerState
 
 _SERVED: tuple[tuple[Endpoint, ...], ...] = (
     health.ENDPOINTS,
+    own.ENDPOINTS,
     openai.ENDPOINTS,
     anthropic.ENDPOINTS,
 )

@@ -1,7 +1,7 @@
 """Connections, as uvicorn has them, for strangers: nobody holds one for nothing.
 
-uvicorn's own protocol waits for a request's head without end, never gives up a client that does not read, and
-breaks over nonsense that comes while an answer is on its way.
+uvicorn's own protocol waits for a head without end, never gives up a client that does not read, lets
+in any number, and breaks over nonsense that comes while an answer is on its way.
 """
 
 from __future__ import annotations
@@ -19,16 +19,21 @@ STALLED_READER_SECONDS = 60.0
 
 
 def protocol(serve: ServeSettings) -> type[asyncio.Protocol]:
-    """The class for uvicorn's `http`; its `h11_max_incomplete_event_size` is that of the settings."""
+    """The class for uvicorn's `http`; the limit of heads is uvicorn's `h11_max_incomplete_event_size`."""
 
     class Bounded(_Bounded):
         head_seconds = serve.header_seconds
+        most = serve.max_connections
+        idle: dict[_Bounded, None] = {}  # noqa: RUF012 - shared by all connections of one server
 
     return Bounded
 
 
 class _Bounded(H11Protocol):
-    head_seconds = 30.0
+    head_seconds: float
+    most: int
+    idle: dict[_Bounded, None]
+    """Those on which nothing is asked, who has been so longest first."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -37,26 +42,31 @@ class _Bounded(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._wait_for_head()
+        self._begin_to_wait()
+        if len(self.connections) > self.most:
+            next(iter(self.idle)).give_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop(head=True, stall=True)
+        self._has_head()
+        self.resume_writing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._is_amid_head():
-            self._wait_for_head()
-        else:
-            self._stop(head=True)
+        if self.conn.their_state is not h11.IDLE:
+            self._has_head()
+        elif self.conn.trailing_data[0]:
+            self._begin_to_wait()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._is_amid_head():
-            self._wait_for_head()
+        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            self.idle[self] = None
+            if self.conn.trailing_data[0]:
+                self._begin_to_wait()
 
     def send_400_response(self, msg: str) -> None:
-        """As uvicorn's, but where an answer has begun the connection ends: it has no room for two."""
+        """As uvicorn's; but where an answer has begun the connection ends: it has no room for two."""
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             super().send_400_response(msg)
         elif not self.transport.is_closing():
@@ -69,25 +79,24 @@ class _Bounded(H11Protocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._stop(stall=True)
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
-    def _is_amid_head(self) -> bool:
-        """Whether some bytes of a request have come, and its head has not."""
-        return self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
-
-    def _wait_for_head(self) -> None:
-        if self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.head_seconds, self._give_up)
-
-    def _give_up(self) -> None:
-        self._head_timer = None
+    def give_up(self) -> None:
+        """Close a connection on which nothing is asked."""
+        self._has_head()
         if not self.transport.is_closing():
             self.transport.close()
 
-    def _stop(self, *, head: bool = False, stall: bool = False) -> None:
-        if head and self._head_timer is not None:
+    def _begin_to_wait(self) -> None:
+        """For the head of a request: a new connection may take so long, and one that sends part of one."""
+        self.idle[self] = None
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.head_seconds, self.give_up)
+
+    def _has_head(self) -> None:
+        self.idle.pop(self, None)
+        if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
-        if stall and self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None

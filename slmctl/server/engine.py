@@ -16,8 +16,9 @@ from typing import NoReturn
 import h11
 
 from runtimes import protocol
-from runtimes.client import Endpoint, Mortal
+from runtimes.client import Endpoint
 from runtimes.errors import EngineDied, EngineUnresponsive
+from runtimes.preview import Renderer
 from runtimes.protocol import Event, HttpRequest
 
 _OK = 200
@@ -38,7 +39,7 @@ class EngineClient:
     def __init__(
         self,
         endpoint: Endpoint,
-        worker: Mortal,
+        worker: Renderer,
         *,
         timeout_seconds: float = 600.0,
         on_break: Callable[[bool], None] | None = None,

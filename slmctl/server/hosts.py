@@ -129,7 +129,7 @@ class Hosts:
         return None
 
 
-_ORIGIN_HINT = "If it may, name its origin in the setting serve.allowed_origins."
+_ORIGIN_HINT = "If it may, start the server with --allowed-origin and its origin."
 
 
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:
@@ -164,14 +164,14 @@ def check_bind(serve: ServeSettings, *, has_keys: bool, forced: bool) -> bool:
 
     Raises UsageError where nobody said that it may.
     """
-    if serve.socket is not None or is_loopback(serve.host) or has_keys:
+    if not serve.tcp or is_loopback(serve.host) or has_keys:
         return False
     if forced:
         return True
     raise UsageError(
-        f"On {serve.host}, anybody in the network could use this server, pull and delete models: no API key"
-        " is defined.",
-        hint="Make one with 'slmctl key add'; --allow-no-key does without.",
+        f"At {serve.host or 'all addresses'}, anybody in the network could use this server and change its"
+        " models: there is no API key.",
+        hint="Make one with 'slmctl key add'; --open-to-all does without.",
     )
 
 

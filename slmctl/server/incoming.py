@@ -15,6 +15,9 @@ from slmctl.server.problems import StalledBody, TooLarge
 SLOWEST_BYTES_PER_SECOND = 1024
 """Who sends more slowly than this, after a first wait, is not waited for."""
 
+LINGER_SECONDS = 10.0
+"""So long a client that does not stop may go on sending to nobody; after a twentieth of silence it is over."""
+
 
 class _Headers(Protocol):
     def get(self, name: str) -> str | None: ...
@@ -99,12 +102,13 @@ class Incoming:
         self._on_gone = on_gone
         self._watch()
 
-    async def drain(self, seconds: float) -> None:
-        """Read and throw away what still comes, for so long: a connection that is closed with bytes unread is
+    async def drain(self) -> None:
+        """Read and throw away what still comes, for a while: a connection that is closed with bytes unread is
         reset, and the client may then not see the answer."""
+        end = self._loop.time() + LINGER_SECONDS
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while not self.is_whole and not self.is_gone:
+            while not self.is_whole and not self.is_gone:
+                async with asyncio.timeout_at(min(end, self._loop.time() + LINGER_SECONDS / 20)):
                     message = await self._receive()
                     self.is_gone = message["type"] == "http.disconnect"
                     self.is_whole = not message.get("more_body", False)

@@ -85,6 +85,7 @@ class Instance:
         self.suspicions = 0
         self.learned = False
         self.answered = False
+        self.ended = False
         self.stopped_for: str | None = None
         self.ready_at: float | None = None
         self.timer: asyncio.TimerHandle | None = None

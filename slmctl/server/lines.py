@@ -47,6 +47,17 @@ class Ticket:
         self.instance: Instance | None = None
         self.future: asyncio.Future[None] | None = None
 
+    async def granted(self) -> None:
+        """Wait until the slot is there. Raises what `wake` was given."""
+        if self.instance is not None:
+            return
+        self.future = asyncio.get_running_loop().create_future()
+        try:
+            await self.future
+        finally:
+            if self.future.done() and not self.future.cancelled():
+                self.future.exception()  # it was heard of, even by who was cancelled at the same moment
+
     def wake(self, error: SlmctlError | None = None) -> None:
         """Tell who waits that the slot is there, or why it will not be."""
         if self.future is None or self.future.done():

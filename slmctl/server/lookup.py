@@ -1,13 +1,13 @@
-"""Which model a name means, now: looked up anew for each request, and read only when something has changed."""
+"""Which model a name means now: looked up anew for each request, and read only after a change."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from registry.digest import Digest
@@ -51,7 +51,7 @@ class Lookup:
         self._packages: OrderedDict[tuple[str, Digest], tuple[Entry, Found]] = OrderedDict()
 
     async def find(self, text: str) -> Found:
-        """The model that `text` names. Raises UsageError for what is no name of a model, NotFound, BadContent."""
+        """The model that `text` names. Raises UsageError for what is no name, NotFound, BadContent."""
         ref = parse_name(text)
         stamp = self._look()
         if stamp != self._stamp:
@@ -100,9 +100,9 @@ class Lookup:
         return await asyncio.get_running_loop().run_in_executor(self._threads, act)
 
 
-def _stamp_of(path: os.PathLike[str]) -> tuple[int, int, int] | None:
+def _stamp_of(path: Path) -> tuple[int, int, int] | None:
     try:
-        status = os.stat(path)
+        status = path.stat()
     except OSError:
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns

@@ -40,7 +40,7 @@ class Metrics:
     """Belongs to the event loop's thread, but for `text`."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # a second series for each, which nobody asks for
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody asks for
         self._registry = registry = CollectorRegistry()
         self._children: dict[str, dict[_Labelled, set[tuple[str, ...]]]] = {}
         self._state = _State()

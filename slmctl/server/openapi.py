@@ -64,7 +64,7 @@ _ERRORS: Mapping[Family, tuple[str, JsonObject]] = {
     "plain": ("Error", {"type": "object", "required": ["error"], "properties": {"error": _TEXT}}),
 }
 
-_MEANINGS = {
+MEANINGS = {
     400: "The request is wrong, or asks for what cannot be done here.",
     401: "No key, or none that is valid.",
     403: "The key may not do this, or the Host or the Origin is not allowed.",
@@ -170,8 +170,8 @@ def _responses(endpoint: Endpoint, name: str, schemas: JsonObject) -> JsonObject
     for status in endpoint.successes:
         told[str(status)] = _success(endpoint, name, schemas)
     error = {"$ref": f"#/components/schemas/{_ERRORS[endpoint.family][0]}"}
-    for status in _statuses(endpoint):
-        response: JsonObject = {"description": _MEANINGS[status]}
+    for status in statuses_of(endpoint):
+        response: JsonObject = {"description": MEANINGS[status]}
         if endpoint.method != "HEAD":
             content: JsonObject = {"application/json": {"schema": error}}
             if status in endpoint.plain_failures:
@@ -200,7 +200,7 @@ def _success(endpoint: Endpoint, name: str, schemas: JsonObject) -> JsonObject:
 _STREAMS = {"ndjson": "application/x-ndjson", "sse": "text/event-stream"}
 
 
-def _statuses(endpoint: Endpoint) -> list[int]:
+def statuses_of(endpoint: Endpoint) -> list[int]:
     """The errors that can come of an endpoint."""
     found = {400, 403, 408, 413, 500, 503, 504}
     if endpoint.scope is not None:

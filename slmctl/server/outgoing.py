@@ -8,8 +8,6 @@ from starlette.types import Message, Send
 
 from slmctl.server.incoming import Incoming
 
-_LINGER_SECONDS = 2.0
-
 
 class Outgoing:
     """Sends messages, and adds `headers` to the head. `status` is 0 until the head is sent.
@@ -33,7 +31,7 @@ class Outgoing:
         else:
             if self._incoming.is_unread:
                 await self._send({**message, "more_body": True})
-                await self._incoming.drain(_LINGER_SECONDS)
+                await self._incoming.drain()
                 message = {"type": "http.response.body", "body": b"", "more_body": False}
             self.is_whole = True
             await self._send(message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from slmctl.server.instances import Instance
@@ -37,6 +37,3 @@ def next_to_leave(neighbours: Iterable[Neighbour]) -> Instance | None:
 def could_leave(neighbours: Iterable[Neighbour]) -> list[Instance]:
     """Those that may leave some time, and whose memory may so become free."""
     return [each.instance for each in neighbours if not each.pinned]
-
-
-Neighbours = Callable[[], list[Neighbour]]

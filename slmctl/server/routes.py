@@ -66,7 +66,7 @@ class Routes:
         """What the request is for. None for a path that is not known."""
         path, raw = self._relative(scope["path"]), scope.get("raw_path")
         written = self._relative(raw.decode("latin-1")) if raw is not None else path
-        if not is_clean(path):
+        if not is_clean(path) or (path.endswith("/") and path != "/"):
             return None
         methods = self._plain.get(path)
         if methods is not None:
@@ -92,7 +92,7 @@ def is_clean(path: str) -> bool:
     """Whether a path has no control characters and no steps that somebody else would take."""
     if not path.startswith("/") or not path.isprintable() or "\\" in path:
         return False
-    return path == "/" or all(part not in {"", ".", ".."} for part in path[1:].split("/"))
+    return all(part not in {"", ".", ".."} for part in path[1:].removesuffix("/").split("/")) or path == "/"
 
 
 async def _unused() -> None:

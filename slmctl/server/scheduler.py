@@ -11,33 +11,27 @@ ends when its last stream has. Loads run in a thread, one at a time, and never h
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
-import math
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
-from modelfiles.spec import ModelSpec
 from registry.errors import SlmctlError
-from registry.names import parse_name
 from registry.store.reader import StoreReader
 from slmctl.app.events import OnEvent, ignore
 from slmctl.app.load import Loaded, Purpose
-from slmctl.app.package import Variant
 from slmctl.config import Settings
-from slmctl.serve_settings import ModelSettings, ServeSettings
+from slmctl.serve_settings import ServeSettings
 from slmctl.server.fleet import Fleet, Watcher, circuit_open
 from slmctl.server.instances import manner_of
 from slmctl.server.lines import Line, LineId, Ticket
 from slmctl.server.loads import Loads
 from slmctl.server.lookup import Found, Lookup
+from slmctl.server.model_settings import SettingsOfModels
 from slmctl.server.problems import Busy
 from slmctl.server.uses import InstanceStatus, Served, Want
 
 __all__ = ["Found", "InstanceStatus", "Purpose", "Scheduler", "Served", "Want"]
 
-_USUAL = ModelSettings()
 _STOPPING_RETRY_SECONDS = 5
 
 
@@ -58,13 +52,13 @@ class Scheduler:
     ) -> None:
         self._settings = settings
         self._serve = serve
-        self._models = _by_full_name(serve.models)
+        self._models = SettingsOfModels(serve)
         self._lookup = Lookup(reader, settings)
         self._loads = Loads(settings, on_event)
         self._fleet = Fleet(
             self._loads,
-            is_pinned=self._is_pinned,
-            keep_seconds=self._keep_seconds,
+            is_pinned=lambda line: self._models.is_pinned(line.names),
+            keep_seconds=lambda line: self._models.keep_seconds(line.names),
             is_current=self._is_current,
             max_memory=serve.max_memory,
             max_loaded=serve.max_loaded,
@@ -81,30 +75,28 @@ class Scheduler:
         return self._preloaded
 
     async def find(self, name: str) -> Found:
-        """The model that a client's name means, without loading it. Raises UsageError, NotFound, BadContent."""
+        """The model that a client's name means, not loaded. Raises UsageError, NotFound, BadContent."""
         try:
             return await self._lookup.find(name)
         finally:
             if self._lookup.generation != self._generation:
                 self._generation = self._lookup.generation
-                for line in tuple(self._fleet.lines.values()):
-                    self._fleet.pump(line)  # names may have moved away from it
+                self._fleet.names_changed()
 
     @asynccontextmanager
     async def use(self, want: Want, *, only_load: bool = False) -> AsyncGenerator[Served]:
         """The model, loaded, and one of its slots; both are given back at the end of the block.
 
-        With `only_load`, a good end says nothing about the worker's health. Raises NotFound, UsageError (a bad name), DoesNotFit (with what would fit), Busy (a queue is full, or
-        the server stops), CircuitOpen, BadContent, EngineFailed.
+        With `only_load` a good end says nothing about the worker's health. Raises NotFound, UsageError (a bad
+        name), DoesNotFit (with what would fit), Busy (a queue is full, or the server stops), CircuitOpen,
+        BadContent, NotSupported, EngineFailed.
         """
         found = await self.find(want.name)
         ticket = self._admitted(want, found)
         answered = False
         try:
             self._fleet.join(ticket)
-            if ticket.instance is None:
-                ticket.future = asyncio.get_running_loop().create_future()
-                await ticket.future
+            await ticket.granted()
             yield self._served(ticket, found)
             answered = not only_load
         finally:
@@ -166,12 +158,12 @@ class Scheduler:
         """A place in the line of what is wanted. Raises Busy, CircuitOpen, and why it cannot be loaded."""
         if self._stopping:
             raise _stopping()
-        own = self._models.get(found.name.casefold(), _USUAL)
+        own = self._models.of(found.name)
         manner = manner_of(
             found,
             {**own.parameters, **want.parameters},
             variant=own.variant,
-            parallel=own.parallel or self._serve.parallel,
+            parallel=self._models.parallel(found.name),
             settings=self._settings,
         )
         digest = found.package.digest if manner.variant is None else manner.variant.digest
@@ -230,7 +222,7 @@ class Scheduler:
             package=package,
             variant=variant,
             capabilities=instance.capabilities,
-            spec=self._spec(variant, found.name),
+            spec=self._models.spec(variant.spec, found.name),
             chat_template=about.chat_template,
             has_chat_template=about.has_chat_template,
             engine=instance.engine,
@@ -239,13 +231,6 @@ class Scheduler:
             queue_seconds=max(0.0, ticket.granted_at - ticket.since - ticket.load_seconds),
             load_seconds=ticket.load_seconds,
         )
-
-    def _spec(self, variant: Variant, name: str) -> ModelSpec:
-        """The author's words, with those of the config file over them."""
-        own = self._models.get(name.casefold(), _USUAL)
-        if not own.parameters:
-            return variant.spec
-        return dataclasses.replace(variant.spec, parameters={**variant.spec.parameters, **own.parameters})
 
     def _status(self, line: Line) -> InstanceStatus:
         instance = line.instance
@@ -266,7 +251,7 @@ class Scheduler:
             running=instance.running,
             waiting=len(line.waiting),
             seconds_left=left,
-            pinned=self._is_pinned(line),
+            pinned=self._models.is_pinned(line.names),
             pid=None if instance.worker is None else instance.worker.pid,
         )
 
@@ -282,17 +267,6 @@ class Scheduler:
     def _is_current(self, line: Line) -> bool:
         return any(self._means(name, line) for name in line.names)
 
-    def _is_pinned(self, line: Line) -> bool:
-        return any(self._models.get(name.casefold(), _USUAL).pinned for name in line.names)
-
-    def _keep_seconds(self, line: Line) -> float:
-        """The config file's word for one of its names; one that is pinned stays; else the server's."""
-        for name in sorted(line.names):
-            own = self._models.get(name.casefold(), _USUAL)
-            if own.keep_seconds is not None:
-                return own.keep_seconds
-        return math.inf if self._is_pinned(line) else self._serve.keep_seconds
-
 
 class _Nobody:
     def loaded(self, model: str, seconds: float) -> None:
@@ -300,11 +274,6 @@ class _Nobody:
 
     def worker_ended(self, model: str, reason: str) -> None:
         """Nobody counts."""
-
-
-def _by_full_name(models: Mapping[str, ModelSettings]) -> Mapping[str, ModelSettings]:
-    """Raises UsageError for what is no name."""
-    return {parse_name(name).full_name.casefold(): own for name, own in models.items()}
 
 
 def _stopping() -> Busy:

@@ -34,8 +34,8 @@ class Served:
 
     `queue_seconds` and `load_seconds` are what this request waited for each; `load_seconds` is 0 for a model
     that was there. `name` is the model's full name, which may be a label. `chat_template` is the package's in
-    Jinja, else the file's own; a TEMPLATE in Go stands in `spec`, where the config file's parameters stand over
-    the author's. `environment` is for child processes, `max_tokens` the most that an answer may have.
+    Jinja, else the file's own; a TEMPLATE in Go stands in `spec`, where the config file's parameters stand
+    over the author's. `environment` is for child processes, `max_tokens` the most that an answer may have.
     """
 
     name: str
