@@ -7,22 +7,24 @@ from dataclasses import dataclass
 
 from registry.errors import UsageError
 from slmctl.app.ask_limits import check_bias, check_parameters, check_tokens, check_tools, check_top_logprobs
-from slmctl.app.asks import ChatAsk, CompletionAsk, NamedTool, Schema
+from slmctl.app.asks import ChatAsk, CompletionAsk, NamedTool
 from slmctl.app.images import check_images
+from slmctl.app.structured import Structure, structure_of
+from slmctl.app.tool_schemas import parameters_of
 from slmctl.server.problems import NotSupported
 from slmctl.server.prompting import FREE, Shape, manner_of, tool_name
 from slmctl.server.scheduler import Served
-from slmctl.server.shaping import shape_for
+from slmctl.server.shaping import shape_for, structure_for
 from slmctl.server.threads import in_thread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """An ask that may go on. `schema` is what the answer is validated against."""
+    """An ask that may go on. `structure` is what the answer is validated against."""
 
     ask: ChatAsk
     shape: Shape = FREE
-    schema: Schema | None = None
+    structure: Structure | None = None
 
 
 async def check_chat(served: Served, ask: ChatAsk) -> Checked:
@@ -34,6 +36,7 @@ async def check_chat(served: Served, ask: ChatAsk) -> Checked:
             raise not_supported(served, "tools")
         check_tools(ask.tools)
         _check_choice(ask)
+        await in_thread(lambda: [structure_of(parameters_of(tool)) for tool in ask.tools])
     if ask.think not in (None, False) and "thinking" not in served.capabilities:
         raise not_supported(served, "thinking")
     images = [url for message in ask.messages for url in image_urls(message)]
@@ -42,11 +45,12 @@ async def check_chat(served: Served, ask: ChatAsk) -> Checked:
             raise not_supported(served, "vision")
         await in_thread(lambda: check_images(images))
     _check_common(served, ask)
-    shape = await shape_for(served, ask.schema, ask.grammar)
-    return Checked(ask=ask, shape=shape, schema=ask.schema)
+    structure = await structure_for(ask.schema)
+    shape = await shape_for(served, structure, ask.grammar)
+    return Checked(ask=ask, shape=shape, structure=structure)
 
 
-async def check_completion(served: Served, ask: CompletionAsk) -> Shape:
+async def check_completion(served: Served, ask: CompletionAsk) -> tuple[Shape, Structure | None]:
     """Raises NotSupported and UsageError."""
     if "completion" not in served.capabilities:
         raise not_supported(served, "generate")
@@ -57,7 +61,8 @@ async def check_completion(served: Served, ask: CompletionAsk) -> Shape:
             raise UsageError("The prompt has no tokens.")
         check_tokens(ask.prompt, vocabulary_of(served))
     _check_common(served, ask)
-    return await shape_for(served, ask.schema, ask.grammar)
+    structure = await structure_for(ask.schema)
+    return await shape_for(served, structure, ask.grammar), structure
 
 
 def not_supported(served: Served, what: str) -> NotSupported:

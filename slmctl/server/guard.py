@@ -25,7 +25,7 @@ from slmctl.server.incoming import Incoming
 from slmctl.server.keys import Principal, authorize
 from slmctl.server.limit import Limit
 from slmctl.server.outgoing import Outgoing
-from slmctl.server.problems import Busy, Family, KeyMissing, Problem, Unsupported, WrongMethod
+from slmctl.server.problems import Busy, Family, HeadTooLarge, KeyMissing, Problem, Unsupported, WrongMethod
 from slmctl.server.routes import Found, Routes, is_clean
 from slmctl.server.state import ServerState
 from slmctl.server.streams import json_bytes
@@ -159,6 +159,7 @@ class _Visit:
     def _let_in(self) -> Response | None:
         """Raise for what is not let in; an answer for what needs no handler."""
         call, headers, method = self._call, self._headers, self._call.request.method
+        self._check_head()
         self._peer = self._hosts.check_host(call.request.scope, headers)
         origin = self._hosts.check_origin(method, headers, self._peer)
         if origin is not None:
@@ -179,6 +180,23 @@ class _Visit:
             raise Busy("The server is about to end.", retry_after_seconds=_DRAIN_SECONDS)
         self._check_form()
         return None
+
+    def _check_head(self) -> None:
+        """Raise for a head that a proxy in front may have read otherwise than we do, or that is too long.
+
+        The limit of the parser below holds for heads that come in several pieces only.
+        """
+        scope, headers = self._call.request.scope, self._headers
+        self._out.closes = True
+        if scope.get("http_version") not in {"1.0", "1.1"}:
+            raise UsageError("This server speaks HTTP/1.1.")
+        if "transfer-encoding" in headers and "content-length" in headers:
+            raise UsageError("A request has Content-Length or Transfer-Encoding, and not both.")
+        size = sum(len(name) + len(value) for name, value in scope["headers"]) + len(scope["path"])
+        most = self._state.serve.max_header_bytes
+        if size + len(scope["query_string"]) > most:
+            raise HeadTooLarge(f"The request's head is larger than {most:,} bytes.")
+        self._out.closes = False
 
     def _authorize(self) -> None:
         call = self._call

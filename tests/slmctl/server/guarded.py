@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from registry.store.store import Store
+from slmctl.app.api_keys import Scope
 from slmctl.config import Settings
 from slmctl.serve_settings import ServeSettings
 from slmctl.server import app, health
@@ -44,6 +45,7 @@ class Guarded:
         self.home = home
         self.state: ServerState
         self.address: tuple[str, int]
+        self.secrets: dict[Scope, str] = {}
         self._log = log
         self._loop: asyncio.AbstractEventLoop
         self._end: asyncio.Event
