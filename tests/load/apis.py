@@ -51,7 +51,7 @@ def anthropic_lane(name: str, address: Address, model: str, tokens: int, **more:
 
 def live_lane(name: str, address: Address, **more: Any) -> Lane:
     """Probes of /livez, each on a connection of its own."""
-    return Lane(name=name, address=address, path="/livez", method="GET", form="json", **more)
+    return Lane(name=name, address=address, path="/livez", method="GET", form="text", **more)
 
 
 LaneMaker = Callable[..., Lane]
