@@ -22,7 +22,7 @@ from slmctl.app.load import Loaded, Purpose
 from slmctl.config import Settings
 from slmctl.serve_settings import ServeSettings
 from slmctl.server.fleet import Fleet, Watcher, circuit_open
-from slmctl.server.instances import manner_of
+from slmctl.server.instances import check_purpose, manner_of
 from slmctl.server.lines import Line, LineId, Ticket
 from slmctl.server.loads import Loads
 from slmctl.server.lookup import Found, Lookup
@@ -159,6 +159,7 @@ class Scheduler:
         if self._stopping:
             raise _stopping()
         own = self._models.of(found.name)
+        check_purpose(found, want.purpose)
         manner = manner_of(
             found,
             {**own.parameters, **want.parameters},
