@@ -184,3 +184,5 @@ class Arrivals:
             if ticket.manner.key == manner.key:
                 line.waiting.remove(ticket)
                 ticket.wake(told)
+        if line.circuit.open_seconds(self._fleet.now):
+            line.turn_away(line.circuit_open(self._fleet.now))
