@@ -110,31 +110,27 @@ def test_a_model_is_started_only_for_what_it_can(world: World, fake_engines: Fak
 
 
 def test_slots_are_given_first_come_first_served(world: World, fake_engines: FakeEngines) -> None:
+    async def one(scheduler: Scheduler, number: int, order: list[int]) -> None:
+        async with scheduler.use(Want(name="hello")) as served:
+            order.append(number)
+            assert sum(each.running for each in scheduler.status()) <= 2
+            await text_of(served)
+
     async def act() -> None:
         order: list[int] = []
-
-        async def one(number: int) -> None:
-            async with scheduler.use(Want(name="hello")) as served:
-                order.append(number)
-                assert row_of().running <= 2
-                await text_of(served)
-
-        def row_of() -> object:
-            found = row(scheduler, "hello")
-            assert found is not None
-            return found
-
-        async with world.scheduler(parallel=2) as scheduler, held(scheduler), held(scheduler):
-            waiting = []
-            for number in range(20):
-                waiting.append(asyncio.create_task(one(number)))
-                await until(lambda number=number: True if scheduler.waiting == number + 1 else None)
-            found = row(scheduler, "hello")
-            assert found is not None
-            assert (found.running, found.waiting, found.parallel) == (2, 20, 2)
-            assert found.seconds_left is None
-        del waiting
-        assert order == sorted(order)
+        waiting = []
+        async with world.scheduler(parallel=2) as scheduler:
+            async with held(scheduler), held(scheduler):
+                for number in range(20):
+                    waiting.append(asyncio.create_task(one(scheduler, number, order)))
+                    await until(lambda: True if scheduler.waiting == len(waiting) else None)
+                found = row(scheduler, "hello")
+                assert found is not None
+                assert (found.running, found.waiting, found.parallel) == (2, 20, 2)
+                assert found.seconds_left is None
+                assert order == []
+            await asyncio.gather(*waiting)
+        assert order == list(range(20))
 
     asyncio.run(act())
 
@@ -401,12 +397,12 @@ def test_a_model_that_is_removed_is_gone_at_once_and_its_streams_finish(
 def test_what_is_to_be_there_first_is_loaded_and_told(world: World, fake_engines: FakeEngines) -> None:
     async def act() -> None:
         async with world.scheduler(preload=("nobody", "hello")) as scheduler:
-            assert not scheduler.preloaded
+            assert scheduler.preloaded is False
             outcome = await scheduler.preload()
             assert isinstance(outcome["nobody"], NotFound)
             assert outcome["hello"] is None
-            assert scheduler.preloaded
             assert loaded(scheduler) == ["hello"]
+            assert bool(scheduler.preloaded)
 
     asyncio.run(act())
 
