@@ -95,6 +95,9 @@ def fuzz(
 def aimed(document: dict[str, Any]) -> dict[str, Any]:
     """The document with names of models that there are, so that requests get past that."""
     found: dict[str, Any] = copy.deepcopy(document)
+    for operations in found["paths"].values():
+        for operation in operations.values():
+            operation["security"] = []  # else the key in the header makes room for keys that are made up
     for name, schema in found["components"]["schemas"].items():
         properties = schema.get("properties", {})
         for key in ("model", "source", "destination", "from"):

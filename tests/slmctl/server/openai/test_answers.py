@@ -76,11 +76,11 @@ def test_a_listener_that_is_cancelled_ends_all(count: int) -> None:
 
     async def ask() -> None:
         speaker.all_started = asyncio.Barrier(count + 1)
-        task = asyncio.create_task(gathered([speaker.for_ever() for _ in range(count)]))
-        await speaker.all_started.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        async with asyncio.TaskGroup() as group:
+            listener = group.create_task(gathered([speaker.for_ever() for _ in range(count)]))
+            await speaker.all_started.wait()
+            listener.cancel()
+        assert listener.cancelled()
 
     asyncio.run(ask())
     assert speaker.closed == count
