@@ -61,7 +61,6 @@ _ERRORS: Mapping[Family, tuple[str, JsonObject]] = {
             },
         },
     ),
-    "plain": ("Error", _TEXT),
 }
 
 MEANINGS = {
@@ -174,13 +173,14 @@ def _responses(endpoint: Endpoint, name: str, schemas: JsonObject) -> JsonObject
     told: JsonObject = {}
     for status in endpoint.successes:
         told[str(status)] = _success(endpoint, name, schemas)
-    error = {"$ref": f"#/components/schemas/{_ERRORS[endpoint.family][0]}"}
+    error: JsonObject = {"text/plain": {"schema": _TEXT}}
+    if endpoint.family in _ERRORS:
+        reference = f"#/components/schemas/{_ERRORS[endpoint.family][0]}"
+        error = {"application/json": {"schema": {"$ref": reference}}}
     for status in statuses_of(endpoint):
         response: JsonObject = {"description": MEANINGS[status]}
         if endpoint.method != "HEAD":
-            response["content"] = {"application/json": {"schema": error}}
-            if endpoint.family == "plain":
-                response["content"] = {"text/plain": {"schema": _TEXT}}
+            response["content"] = error
         if status == 503:
             seconds = {"schema": {"type": "integer", "minimum": 0}}
             response["headers"] = {"Retry-After": {"description": "In seconds.", **seconds}}
