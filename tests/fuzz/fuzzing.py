@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import seed as seeded
+from hypothesis.errors import Unsatisfiable
 from schemathesis import Case, GenerationMode
 from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import (
@@ -130,7 +132,8 @@ def _ask(
         if until is None or time.monotonic() < until:
             _look(case, server, session, headers, findings)
 
-    ask()
+    with contextlib.suppress(Unsatisfiable):  # there is nothing that would not fit
+        ask()
 
 
 def _look(
