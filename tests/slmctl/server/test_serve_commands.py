@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -40,6 +41,10 @@ def endless(slmctl: Program, tmp_path: Path) -> Program:
 
 
 def _answered(server: Server) -> int:
+    """How many answers it gave; its log tells of them in order, so that a last request waits for the others."""
+    last = secrets.token_hex(8)
+    assert httpx.get(f"{server.base_url}/v1/models", headers={"x-request-id": last}).status_code in {200, 401}
+    until(lambda: [event for event in server.events if event.get("request_id") == last] or None)
     return len([event for event in server.events if event.get("path") == "/slmctl/answer"])
 
 
@@ -218,6 +223,7 @@ def test_a_server_that_is_killed_in_the_middle_is_told_in_a_sentence(endless: Pr
         assert b"server" in err
         assert b"Traceback" not in err
         server.wait()
+    assert endless("run", "endless", "once", *SHORT).code == 0, "which sweeps, too"
 
 
 @pytest.mark.filterwarnings("ignore:.*use of forkpty:DeprecationWarning")

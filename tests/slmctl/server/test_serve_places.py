@@ -14,6 +14,7 @@ import ollama
 import pytest
 
 from tests.fakes.certificates import Authority
+from tests.processes import until
 from tests.servers import serving
 from tests.slmctl.cli.program import Program
 
@@ -100,7 +101,7 @@ def test_tls_from_files_and_a_new_certificate_without_a_restart(stocked: Program
         with pytest.raises(httpx.HTTPError):
             httpx.get(f"http://127.0.0.1:{server.port}/livez")
         assert stocked("run", "hello", "Hi").code == 0, "its own user needs no certificate"
-        assert [e for e in server.events if e.get("path") == "/slmctl/answer"]
+        until(lambda: [e for e in server.events if e.get("path") == "/slmctl/answer"] or None)
         first = _serial(server.address, trusting)
         authority.write(tmp_path, "localhost", "127.0.0.1")
         server.process.send_signal(signal.SIGHUP)
