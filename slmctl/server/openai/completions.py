@@ -177,8 +177,8 @@ def _choice(request: CompletionRequest, index: int, found: Gathered) -> Mapping[
 
 
 def _logprobs(logprobs: Sequence[TokenLogprob], most: int, offset: int) -> Mapping[str, object]:
-    """OpenAI's older shape, with the `most` likeliest of each token; `text_offset` counts the characters before
-    it in the answer."""
+    """OpenAI's older shape, with the `most` likeliest of each token; `text_offset` counts the characters
+    before it in the answer."""
     offsets: list[int] = []
     for each in logprobs:
         offsets.append(offset)
