@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo check lint types imports test compat crash load fuzz fuzz-import format clean
+.PHONY: demo check lint types imports test compat crash load faults fuzz fuzz-import format clean
 
 demo: $(VENV)/.demo
 	@tools/demo.sh $(BIN)
@@ -37,9 +37,15 @@ compat: $(VENV)-compat/.done $(VENV)/.check
 crash: $(VENV)/.check
 	$(BIN)/python -m tests.crash
 
-# sixteen processes on one store for a minute: nothing lost, nothing left; `make test` has a sample
+# sixteen processes on one store for a minute: nothing lost, nothing left; then 64 streams from one server for
+# two, while a gigabyte loads in the second; `make test` has samples
 load: $(VENV)/.check
 	$(BIN)/python -m tests.load
+	$(BIN)/python -m tests.load.serve
+
+# workers killed under load for two minutes, ten thousand clients that go away; `make test` has samples
+faults: $(VENV)/.check
+	$(BIN)/python -m tests.faults
 
 # bytes that atheris invents, against the reading of Modelfiles
 FUZZ_SECONDS ?= 60

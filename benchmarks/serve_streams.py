@@ -27,7 +27,7 @@ class Side:
     pids: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Load:
     """So many streams at once, each asking `requests` times for exactly `tokens` tokens.
 

@@ -133,10 +133,11 @@ class Exchange:
     """One request over a unix socket and its answer, which is read as it comes. Not thread-safe.
 
     Making it sends the request and waits for the answer's head. That and reading raise OSError, of which
-    TimeoutError is one, for a broken connection, and h11.ProtocolError for what is no HTTP.
+    TimeoutError is one, for a broken connection, and h11.ProtocolError for what is no HTTP. With None for
+    `timeout_seconds` it waits as long as it takes.
     """
 
-    def __init__(self, path: Path, request: HttpRequest, timeout_seconds: float) -> None:
+    def __init__(self, path: Path, request: HttpRequest, timeout_seconds: float | None) -> None:
         self._http = h11.Connection(h11.CLIENT)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:

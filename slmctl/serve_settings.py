@@ -28,6 +28,8 @@ from slmctl.serve_texts import DEFAULT_PORT, items, read_count, read_keep
 if TYPE_CHECKING:
     from slmctl.config import Settings
 
+_MODEL_HINT = "It may have keep_alive, pinned, parallel, variant and a table of parameters."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
@@ -187,7 +189,7 @@ def _models(settings: Settings) -> tuple[dict[str, ModelSettings], list[str]]:
         except (UsageError, ValueError) as error:
             said = error.message if isinstance(error, UsageError) else f"{error}."
             hint = error.hint if isinstance(error, UsageError) else None
-            raise UsageError(f"{place} will not do: {said}", hint=hint) from None
+            raise UsageError(f"{place} will not do: {said}", hint=hint or _MODEL_HINT) from None
     return found, list(table)
 
 

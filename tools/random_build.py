@@ -1,6 +1,7 @@
 """Write a random model in any quantization that ggml has, with the types that llama-quantize would give it.
 
     python -m tools.random_build OUT.gguf --quantization Q4_K_M [--shape JSON] [--seed N] [--merges]
+        [--chat-template JINJA]
 
 The words are those of `tools.random_model`; only some of the rows are distinct, so that a build of 500 MB is
 made in seconds. With `--merges` the vocabulary is a byte-level one with as many merges as tokens, which takes
@@ -28,11 +29,19 @@ _REPOSITORY = Path(__file__).parents[1]
 
 
 def make_random_build(
-    path: Path, shape: Shape, quantization: str, *, seed: int = 0, merges: bool = False
+    path: Path,
+    shape: Shape,
+    quantization: str,
+    *,
+    seed: int = 0,
+    merges: bool = False,
+    chat_template: str | None = None,
 ) -> None:
     """Write the build to `path`. Raises subprocess.CalledProcessError with the child's words in `stderr`."""
     command = [sys.executable, "-m", "tools.random_build", str(path), "--quantization", quantization]
     command += ["--shape", json.dumps(asdict(shape)), "--seed", str(seed), *(["--merges"] * merges)]
+    if chat_template is not None:
+        command += ["--chat-template", chat_template]
     subprocess.run(command, cwd=_REPOSITORY, check=True, capture_output=True, text=True)
 
 
@@ -86,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shape", type=json.loads, default={}, metavar="JSON")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--merges", action="store_true")
+    parser.add_argument("--chat-template", metavar="JINJA")
     given = parser.parse_args(arguments)
     shape = Shape(**given.shape)
     numbers = {kind.label: number for number in range(64) if (kind := file_type(number)) is not None}
@@ -94,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         shape=shape,
         seed=given.seed,
         tensor_type="F16",
+        chat_template=given.chat_template,
         metadata={
             "general.file_type": numbers[given.quantization],
             **(_byte_pairs(shape.vocabulary) if given.merges else {}),

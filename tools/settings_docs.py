@@ -9,6 +9,7 @@ from pathlib import Path
 
 from slmctl.config import SETTINGS, Setting
 from slmctl.network_settings import NETWORK_SETTINGS
+from slmctl.serve_table import SERVE_SETTINGS
 
 TARGET = Path(__file__).parents[1] / "docs" / "settings.md"
 
@@ -36,6 +37,23 @@ https_proxy = "http://proxy.example:3128"
 search = ["oci://registry.example/models", "ollama://library"]
 ```
 
+**The server** (`slmctl serve`) has its settings in `[serve]`; what is said of a single model stands in a
+table of its own. `keep_alive`, `pinned`, `parallel`, `variant` and `parameters` are what it may have:
+
+```toml
+[serve]
+keep_alive = "30m"
+max_memory = "6GB"
+preload = ["qwen3"]
+
+[serve.models."qwen3"]
+pinned = true  # never made to leave for another
+parameters = { num_ctx = 8192 }
+```
+
+Ollama's variables are read as Ollama reads them: what will not do there counts as not set. `docs/serve.md`
+says more.
+
 **Certificates.** The operating system's are believed, and in addition those that `ssl_cert_file`,
 `ssl_cert_dir`, `requests_ca_bundle`, `curl_ca_bundle`, `ca` and `--ca` name; none of them replaces another.
 
@@ -54,13 +72,20 @@ is not supported.
 def document() -> str:
     """The text of docs/settings.md."""
     return "\n".join(
-        [_HEAD, _table("Everywhere", SETTINGS), _table("The network", NETWORK_SETTINGS), _BEHIND]
+        [
+            _HEAD,
+            _table("Everywhere", SETTINGS),
+            _table("The network", NETWORK_SETTINGS),
+            _table("The server", SERVE_SETTINGS),
+            _BEHIND,
+        ]
     )
 
 
 def _table(title: str, settings: tuple[Setting, ...]) -> str:
     rows = [
-        f"| `{each.key}` | {', '.join(f'`{name}`' for name in each.variables)} | {each.about} |"
+        f"| `{each.key}` | {', '.join(f'`{name}`' for name in (*each.variables, *each.foreign))} |"
+        f" {each.about} |"
         for each in settings
     ]
     return "\n".join([f"## {title}\n", "| key | variables | |", "|---|---|---|", *rows, ""])

@@ -46,6 +46,15 @@ def _no_progress(_: int) -> None:
     pass
 
 
+class OtherDigest(DigestMismatch):
+    """What came has the digest `found` instead of `wanted`."""
+
+    def __init__(self, wanted: Digest, found: Digest) -> None:
+        super().__init__(f"The blob {wanted} is damaged: its bytes have the digest {found}.")
+        self.wanted = wanted
+        self.found = found
+
+
 class SourceFile:
     """A regular file of the user's, opened once; its size and times are those of the opened inode."""
 
@@ -205,6 +214,26 @@ class Ingest:
 
             _check_stream(digest, size, chunks, write)
             self._commit(path, fd, digest, size)
+
+    def take_upload(self, digest: Digest, chunks: Iterable[bytes], lease: Lease, *, most_bytes: int) -> int:
+        """Store a blob that comes as a stream of nobody knows how many bytes, `most_bytes` at most; how many.
+
+        Raises OtherDigest when the bytes are others, SizeMismatch for more of them; then nothing is stored.
+        """
+        lease.add(digest)
+        hasher = hashlib.sha256()
+        count = 0
+        with self._temporary(lease) as (path, fd):
+            for data in chunks:
+                count += len(data)
+                if count > most_bytes:
+                    raise SizeMismatch(f"The blob {digest} has more than {most_bytes:,} bytes.")
+                hasher.update(data)
+                write_all(fd, data)
+            if hasher.hexdigest() != digest.hex:
+                raise OtherDigest(digest, Digest(hasher.hexdigest()))
+            self._commit(path, fd, digest, count)
+        return count
 
     def take_partial(self, partial: Partial) -> None:
         """Make a partial the blob that it is: all of it is here, and its digest was computed from it."""
@@ -419,7 +448,7 @@ def _check_stream(digest: Digest, size: int, chunks: Iterable[bytes], take: Call
     if count != size:
         raise SizeMismatch(f"The blob {digest} has not the {size} bytes that it should have.")
     if hasher.hexdigest() != digest.hex:
-        raise DigestMismatch(f"The blob {digest} is damaged: its bytes have the digest {hasher.hexdigest()}.")
+        raise OtherDigest(digest, Digest(hasher.hexdigest()))
 
 
 def _copy(source: SourceFile, target: int, progress: Progress) -> tuple[Digest, int]:

@@ -131,6 +131,11 @@ class Session:
         with store_errors(self._store.root):
             return self._ingest.take_stream(chunks, size, self._lease, progress=progress or silent)
 
+    def upload(self, digest: Digest, chunks: Iterable[bytes], *, most_bytes: int) -> int:
+        """Store a blob that comes as a stream whose length nobody knows; see `Ingest.take_upload`."""
+        with store_errors(self._store.root):
+            return self._ingest.take_upload(digest, chunks, self._lease, most_bytes=most_bytes)
+
     def move(self, source: SourceFile, *, check: Check, progress: Progress | None = None) -> Digest:
         """Store a user's file; `finish_moves` removes the original, `undo_moves` leaves it as it was.
 

@@ -1,7 +1,8 @@
 """Where a server says that it listens, and how others of the same user find it.
 
-    <base>/slmctl-<uid>/s-<store id>/lock          flocked by the server as long as it lives
-    <base>/slmctl-<uid>/s-<store id>/server.json   mode 0600: addresses, pid, store, version, and a token
+    <base>/slmctl-<uid>/s-<hash>/lock          flocked by the server as long as it lives
+    <base>/slmctl-<uid>/s-<hash>/server.json   mode 0600: addresses, pid, store, version, and a token
+    <base>/slmctl-<uid>/s-<hash>/s.sock        where the user's own commands come in, without TLS or a port
 
 One server per store and user may stand there. A file whose lock is free is a crashed server's, and is
 nobody's
@@ -24,14 +25,18 @@ from runtimes.places import shared_base
 SCHEMA = "slmctl.server/1"
 FILE_NAME = "server.json"
 LOCK_NAME = "lock"
+SOCKET_NAME = "s.sock"
 _PREFIX = "s-"
 _MOST_BYTES = 65536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announced:
-    """What a server says of itself. `url` is where TCP is listened at, `socket` the unix socket; one of them
-    is there. `token` lets programs of the same user in, whatever keys there are."""
+    """What a server says of itself.
+
+    `url` is where TCP is listened at, `socket` the unix socket for others; one of them is there. `own_socket`
+    and `token` let commands of the same user in, whatever keys there are.
+    """
 
     pid: int
     store: str
@@ -39,6 +44,7 @@ class Announced:
     started: str
     url: str | None
     socket: Path | None
+    own_socket: Path
     root_path: str
     token: str = field(repr=False)
 
@@ -51,6 +57,7 @@ class Announced:
             "started": self.started,
             "url": self.url,
             "socket": None if self.socket is None else str(self.socket),
+            "own_socket": str(self.own_socket),
             "root_path": self.root_path,
             "token": self.token,
         }
@@ -58,11 +65,12 @@ class Announced:
 
 def store_id(store: Path) -> str:
     """Which store it is, on this machine: the same for every path that leads there."""
-    return hashlib.sha256(os.fsencode(os.path.realpath(store))).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode(os.path.realpath(store))).hexdigest()[:32]
 
 
 def folder_name(store: Path) -> str:
-    return f"{_PREFIX}{store_id(store)}"
+    """No longer than a worker's, for the sake of the socket's path; `Announced.store` has the whole id."""
+    return f"{_PREFIX}{store_id(store)[:8]}"
 
 
 def find_server(folder_candidates: Sequence[Path], store: Path) -> Announced | None:
@@ -72,7 +80,10 @@ def find_server(folder_candidates: Sequence[Path], store: Path) -> Announced | N
         if base is None:
             continue
         folder = base / folder_name(store)
-        if is_held(folder / LOCK_NAME) and (found := _read(folder / FILE_NAME)) is not None:
+        if not is_held(folder / LOCK_NAME):
+            continue
+        found = _read(folder / FILE_NAME)
+        if found is not None and found.store == store_id(store):
             return found
     return None
 
@@ -118,6 +129,7 @@ def _parsed(fields: Mapping[str, object]) -> Announced | None:
         started=str(fields["started"]),
         url=None if url is None else str(url),
         socket=None if socket is None else Path(str(socket)),
+        own_socket=Path(str(fields["own_socket"])),
         root_path=str(fields["root_path"]),
         token=str(fields["token"]),
     )

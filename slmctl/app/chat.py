@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from modelfiles.spec import ModelSpec, ParameterValue
 from registry.errors import SlmctlError, UsageError
@@ -18,12 +18,16 @@ from registry.store.store import Store
 from runtimes import protocol
 from slmctl.app.create import Created, CreateRequest, create
 from slmctl.app.events import Note, OnEvent, ignore
-from slmctl.app.load import Loaded, LoadedModel, LoadRequest, load
+from slmctl.app.load import Loaded, LoadedModel, LoadRequest
 from slmctl.app.package import Package, Variant
 from slmctl.app.parameters import LOAD_PARAMETERS
 from slmctl.app.planning.wishes import NO_WISHES, RunWishes
 from slmctl.app.questions import conversation
+from slmctl.app.reaching import reach
 from slmctl.config import Settings
+
+if TYPE_CHECKING:
+    from slmctl.app.server_client import RemoteModel
 
 ChatEvent = Loaded | protocol.Event
 
@@ -77,7 +81,7 @@ class Chat:
         self._on_event = on_event
         self._turns: list[tuple[str, str]] = []
         self._worker = ExitStack()  # what stops it
-        self._model: LoadedModel | None = None
+        self._model: LoadedModel | RemoteModel | None = None
         self._loaded_with: Mapping[str, ParameterValue] = {}
         self._chat_template: str | None = None
 
@@ -176,7 +180,7 @@ class Chat:
         request = CreateRequest(name=name, bases=[base], folder=Path(), spec=spec)
         return create(self._store, request, now=now, on_event=self._on_event)
 
-    def _answer(self, model: LoadedModel, prompt: str) -> Generator[protocol.Event]:
+    def _answer(self, model: LoadedModel | RemoteModel, prompt: str) -> Generator[protocol.Event]:
         chosen = self.chosen
         if chosen.raw:
             return model.complete(prompt, chosen.parameters, schema=chosen.schema)
@@ -186,7 +190,7 @@ class Chat:
     def _wanted(self) -> dict[str, ParameterValue]:
         return {name: value for name, value in self.parameters.items() if name in LOAD_PARAMETERS}
 
-    def _loaded(self) -> LoadedModel:
+    def _loaded(self) -> LoadedModel | RemoteModel:
         if self._model is not None and not self.needs_loading:
             return self._model
         self._replace()
@@ -198,7 +202,7 @@ class Chat:
             keep_seconds=self.chosen.keep_seconds,
             wishes=self.chosen.wishes,
         )
-        self._model = self._worker.enter_context(load(self._reader, self._settings, wanted, self._on_event))
+        self._model = self._worker.enter_context(reach(self._reader, self._settings, wanted, self._on_event))
         self._loaded_with = self._wanted()
         self._chat_template = self._model.chat_template
         if not self._model.has_chat_template and not self.chosen.raw:

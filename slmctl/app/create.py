@@ -5,7 +5,7 @@ Modelfile text -> instructions -> ModelSpec -> sources -> blobs -> manifests -> 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,6 +41,7 @@ class CreateRequest:
 
     `adapter` and `drafts` are the texts of ADAPTER and DRAFT; `folder` is what a relative path in any of them
     starts from; `move` renames the files into the store. `source` is where the name is noted to come from.
+    `stored` are those of the files that are links to blobs of the store, with what they are called there.
     """
 
     name: ModelRef
@@ -52,6 +53,7 @@ class CreateRequest:
     move: bool = False
     force: bool = False
     source: str = CREATED_HERE
+    stored: Mapping[Path, Digest] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +104,7 @@ def create(
             list(_builds_of(session, base)) if isinstance(base, Package) else base for base in bases
         ]  # before the first file is copied, which takes long
         first = packages[0].variants[0].spec if packages else ModelSpec()
-        take = _Taking(session, opened, sources.sets, request.move, on_event)
+        take = _Taking(session, opened, sources.sets, request, on_event)
         extras = tuple(file for files in sources.extras.values() for file in take.files(files))
         builds: list[Build] = []
         for each in brought:
@@ -228,9 +230,16 @@ class _Taking:
     """Puts files into the store. What is described is what is stored: headers come from our copies."""
 
     def __init__(
-        self, session: Session, stack: ExitStack, sets: Sequence[FileSet], move: bool, on_event: OnEvent
+        self,
+        session: Session,
+        stack: ExitStack,
+        sets: Sequence[FileSet],
+        request: CreateRequest,
+        on_event: OnEvent,
     ) -> None:
-        self._take = session.move if move else session.take
+        self._session = session
+        self._take = session.move if request.move else session.take
+        self._stored = request.stored
         self._on_event = on_event
         self._opened = {  # all at once, so that what cannot be opened is said before the first is copied
             path: stack.enter_context(SourceFile(path)) for files in sets for path in files.paths
@@ -266,6 +275,10 @@ class _Taking:
         def check(fd: int) -> None:
             self._headers[path] = read_gguf(fd, path.name)
 
+        if (digest := self._stored.get(path)) is not None:  # it was verified when it came
+            self._session.keep([digest])
+            check(source.fd)
+            return digest
         counter = ByteCounter(self._on_event, stage="copy", item=path.name, total=source.size)
         return self._take(source, check=check, progress=counter)
 

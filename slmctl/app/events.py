@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from registry.digest import Digest
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
@@ -22,7 +24,8 @@ class Transfer:
     """How far a pull or a push is: `done` of `total` bytes of one blob, and of all of them.
 
     `stage` is "pull" or "push", `item` what the blob is called. Bytes that were there already count as done
-    and stand in `reused` too, so that they are no part of a speed; all counts are in bytes.
+    and stand in `reused` too, so that they are no part of a speed; all counts are in bytes. `digest` is the
+    blob's.
     """
 
     stage: str
@@ -32,6 +35,7 @@ class Transfer:
     all_done: int
     all_total: int
     reused: int
+    digest: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,6 +91,7 @@ class Counts:
                 all_done=self._all_done,
                 all_total=self._total,
                 reused=self._all_reused,
+                digest=blob.digest,
             )
         )
 

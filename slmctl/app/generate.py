@@ -10,10 +10,11 @@ from modelfiles.spec import ParameterValue
 from registry.store.reader import StoreReader
 from runtimes import protocol
 from slmctl.app.events import Note, OnEvent, ignore
-from slmctl.app.load import Loaded, LoadRequest, load
+from slmctl.app.load import Loaded, LoadRequest
 from slmctl.app.package import Package
 from slmctl.app.planning.wishes import NO_WISHES, RunWishes
 from slmctl.app.questions import conversation
+from slmctl.app.reaching import reach
 from slmctl.config import Settings
 
 
@@ -59,7 +60,7 @@ def generate(
         keep_seconds=request.keep_seconds,
         wishes=request.wishes,
     )
-    with load(store, settings, wanted, on_event) as model:
+    with reach(store, settings, wanted, on_event) as model:
         yield model.about
         if request.raw:
             yield from model.complete(request.prompt, request.parameters, schema=request.schema)

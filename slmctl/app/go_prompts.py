@@ -7,7 +7,7 @@ from datetime import datetime
 
 from runtimes.protocol import Think
 from slmctl.app.prompt import render_outside
-from slmctl.app.questions import Messages
+from slmctl.app.questions import Messages, in_plain_text
 
 
 def go_prompt(
@@ -21,7 +21,7 @@ def go_prompt(
     """What `template` makes of a conversation, in a child process. Blocking; raises TemplateError."""
     return render_outside(
         template,
-        messages,
+        in_plain_text(messages),
         syntax="go",
         tools=tools,
         now=datetime.now().astimezone(),

@@ -68,8 +68,28 @@ def opened(spec: ModelSpec, messages: Messages, system: str | None) -> Messages:
 
 def plain_text(messages: Messages) -> str:
     """What a model without a template gets: the system messages and the last message."""
-    texts = [message["content"] for message in messages if message["role"] == "system"]
-    return "\n\n".join(str(text) for text in (*texts, messages[-1]["content"]))
+    texts = [text_in(message) for message in messages if message.get("role") == "system"]
+    last = text_in(messages[-1]) if messages else ""
+    return "\n\n".join((*texts, last))
+
+
+def text_in(message: Mapping[str, object]) -> str:
+    """The text of a message's content, which may stand in parts."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list | tuple) else ()
+    return "\n".join(
+        str(part.get("text") or "") for part in parts if isinstance(part, Mapping) and "text" in part
+    )
+
+
+def in_plain_text(messages: Messages) -> Messages:
+    """The same with each content as a text, for templates that know no parts."""
+    return [
+        message if isinstance(message.get("content"), str) else {**message, "content": text_in(message)}
+        for message in messages
+    ]
 
 
 def may_begin_twice(tokens: Sequence[int]) -> bool:

@@ -28,10 +28,13 @@ def thoughts_stage(spec: ModelSpec, think: Think | None, *, prompt: str = "") ->
     """What takes a model's thoughts out of its answer; None where it has no marks for them.
 
     `prompt` is what the answer continues, where that is known. The marks are PARSER's; without one, the usual
-    ones where TEMPLATE writes earlier thoughts between them. Thoughts come first or not at all: a mark
-    further on is text. Blanks around the marks go with them. What never closes is thought to the end.
+    ones where TEMPLATE writes earlier thoughts between them, or the prompt ends in one. Thoughts come first
+    or not at all: a mark further on is text. Blanks around the marks go with them. What never closes is
+    thought to the end.
     """
     thoughts = _thoughts_of(spec)
+    if thoughts is None and prompt.rstrip().endswith(_USUAL.opening):
+        thoughts = _USUAL
     if thoughts is None:
         return None
     begun = (thoughts.begun and think is not False) or prompt.rstrip().endswith(thoughts.opening)

@@ -85,7 +85,8 @@ class Reading:
             self._closing = self._mark.closings[0]
             return None
         if bare[:1] == "{" or (bare[:1] == "[" and not (body is Body.MISTRAL and ARGS.startswith(bare[:6]))):
-            return self._begin_json(len(lead) - len(bare))
+            self._begin_json(len(lead) - len(bare))
+            return None
         if body is Body.HERMES and bare.startswith(_ELEMENT):
             self._closing = self._mark.closings[0]
             return None
@@ -94,7 +95,8 @@ class Reading:
             behind = bare[found + len(ARGS) :]
             if _NAME.fullmatch(name) and behind.lstrip()[:1] == "{":
                 self._name = name
-                return self._begin_json(len(lead) - len(behind.lstrip()))
+                self._begin_json(len(lead) - len(behind.lstrip()))
+                return None
         may_come = (
             not bare
             or (body is Body.HERMES and _ELEMENT.startswith(bare))

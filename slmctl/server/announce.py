@@ -6,13 +6,15 @@ import contextlib
 import fcntl
 import json
 import os
+import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from registry.errors import OperationFailed
 from runtimes.folders import shared_folder, sweep
-from slmctl.app.announced import FILE_NAME, LOCK_NAME, Announced, find_server, folder_name
+from slmctl.app.announced import FILE_NAME, LOCK_NAME, SOCKET_NAME, Announced, find_server, folder_name
+from slmctl.server.listening import BACKLOG, private_umask
 
 _LOCK_SECONDS = 1.0
 _POLL_SECONDS = 0.01
@@ -21,8 +23,10 @@ _POLL_SECONDS = 0.01
 class Announcement:
     """The place of one server, from `take` until `remove`; nobody else may stand there as long."""
 
-    def __init__(self, folder: Path, lock: int) -> None:
+    def __init__(self, folder: Path, lock: int, own: socket.socket) -> None:
         self.folder = folder
+        self.own = own
+        """Where the user's own commands come in."""
         self._lock: int | None = lock
 
     @classmethod
@@ -42,8 +46,13 @@ class Announcement:
             if time.monotonic() > end:
                 raise _in_use(folder_candidates, store)
             time.sleep(_POLL_SECONDS)  # whoever looks whether it is held has it for a moment
-        (folder / FILE_NAME).unlink(missing_ok=True)  # a crashed server's
-        return cls(folder, lock)
+        for name in (FILE_NAME, SOCKET_NAME):
+            (folder / name).unlink(missing_ok=True)  # a crashed server's
+        own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with private_umask():
+            own.bind(str(folder / SOCKET_NAME))
+        own.listen(BACKLOG)
+        return cls(folder, lock, own)
 
     def tell(self, announced: Announced) -> None:
         """Say it, whole or not at all."""
@@ -54,11 +63,16 @@ class Announcement:
             json.dump(announced.to_json(), stream)
         new.replace(self.folder / FILE_NAME)
 
+    def withdraw(self) -> None:
+        """Have nobody come any more; the place stays taken."""
+        (self.folder / FILE_NAME).unlink(missing_ok=True)
+
     def remove(self) -> None:
         """Take it back. A second call does nothing."""
         if self._lock is None:
             return
-        for name in (FILE_NAME, f"{FILE_NAME}.new", LOCK_NAME):
+        self.own.close()
+        for name in (FILE_NAME, f"{FILE_NAME}.new", SOCKET_NAME, LOCK_NAME):
             (self.folder / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()

@@ -23,6 +23,7 @@ from slmctl.server.completing import completed
 from slmctl.server.cut import AnswerEvent, Cut
 from slmctl.server.prompting import count_of, messages_of, text_of, tokens_of
 from slmctl.server.scheduler import Served
+from slmctl.server.shaping import validated
 
 __all__ = [
     "AnswerEvent",
@@ -49,15 +50,19 @@ async def chat(served: Served, ask: ChatAsk) -> AsyncGenerator[AnswerEvent]:
     grammar that is not let in, SchemaNotMet, and as `EngineClient.stream`.
     """
     checked = await check_chat(served, ask)
-    async with aclosing(overflowing.chat(served, checked)) as events:
+    events = overflowing.chat(served, checked)
+    async with aclosing(
+        events if checked.structure is None else validated(events, checked.structure)
+    ) as events:
         async for event in events:
             yield event
 
 
 async def complete(served: Served, ask: CompletionAsk) -> AsyncGenerator[AnswerEvent]:
     """Continue a text. Raises as `chat`."""
-    shape = await check_completion(served, ask)
-    async with aclosing(completed(served, ask, shape)) as events:
+    shape, structure = await check_completion(served, ask)
+    events = completed(served, ask, shape)
+    async with aclosing(events if structure is None else validated(events, structure)) as events:
         async for event in events:
             yield event
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp
 
-from slmctl.server import health, openapi
+from slmctl.server import health, openapi, own
 from slmctl.server.anthropic import endpoints as anthropic
 from slmctl.server.call import Endpoint
 from slmctl.server.guard import Guard
+from slmctl.server.ollama import endpoints as ollama
 from slmctl.server.openai import endpoints as openai
 from slmctl.server.routes import Routes
 from slmctl.server.state import ServerState
 
 _SERVED: tuple[tuple[Endpoint, ...], ...] = (
     health.ENDPOINTS,
+    ollama.ENDPOINTS,
+    own.ENDPOINTS,
     openai.ENDPOINTS,
     anthropic.ENDPOINTS,
 )

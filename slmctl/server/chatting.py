@@ -3,6 +3,9 @@
 Three ways, as slmctl.app.questions has them. Where slmctl reads the thoughts and the answer has to have a
 shape, the model thinks first, free of it, and is then asked to go on in that shape: a grammar from the first
 token on would not let it think.
+
+A tool call that has to come is always read here: the engine's own grammar for it lets any amount of text
+stand before the call, and small models never get to it.
 """
 
 from __future__ import annotations
@@ -12,19 +15,21 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from runtimes import protocol
+from runtimes.errors import EngineRefused
 from runtimes.protocol import Event, Finished, Progress, TextDelta, ThinkingDelta
 from runtimes.sampling import Sampling
 from slmctl.app.asks import ChatAsk
 from slmctl.app.questions import Messages, parses_thoughts
 from slmctl.app.stages import Stage, passed
 from slmctl.app.thoughts import ThoughtsStage, thoughts_stage
-from slmctl.server.checks import Checked
+from slmctl.server.checks import Checked, not_supported
 from slmctl.server.choices import choice_stages, tool_reading
 from slmctl.server.previewing import check_prompt
 from slmctl.server.prompting import (
     FREE,
     Shape,
     begun_once,
+    is_demanded,
     manner_of,
     offered_tools,
     question_of,
@@ -32,6 +37,8 @@ from slmctl.server.prompting import (
     text_of,
 )
 from slmctl.server.scheduler import Served
+
+_NO_IMAGES = "image input is not supported"
 
 
 async def answered(served: Served, checked: Checked, messages: Messages) -> AsyncGenerator[Event]:
@@ -41,7 +48,8 @@ async def answered(served: Served, checked: Checked, messages: Messages) -> Asyn
     sampling = sampling_for(served, ask.parameters)
     ours = parses_thoughts(served.spec)
     thinks_first = shape != FREE and ours and ask.think is not False and not offered_tools(ask)
-    if manner.go_template is None and manner.has_chat_template and not thinks_first:
+    by_engine = manner.go_template is None and manner.has_chat_template
+    if by_engine and not thinks_first and not is_demanded(ask):
         question = question_of(served, ask, messages, sampling, shape)
         await check_prompt(served.engine, question)
         thoughts = thoughts_stage(served.spec, ask.think) if ours else None
@@ -60,7 +68,7 @@ async def _written(served: Served, checked: Checked, text: str, sampling: Sampli
     spec = served.spec if ask.template is None else dataclasses.replace(served.spec, template=ask.template)
     manner = manner_of(served, ask)
     thoughts = thoughts_stage(spec, ask.think, prompt=text) if manner.has_chat_template else None
-    reading = tool_reading(ask, manner.go_template)
+    reading = tool_reading(ask, manner.chat_template, checked.call)
     if reading.shape != FREE:
         shape = reading.shape
     stages: list[Stage] = [*reading.stages, *choice_stages(ask)]
@@ -148,7 +156,12 @@ async def _request(
 async def _streamed(
     served: Served, request: protocol.HttpRequest, stages: Sequence[Stage]
 ) -> AsyncGenerator[Event]:
-    async with aclosing(served.engine.stream(request)) as events:
-        async for event in events:
-            for out in passed((event,), stages) if stages else (event,):
-                yield out
+    try:
+        async with aclosing(served.engine.stream(request)) as events:
+            async for event in events:
+                for out in passed((event,), stages) if stages else (event,):
+                    yield out
+    except EngineRefused as error:
+        if _NO_IMAGES in error.message:
+            raise not_supported(served, "vision") from None
+        raise

@@ -14,7 +14,6 @@ from runtimes.protocol import Event, Finished, TextDelta, ToolCallDelta
 from slmctl.app.asks import ChatAsk, NamedTool
 from slmctl.app.stages import Stage
 from slmctl.app.tool_formats import format_of
-from slmctl.app.tool_schemas import call_schema
 from slmctl.app.toolcalls import ToolCalls
 from slmctl.server.problems import SchemaNotMet
 from slmctl.server.prompting import FREE, Shape, is_demanded, offered_tools, tool_name
@@ -30,8 +29,8 @@ class ToolReading:
     shape: Shape = FREE
 
 
-def tool_reading(ask: ChatAsk, template: str | None) -> ToolReading:
-    """Of an answer whose prompt `template` made."""
+def tool_reading(ask: ChatAsk, template: str | None, call: Shape) -> ToolReading:
+    """Of an answer whose prompt `template` made; `call` is what a call that has to come is held to."""
     tools = offered_tools(ask)
     if not tools:
         return ToolReading()
@@ -39,8 +38,7 @@ def tool_reading(ask: ChatAsk, template: str | None) -> ToolReading:
     names = frozenset(tool_name(tool) for tool in tools)
     if not is_demanded(ask):
         return ToolReading((ToolCalls(kind, names),))
-    shape = Shape(json_schema=call_schema(tools, arguments=kind.arguments))
-    return ToolReading((ToolCalls(kind, names, begun=True),), kind.required, shape)
+    return ToolReading((ToolCalls(kind, names, begun=True),), kind.required, call)
 
 
 def choice_stages(ask: ChatAsk) -> Sequence[Stage]:

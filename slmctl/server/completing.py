@@ -12,11 +12,12 @@ from runtimes.protocol_requests import INFILL
 from runtimes.sampling import Sampling
 from slmctl.app.asks import CompletionAsk
 from slmctl.app.go_prompts import go_infill
+from slmctl.app.overflow import cut_tokens, room_for_answer
 from slmctl.app.questions import Manner
 from slmctl.server.checks import not_supported
-from slmctl.server.cut import AnswerEvent
+from slmctl.server.cut import AnswerEvent, Cut
 from slmctl.server.overflowing import too_long
-from slmctl.server.prompting import Shape, begun_once, sampling_for
+from slmctl.server.prompting import Shape, begun_once, sampling_for, tokens_of
 from slmctl.server.scheduler import Served
 from slmctl.server.threads import in_thread
 
@@ -25,6 +26,7 @@ async def completed(served: Served, ask: CompletionAsk, shape: Shape) -> AsyncGe
     """Raises as `answering.complete`."""
     sampling = sampling_for(served, ask.parameters)
     request = await _request(served, ask, sampling, shape)
+    refused: EngineRefused | None = None
     try:
         async with aclosing(served.engine.stream(request)) as events:
             async for event in events:
@@ -34,7 +36,28 @@ async def completed(served: Served, ask: CompletionAsk, shape: Shape) -> AsyncGe
             raise not_supported(served, "insert") from None
         if not error.is_too_long:
             raise
-        raise too_long(served, error) from None
+        refused = error
+    if refused is None:
+        return
+    if not ask.truncate or ask.suffix is not None:
+        raise too_long(served, refused)
+    tokens, cut = await _shortened(served, ask, sampling, refused)
+    yield cut
+    async with aclosing(served.engine.stream(_continue(ask, tokens, sampling, shape))) as events:
+        async for event in events:
+            yield event
+
+
+async def _shortened(
+    served: Served, ask: CompletionAsk, sampling: Sampling, refused: EngineRefused
+) -> tuple[tuple[int, ...], Cut]:
+    """num_keep tokens of the beginning, and the end."""
+    given = ask.prompt
+    tokens = await tokens_of(served, given, add_special=True) if isinstance(given, str) else given
+    context = refused.context or served.about.context_length
+    most = context - room_for_answer(context, sampling.num_predict)
+    kept = cut_tokens(tokens, most, sampling.num_keep)
+    return kept, Cut(0, len(tokens) - len(kept))
 
 
 async def _request(served: Served, ask: CompletionAsk, sampling: Sampling, shape: Shape) -> HttpRequest:

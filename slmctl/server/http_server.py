@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -45,17 +46,21 @@ class HttpServer:
         self._servers: list[asyncio.Server] = []
         self._clock: asyncio.Task[None] | None = None
 
-    async def start(self, listeners: Listeners, tls: ssl.SSLContext | None) -> None:
-        """Answer whoever comes. The unix socket is plain HTTP also where the port speaks TLS."""
+    async def start(
+        self, listeners: Listeners, tls: ssl.SSLContext | None, own: socket.socket | None = None
+    ) -> None:
+        """Answer whoever comes. Unix sockets, of which `own` is one more, are plain HTTP also where the port
+        speaks TLS."""
         loop = asyncio.get_running_loop()
         self._tick()
         self._clock = asyncio.create_task(self._keep_time())
         for each in listeners.tcp:
             server = await loop.create_server(self._protocol, sock=each, ssl=tls, backlog=BACKLOG)
             self._servers.append(server)
-        if listeners.unix is not None:
-            server = await loop.create_unix_server(self._protocol, sock=listeners.unix, backlog=BACKLOG)
-            self._servers.append(server)
+        for plain in (listeners.unix, own):
+            if plain is not None:
+                server = await loop.create_unix_server(self._protocol, sock=plain, backlog=BACKLOG)
+                self._servers.append(server)
 
     async def close(self) -> None:
         """Let nobody in any more, let what was said reach its readers, and close all connections."""

@@ -164,6 +164,11 @@ def _make_room(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+def private_umask() -> contextlib.AbstractContextManager[None]:
+    """What is made inside is this user's alone."""
+    return _umask(0o177)
+
+
 @contextlib.contextmanager
 def _umask(mask: int) -> Iterator[None]:
     before = os.umask(mask)

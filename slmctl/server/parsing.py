@@ -73,12 +73,12 @@ def _told(errors: Sequence[ErrorDetails], body: Mapping[str, object]) -> BadFiel
         if error["type"] == "extra_forbidden":
             return _unknown(path)
     first, _ = placed[0]
-    # of a value that may be one of several things each is told: the one that fitted best went deepest
+    # of a value that may be one of several things each is told: one whose type was right fitted best, and
+    # else the one that went deepest
     same = [(path, error) for path, error in placed if path[: len(first)] == first]
+    same = [each for each in same if each[1]["type"] not in _KINDS] or same
     deepest = max(len(path) for path, _ in same)
-    same = [(path, error) for path, error in same if len(path) == deepest]
-    # and then, the one whose type was right
-    path, error = next((each for each in same if each[1]["type"] not in _KINDS), same[0])
+    path, error = next(each for each in same if len(each[0]) == deepest)
     name = _written(path)
     if error["type"] == "missing":
         return BadField(

@@ -112,6 +112,10 @@ class TooSlow(OperationFailed):
     code = "timeout"
 
 
+class HeadTooLarge(TooLarge):
+    """More of a request's line and headers than is let in."""
+
+
 class StalledBody(UsageError):
     """The rest of a request did not come."""
 
@@ -196,6 +200,7 @@ class Problem:
 _BRANCHES: tuple[tuple[type[SlmctlError], int, str], ...] = (
     (KeyMissing, 401, "authentication_error"),
     (Forbidden, 403, "permission_error"),
+    (HeadTooLarge, 431, "request_too_large"),
     (TooLarge, 413, "request_too_large"),
     (StalledBody, 408, "invalid_request_error"),
     (Unsupported, 415, "invalid_request_error"),

@@ -82,7 +82,6 @@ def question_of(
         messages,
         sampling,
         tools=offered_tools(ask),
-        tool_choice="required" if is_demanded(ask) else "auto",
         parallel_tool_calls=ask.parallel_tool_calls if ask.tools else None,
         json_schema=shape.json_schema,
         grammar=shape.grammar,

@@ -24,7 +24,7 @@ from registry.errors import OperationFailed, SlmctlError
 from registry.store.reader import StoreReader
 from registry.store.store import Store
 from slmctl import __version__
-from slmctl.app.announced import Announced, store_id
+from slmctl.app.announced import SOCKET_NAME, Announced, store_id
 from slmctl.config import Settings
 from slmctl.serve_settings import ServeSettings
 from slmctl.server import tls
@@ -130,7 +130,10 @@ class _Running:
         loop = asyncio.get_running_loop()
         began = loop.time()
         with Signals(self._read_certificate) as signals:
-            scheduler = Scheduler(reader=program.reader, settings=program.settings, serve=program.serve)
+            metrics = Metrics()
+            scheduler = Scheduler(
+                reader=program.reader, settings=program.settings, serve=program.serve, watcher=metrics
+            )
             state = ServerState(
                 settings=program.settings,
                 serve=program.serve,
@@ -139,14 +142,15 @@ class _Running:
                 scheduler=scheduler,
                 keys=self._keys,
                 log=self._log,
-                metrics=Metrics(),
+                metrics=metrics,
                 local_token=self._token,
             )
             server = HttpServer(make_app(state), program.serve)
             try:
                 for name in program.serve.preload:
                     await scheduler.find(name)
-                await server.start(self._listeners, self._tls)
+                own = None if self._announcement is None else self._announcement.own
+                await server.start(self._listeners, self._tls, own)
                 self._tell_others(on_listening, stands_open=stands_open)
                 preloading = asyncio.create_task(self._preload(scheduler))
                 await signals.asked.wait()
@@ -155,6 +159,7 @@ class _Running:
             finally:
                 await server.close()
                 await scheduler.close()
+                state.uploads.close()
             assert signals.first is not None
             seconds = loop.time() - began
             self._log.event("info", "ended", signal=signals.first.name, cut=cut, seconds=seconds)
@@ -177,6 +182,7 @@ class _Running:
                 started=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
                 url=self._url,
                 socket=path,
+                own_socket=self._announcement.folder / SOCKET_NAME,
                 root_path=program.serve.root_path,
                 token=self._token,
             )
@@ -207,6 +213,8 @@ class _Running:
             "info", "draining", signal=signals.first.name, under_way=len(state.running), grace_seconds=grace
         )
         notify(self._program.settings.environment, "STOPPING=1")
+        if self._announcement is not None:
+            self._announcement.withdraw()
         return await wait_for_answers(state.running, signals, grace)
 
     def _read_certificate(self) -> None:

@@ -10,6 +10,7 @@ from registry.store.store import Store
 from slmctl.config import Settings
 from slmctl.serve_settings import ServeSettings
 from slmctl.server.draining import UnderWay
+from slmctl.server.uploads import Uploads
 
 if TYPE_CHECKING:
     from slmctl.server.keys import Keyring
@@ -35,5 +36,7 @@ class ServerState:
     (slmctl.app.announced)."""
     running: UnderWay = field(default_factory=UnderWay)
     """What can be ended early: one for each request under way."""
+    uploads: Uploads = field(default_factory=Uploads)
+    """What clients sent before they said which model it is part of."""
     draining: bool = False
     """Whether the server is about to end: not ready, and no new requests."""

@@ -84,7 +84,8 @@ async def _shortened(
 ) -> tuple[Sequence[Input], tuple[int, ...]]:
     """The inputs, those that are too long as their first tokens; and which they are.
 
-    The engine takes one token less than its context has. What the tokenizer puts behind a text stays the last token.
+    The engine takes one token less than its context has. What the tokenizer puts behind a text stays the last
+    token.
     """
     found: list[Input] = []
     cut = []

@@ -27,7 +27,7 @@ from tests.load.wire import AnswerReader, Broken, EventSplitter
 LOOK_SECONDS = 0.25
 READ_BYTES = 262144
 ERROR_BYTES = 65536
-SEPARATORS = {"sse": b"\n\n", "ndjson": b"\n", "json": None}
+SEPARATORS = {"sse": b"\n\n", "ndjson": b"\n", "json": None, "text": None}
 
 
 class Stream:
@@ -105,7 +105,7 @@ class Stream:
             piece = self.reader.feed(data)
         except Broken as error:
             return self.end("broken", str(error))
-        if self.reader.status != 200 or self.lane["form"] == "json":
+        if self.reader.status != 200 or self.lane["form"] in ("json", "text"):
             self.splitter.feed(piece)
         else:
             self.count(self.splitter.feed(piece), now)
@@ -145,8 +145,10 @@ class Stream:
                 error = json.loads(self.splitter.rest[:ERROR_BYTES])
                 well = isinstance(error, dict) and "error" in error
                 return self.end("error" if well else "broken", error)
+            if form == "text":
+                return self.end("whole", None)
             if form == "json":
-                return self.end("whole", json.loads(self.splitter.rest) if self.splitter.rest else None)
+                return self.end("whole", json.loads(self.splitter.rest))
             if self.splitter.rest.strip():
                 return self.end("broken", "half an event at the end")
             told = [json.loads(data) for data in map(data_of, events) if data not in (b"", b"[DONE]")]

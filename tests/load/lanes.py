@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any, Literal, Self
 from tests.slmctl.cli.program import REPOSITORY
 
 Address = tuple[str, int] | Path
-Form = Literal["sse", "ndjson", "json"]
+Form = Literal["sse", "ndjson", "json", "text"]
 
 ABORTS = ("connected", "half head", "head", "half body", "sent", "answered", "tokens")
 """Where a client may go away: before its head is sent, in the middle of it ... after a few tokens."""
@@ -113,8 +114,16 @@ class Asking:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.kill()
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
+
+    def kill(self) -> None:
+        """All its clients go away, in the middle of whatever they do."""
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
 
     def wait_until_begun(self) -> None:
         """Until each stream has its first token, or has asked before."""

@@ -15,7 +15,7 @@ command = group("config", about="Show the settings.")
 @click.option("--show-origin", is_flag=True, help="Say where each value comes from.")
 def list_settings(context: Context, show_origin: bool) -> None:
     settings = context.settings
-    resolved = (*settings.resolved, *settings.network.resolved)
+    resolved = (*settings.resolved, *settings.network.resolved, *settings.serve.resolved)
     rows = [
         (each.key, "-" if each.value is None else str(each.value), *((each.origin,) if show_origin else ()))
         for each in resolved

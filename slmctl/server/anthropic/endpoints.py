@@ -93,8 +93,8 @@ def _too_long(error: PromptTooLong) -> PromptTooLong:
     """In the words by which Anthropic's clients know it."""
     if error.tokens is None or error.context is None:
         return error
-    text = f"prompt is too long: {error.tokens} tokens > {error.context} maximum"
-    return PromptTooLong(text, tokens=error.tokens, context=error.context)
+    text = f"prompt is too long: {error.tokens} tokens > {error.context} maximum."
+    return PromptTooLong(text, tokens=error.tokens, context=error.context, hint="Shorten it.")
 
 
 def _blocks(request: MessagesRequest) -> Blocks:

@@ -49,9 +49,7 @@ async def chat(call: Call) -> Response:
         "created": created_now(),
         "model": request.model,
         "system_fingerprint": fingerprint(call),
-        "choices": [
-            choice_of(index, each, has_logprobs=bool(request.logprobs)) for index, each in enumerate(found)
-        ],
+        "choices": [choice_of(index, each, ask.top_logprobs) for index, each in enumerate(found)],
         "usage": usage_of(ends[:1], ends),
     }
     return answer(call, whole)
@@ -81,7 +79,12 @@ async def _chunks(call: Call, request: ChatRequest, answers: list[Answer]) -> As
                 }
             writer, begins = writers.get(index), b""
             if writer is None:
-                writer = ChunkWriter(common, index, includes_usage=request.includes_usage)
+                writer = ChunkWriter(
+                    common,
+                    index,
+                    includes_usage=request.includes_usage,
+                    top_logprobs=request.top_logprobs or 0,
+                )
                 writers[index] = writer
                 begins = writer.role()
             if isinstance(each, Finished):

@@ -25,10 +25,13 @@ def quoted(text: str) -> bytes:
 class ChunkWriter:
     """Writes the server-sent events of one answer of a stream; `common` stands in each of them."""
 
-    def __init__(self, common: Mapping[str, object], index: int, *, includes_usage: bool) -> None:
+    def __init__(
+        self, common: Mapping[str, object], index: int, *, includes_usage: bool, top_logprobs: int
+    ) -> None:
         head = json_bytes({**common, "object": "chat.completion.chunk"})
         self._head = b"data: " + head[:-1] + b',"choices":[{"index":' + str(index).encode() + b',"delta":'
         self._end = b"}]" + (b',"usage":null' if includes_usage else b"") + b"}\n\n"
+        self._top_logprobs = top_logprobs
         self._tail = b',"logprobs":null,"finish_reason":null' + self._end
 
     def role(self) -> bytes:
@@ -52,7 +55,9 @@ class ChunkWriter:
                 return b""
         if not logprobs:
             return self._head + delta + self._tail
-        told = b',"logprobs":' + json_bytes(logprobs_of(logprobs)) + b',"finish_reason":null'
+        told = (
+            b',"logprobs":' + json_bytes(logprobs_of(logprobs, self._top_logprobs)) + b',"finish_reason":null'
+        )
         return self._head + delta + told + self._end
 
 
@@ -61,8 +66,8 @@ def usage_chunk(common: Mapping[str, object], usage: Mapping[str, object]) -> by
     return event({**common, "object": "chat.completion.chunk", "choices": [], "usage": usage})
 
 
-def choice_of(index: int, answer: Gathered, *, has_logprobs: bool) -> Mapping[str, object]:
-    """One of the whole object's choices."""
+def choice_of(index: int, answer: Gathered, top_logprobs: int | None) -> Mapping[str, object]:
+    """One of the whole object's choices; `top_logprobs` None tells no probabilities."""
     calls = [
         {
             "id": call["id"],
@@ -83,16 +88,17 @@ def choice_of(index: int, answer: Gathered, *, has_logprobs: bool) -> Mapping[st
     return {
         "index": index,
         "message": message,
-        "logprobs": logprobs_of(answer.logprobs) if has_logprobs else None,
+        "logprobs": None if top_logprobs is None else logprobs_of(answer.logprobs, top_logprobs),
         "finish_reason": answer.finished.reason,
     }
 
 
-def logprobs_of(logprobs: Sequence[TokenLogprob]) -> Mapping[str, object]:
-    """OpenAI's `logprobs`: each token with the most likely ones in its place."""
+def logprobs_of(logprobs: Sequence[TokenLogprob], most: int = 20) -> Mapping[str, object]:
+    """OpenAI's `logprobs`: each token with the `most` likeliest in its place (engines tell one at least)."""
     return {
         "content": [
-            {**_token(each), "top_logprobs": [_token(other) for other in each.top]} for each in logprobs
+            {**_token(each), "top_logprobs": [_token(other) for other in each.top[:most]]}
+            for each in logprobs
         ],
         "refusal": None,
     }

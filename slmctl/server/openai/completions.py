@@ -133,7 +133,7 @@ async def _chunks(call: Call, request: CompletionRequest, answers: list[Answer])
                 common = {**_common(call, request), **usage}
             if isinstance(each, Finished):
                 ends[index] = each
-            if (piece := _chunk_choice(index, each, offsets)) is not None:
+            if (piece := _chunk_choice(index, each, offsets, request.logprobs or 0)) is not None:
                 yield event({**common, "choices": [piece]})
     if request.includes_usage:
         prompts = [ends[index] for index in range(0, len(answers), request.n or 1)]
@@ -151,13 +151,15 @@ def _common(call: Call, request: CompletionRequest) -> Mapping[str, object]:
     }
 
 
-def _chunk_choice(index: int, each: AnswerEvent, offsets: dict[int, int]) -> Mapping[str, object] | None:
+def _chunk_choice(
+    index: int, each: AnswerEvent, offsets: dict[int, int], most: int
+) -> Mapping[str, object] | None:
     choice: dict[str, object] = {"index": index, "text": "", "logprobs": None, "finish_reason": None}
     match each:
         case TextDelta():
             offset = offsets.get(index, 0)
             offsets[index] = offset + len(each.text)
-            told_logprobs = _logprobs(each.logprobs, offset) if each.logprobs else None
+            told_logprobs = _logprobs(each.logprobs, most, offset) if each.logprobs else None
             return {**choice, "text": each.text, "logprobs": told_logprobs}
         case Finished():
             return {**choice, "finish_reason": each.reason}
@@ -169,13 +171,14 @@ def _choice(request: CompletionRequest, index: int, found: Gathered) -> Mapping[
     return {
         "index": index,
         "text": found.text,
-        "logprobs": None if request.logprobs is None else _logprobs(found.logprobs, 0),
+        "logprobs": None if request.logprobs is None else _logprobs(found.logprobs, request.logprobs, 0),
         "finish_reason": found.finished.reason,
     }
 
 
-def _logprobs(logprobs: Sequence[TokenLogprob], offset: int) -> Mapping[str, object]:
-    """OpenAI's older shape; `text_offset` counts characters from the answer's beginning."""
+def _logprobs(logprobs: Sequence[TokenLogprob], most: int, offset: int) -> Mapping[str, object]:
+    """OpenAI's older shape, with the `most` likeliest of each token; `text_offset` counts the characters
+    before it in the answer."""
     offsets: list[int] = []
     for each in logprobs:
         offsets.append(offset)
@@ -183,7 +186,7 @@ def _logprobs(logprobs: Sequence[TokenLogprob], offset: int) -> Mapping[str, obj
     return {
         "tokens": [each.token for each in logprobs],
         "token_logprobs": [each.logprob for each in logprobs],
-        "top_logprobs": [{other.token: other.logprob for other in each.top} for each in logprobs],
+        "top_logprobs": [{other.token: other.logprob for other in each.top[:most]} for each in logprobs],
         "text_offset": offsets,
     }
 

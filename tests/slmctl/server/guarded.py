@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from registry.store.store import Store
+from slmctl.app.api_keys import Scope
 from slmctl.config import Settings
 from slmctl.serve_settings import ServeSettings
 from slmctl.server import app, health
@@ -44,6 +45,7 @@ class Guarded:
         self.home = home
         self.state: ServerState
         self.address: tuple[str, int]
+        self.secrets: dict[Scope, str] = {}
         self._log = log
         self._loop: asyncio.AbstractEventLoop
         self._end: asyncio.Event
@@ -59,7 +61,7 @@ class Guarded:
             environment = {"HOME": str(self.home), "SLMCTL_HOME": str(self.home)}
             settings = Settings.load(environment)
             store = Store(settings.store)
-            log = ServerLog(self._log, as_json=True)
+            log = ServerLog(self._log, as_json=True, log_prompts=serve.log_prompts)
             scheduler = Scheduler(settings=settings, serve=serve, reader=store)
             self.state = ServerState(
                 settings=settings,

@@ -15,6 +15,8 @@ TOOLS = "tools"
 """Hello's weights with a Jinja template that knows tools, so that the engine's own parser does."""
 GO_TOOLS = "go-tools"
 """Hello's weights with an Ollama TEMPLATE that knows tools, so that slmctl parses the calls."""
+THINKER = "thinker"
+"""Hello's weights with a Jinja template that begins each answer with thoughts, unless there are to be none."""
 RANKER = "my/ranker"
 """A reranker whose scores mean nothing, under a name with a slash in it."""
 
@@ -47,6 +49,20 @@ _JINJA = """\
 {%- endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}
+"""
+
+_THINKING = """\
+{%- for message in messages %}
+{{- '<|im_start|>' + message.role + '\\n' }}
+{%- if message.role == 'assistant' and message.reasoning_content %}
+{{- '<think>\\n' + message.reasoning_content + '\\n</think>\\n\\n' }}
+{%- endif %}
+{{- message.content + '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+{{- '<|im_start|>assistant\\n<think>\\n' }}
+{%- if enable_thinking is defined and enable_thinking is false %}{{- '\\n</think>\\n\\n' }}{% endif %}
+{%- endif %}
 """
 
 _GO = '''\
@@ -91,6 +107,8 @@ def make_models(program: Program, folder: Path, tiny: Path) -> None:
     """Put all of them into the program's store; hello comes with the one that is made of it."""
     with_tools = folder / "tools.gguf"
     write_copy(with_tools, chat_template=_JINJA)
+    thinker = folder / "thinker.gguf"
+    write_copy(thinker, chat_template=_THINKING)
     ranker = folder / "ranker.gguf"
     write_random_reranker(ranker)
     modelfile = folder / "Modelfile"
@@ -98,6 +116,7 @@ def make_models(program: Program, folder: Path, tiny: Path) -> None:
     for arguments in (
         ("create", TINY, "--from", str(tiny)),
         ("create", TOOLS, "--from", str(with_tools)),
+        ("create", THINKER, "--from", str(thinker)),
         ("create", RANKER, "--from", str(ranker)),
         ("create", GO_TOOLS, "-f", str(modelfile)),
     ):

@@ -91,7 +91,11 @@ def test_what_was_held_back_comes_before_what_follows() -> None:
 
 
 def test_only_what_is_said_can_end_it() -> None:
-    events = [ThinkingDelta("<end>"), ToolCallDelta(0, "c", "f", '"<end>"'), Finished(reason="stop")]
+    events: list[AnswerEvent] = [
+        ThinkingDelta("<end>"),
+        ToolCallDelta(0, "c", "f", '"<end>"'),
+        Finished(reason="stop"),
+    ]
     assert stopped(events, ["<end>"])[0] == events
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -59,8 +60,6 @@ def test_a_server_that_is_full_says_when_to_come_again(stocked: Program) -> None
         next(first)
         with httpx.Client(base_url=server.base_url, timeout=60) as other:
             request = other.build_request("POST", "/v1/completions", json=asked)
-            import threading
-
             waiting = threading.Thread(target=lambda: other.send(request, stream=True), daemon=True)
             waiting.start()
 

@@ -1,0 +1,110 @@
+"""Long synchronous work (pull, push, create) in a thread of its own, whose events are told on the event loop.
+
+Of one item only the newest progress waits to be told, so that a slow client holds nothing up and loses no
+end of anything; everything else waits in order. Who leaves stops the work at its next event: it ends as it
+would for Ctrl-C, and what was fetched stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+from slmctl.app.events import Event, OnEvent, Progress, Transfer
+
+T = TypeVar("T")
+
+_TICK_SECONDS = 0.06
+"""How often progress is told: as often as Ollama does."""
+
+
+class Stopped(Exception):
+    """Raised in the thread, out of `on_event`."""
+
+
+class Job(Generic[T]):
+    """`work` runs once `events` is iterated; `result` is what it gave, when they have ended."""
+
+    def __init__(self, work: Callable[[OnEvent], T], *, name: str) -> None:
+        self._work = work
+        self._name = name
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._waiting: dict[object, Event] = {}
+        self._loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._done: asyncio.Future[T] = self._loop.create_future()
+
+    @property
+    def result(self) -> T:
+        return self._done.result()
+
+    async def events(self) -> AsyncGenerator[Event]:
+        """What the work tells, until it ends. Raises what it raises. Closing this stops it."""
+        threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        try:
+            while not self._done.done():
+                await self._wake.wait()
+                self._wake.clear()
+                for event in self._taken():
+                    yield event
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(asyncio.shield(self._done), _TICK_SECONDS)
+            for event in self._taken():
+                yield event
+        finally:
+            self._stop.set()
+            if self._done.done():
+                self._done.exception()  # it has been looked at
+        self._done.result()
+
+    def _run(self) -> None:
+        try:
+            value = self._work(self._on_event)
+        except BaseException as error:  # noqa: BLE001 - it goes on to whoever waits
+            self._call(self._fail, error)
+        else:
+            self._call(self._finish, value)
+
+    def _on_event(self, event: Event) -> None:
+        if self._stop.is_set():
+            raise Stopped
+        key: object = object()
+        if isinstance(event, Transfer | Progress):
+            key = (event.stage, event.item, event.digest if isinstance(event, Transfer) else None)
+        with self._lock:
+            is_first = not self._waiting
+            self._waiting[key] = event
+        if is_first:
+            self._call(self._wake.set)
+
+    def _taken(self) -> list[Event]:
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
+        return list(waiting.values())
+
+    def _finish(self, value: T) -> None:
+        if not self._done.done():
+            self._done.set_result(value)
+        self._wake.set()
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._done.done():
+            self._done.set_exception(error if isinstance(error, Exception) else RuntimeError("interrupted"))
+            self._done.exception()  # somebody may have left before: that is no mistake
+        self._wake.set()
+
+    def _call(self, function: Callable[..., object], *arguments: object) -> None:
+        with suppress(RuntimeError):  # the loop has ended, and everybody with it
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+
+async def in_thread(work: Callable[[], T], *, name: str) -> T:
+    """As asyncio.to_thread, in a thread of its own: what takes long keeps nobody else's from starting."""
+    job = Job(lambda _: work(), name=name)
+    async for _ in job.events():
+        pass
+    return job.result
