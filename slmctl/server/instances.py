@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from modelfiles.spec import ParameterValue
+from registry.names import short_name
 from runtimes.process import Worker
 from slmctl.app.load import Purpose
 from slmctl.app.loading import Begun
@@ -23,6 +24,10 @@ from slmctl.app.planning.serving import need_of
 from slmctl.config import Settings
 from slmctl.server.engine import EngineClient
 from slmctl.server.lookup import Found
+from slmctl.server.problems import NotSupported
+
+_RANK_POOLING = 4
+_WORDS = {"text": "generate", "embedding": "embed", "rank": "rerank"}
 
 State = Literal["loading", "ready", "draining", "broken"]
 
@@ -64,6 +69,16 @@ def manner_of(
     return Manner(
         found=found, variant=chosen if variant is not None else None, parameters=named, parallel=parallel
     )
+
+
+def check_purpose(found: Found, purpose: Purpose) -> None:
+    """Raise NotSupported for what a model of this kind cannot be started for."""
+    facts = [each.facts for each in found.package.variants if each.facts is not None]
+    ranks = any(each.pooling == _RANK_POOLING for each in facts)
+    encodes = any(each.causal is False or (each.pooling or 0) > 0 for each in facts)
+    wrong = {"text": encodes, "embedding": ranks, "rank": bool(facts) and not ranks}[purpose]
+    if wrong:
+        raise NotSupported(f'"{short_name(found.name)}" does not support {_WORDS[purpose]}')
 
 
 class Instance:
