@@ -79,7 +79,7 @@ class Guard:
             request=Request(scope, incoming.receive),
             endpoint=endpoint,
             request_id=request_id(headers),
-            limit=Limit(self._state.serve.request_seconds),
+            limit=Limit(None if endpoint.takes_long else self._state.serve.request_seconds),
         )
         out = Outgoing(send, incoming, standing_headers(call))
         visit = _Visit(self._state, self._hosts, call, found, headers, incoming, out)
@@ -143,7 +143,7 @@ class _Visit:
             if call.endpoint.scope == "infer":
                 self._state.log.prompt(call, body)
         self._incoming.when_gone(functools.partial(self._leave, task))
-        counted = call.endpoint.scope is not None and call.endpoint.label != "metrics"
+        counted = call.endpoint.scope is not None and call.endpoint.path != "/metrics"
         if counted:
             self._state.running.add(call.limit)
         try:
@@ -184,7 +184,7 @@ class _Visit:
         if self._found.endpoint is None:
             self._out.headers["allow"] = self._found.allow
             raise WrongMethod(f"{method:.20} is not possible here, but {self._found.allow}.")
-        if self._state.draining and call.endpoint.scope is not None and call.endpoint.label != "metrics":
+        if self._state.draining and call.endpoint.scope is not None and call.endpoint.path != "/metrics":
             self._out.closes = True
             raise Busy("The server is about to end.", retry_after_seconds=_DRAIN_SECONDS)
         check_form(headers)
@@ -221,11 +221,11 @@ class _Visit:
         call, told = self._call, self._call.told
         gone = self._incoming.is_gone and not self._out.is_whole
         code = GONE if gone else self._out.status
-        endpoint = call.endpoint.label if self._found is not None else "unknown"
+        endpoint = call.endpoint.path if self._found is not None else "unknown"
         self._state.metrics.ended(told, endpoint=endpoint, code=code, seconds=seconds)
         if self._reason is not None and code >= 400 and code not in _NOT_REJECTED:
             self._state.metrics.rejected(self._reason)
-        if endpoint in {"livez", "readyz"} or (endpoint == "metrics" and code < 400):
+        if endpoint in {"/livez", "/readyz"} or (endpoint == "/metrics" and code < 400):
             return
         if code == 401 and not self._state.log.may_tell("unauthorized"):
             return

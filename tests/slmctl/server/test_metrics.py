@@ -205,7 +205,9 @@ def scrape(server: Guarded) -> Series:
 def test_the_page_of_a_server(server: Guarded) -> None:
     server.ask("POST", "/v1/say/x", b"{}")
     found = scrape(server)
-    assert value(found, "requests_total", model="", endpoint="say", code="200", finish_reason="") >= 1
+    assert (
+        value(found, "requests_total", model="", endpoint="/v1/say/{name}", code="200", finish_reason="") >= 1
+    )
     assert value(found, "http_requests_running") == 1, "this one"
 
 
@@ -230,9 +232,12 @@ def test_strangers_make_no_series(server: Guarded) -> None:
             while answered.count(b"HTTP/1.1 ") < 100:
                 answered += connection.recv(65536)
     after = scrape(server)
-    new = {key for key in after.keys() - before.keys() if ("endpoint", "livez") not in key[1]}
+    new = {key for key in after.keys() - before.keys() if ("endpoint", "/livez") not in key[1]}
     assert new == set()
-    assert value(after, "requests_total", model="", endpoint="say", code="200", finish_reason="") >= 2500
+    assert (
+        value(after, "requests_total", model="", endpoint="/v1/say/{name}", code="200", finish_reason="")
+        >= 2500
+    )
 
 
 def test_what_is_not_let_in_is_counted_by_its_reason(server: Guarded) -> None:
