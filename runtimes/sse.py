@@ -60,7 +60,7 @@ class SseParser:
         return not (self._line or self._data or self._name or self._event_bytes or self._skip_line_feed)
 
     def _simple(self, piece: bytes) -> list[ServerSentEvent] | None:
-        """The events of a piece as engines write almost all: whole ones of one line of data. None for others."""
+        """The events of a piece as engines write almost all: whole, of one line of data; None for others."""
         if not piece.endswith(b"\n\n") or b"\r" in piece or len(piece) > self._limit_bytes:
             return None
         lines = piece[:-2].split(b"\n\n")
