@@ -10,7 +10,7 @@ from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolPara
 from pydantic import BaseModel
 
 from tests.slmctl.cli.program import Program
-from tests.slmctl.server.models import HELLO, TOOLS
+from tests.slmctl.server.models import GO_TOOLS, HELLO, TOOLS
 from tools.reciting_model import cue, write_reciting_model
 
 RECITING = ("reciting", "go-reciting")
@@ -96,7 +96,7 @@ def test_a_call_in_a_whole_answer(client: OpenAI, model: str, choice: Any) -> No
     answer = client.chat.completions.create(
         model=model,
         messages=ASKED,
-        tools=[WEATHER, CLOCK],
+        tools=[WEATHER] if choice == "required" else [WEATHER, CLOCK],
         tool_choice=choice,
         parallel_tool_calls=False,
         max_tokens=300,
@@ -169,6 +169,25 @@ def test_there_and_back_again(client: OpenAI, model: str) -> None:
     assert answer.choices[0].finish_reason == "stop"
     assert answer.choices[0].message.content == ANSWER
     assert answer.choices[0].message.tool_calls is None
+
+
+@pytest.mark.parametrize("model", [TOOLS, GO_TOOLS])
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
+def test_a_call_from_a_model_that_never_learned_to(client: OpenAI, model: str, choice: Any) -> None:
+    answer = client.chat.completions.create(
+        model=model,
+        messages=ASKED,
+        tools=[WEATHER],
+        tool_choice=choice,
+        parallel_tool_calls=False,
+        max_tokens=300,
+        seed=1,
+    )
+    (found,) = answer.choices
+    assert found.finish_reason == "tool_calls"
+    (call,) = found.message.tool_calls or []
+    assert call.type == "function"
+    assert Weather.model_validate_json(call.function.arguments).place in {"Paris", "Rome"}
 
 
 @BOTH
