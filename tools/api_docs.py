@@ -18,10 +18,10 @@ from slmctl.server.app import TABLES
 from slmctl.server.call import Endpoint
 from slmctl.server.openai import chat_request, responses_request
 from slmctl.server.openai import fields as openai
-from slmctl.server.openapi import MEANINGS, statuses_of
+from slmctl.server.openapi import MEANINGS, is_public, statuses_of
 
 TARGET = Path(__file__).parents[1] / "docs" / "api.md"
-SERVED = [endpoint for table in TABLES for endpoint in table]
+SERVED = [endpoint for table in TABLES for endpoint in table if is_public(endpoint)]
 
 _BLOCK = re.compile(r"<!-- ([^>]+) -->\n.*?<!-- end -->", re.DOTALL)
 
@@ -60,12 +60,13 @@ def _fields(which: str) -> Iterator[str]:
     schema = _endpoint(which).request_schema
     assert schema is not None
     parts: dict[str, Any] = dict(schema.get("$defs", {}))  # type: ignore[call-overload]
-    yield from _rows(schema, parts)
+    yield "| field | |"
+    yield "|---|---|"
+    yield from _rows(schema, parts, "")
     for name, part in parts.items():
         if "properties" in part:
-            said = part.get("description")
-            yield f"\n`{name}`" + (f": {' '.join(said.split())}" if said else "") + "\n"
-            yield from _rows(part, parts)
+            yield f"| **{name}** | {' '.join(part.get('description', '').split())} |"
+            yield from _rows(part, parts, f"{name}.")
 
 
 def _endpoint(which: str) -> Endpoint:
@@ -73,12 +74,10 @@ def _endpoint(which: str) -> Endpoint:
     return next(each for each in SERVED if (each.method, each.path) == (method, path))
 
 
-def _rows(schema: Schema, parts: Schema) -> Iterator[str]:
-    yield "| field | |"
-    yield "|---|---|"
+def _rows(schema: Schema, parts: Schema, before: str) -> Iterator[str]:
     required = schema.get("required", ())
     for name, value in schema["properties"].items():
-        yield f"| `{name}`{'' if name in required else '?'} | {_kind(value, parts)} |"
+        yield f"| `{before}{name}`{'' if name in required else '?'} | {_kind(value, parts)} |"
 
 
 def _kind(schema: Schema, parts: Schema) -> str:
@@ -96,7 +95,7 @@ def _kind(schema: Schema, parts: Schema) -> str:
         return " or ".join(_written(each) for each in schema["enum"])
     match schema.get("type"):
         case "array":
-            return f"list of {_kind(schema.get('items', {}), parts)}{_limits(schema, 'Items')}"
+            return f"list{_limits(schema, 'Items')} of {_kind(schema.get('items', {}), parts)}"
         case "string":
             return f"text{_limits(schema, 'Length')}"
         case "integer" | "number" as kind:
@@ -118,7 +117,11 @@ def _written(value: object) -> str:
 def _limits(schema: Schema, what: str) -> str:
     low, high = schema.get(f"min{what}"), schema.get(f"max{what}")
     unit = "" if what == "Items" else " characters"
-    return "".join([f", at least {low:,}{unit}" if low else "", f", at most {high:,}{unit}" if high else ""])
+    told = [
+        "not empty" if low == 1 else f"at least {low:,}{unit}" if low else "",
+        f"at most {high:,}{unit}" if high else "",
+    ]
+    return f" ({', '.join(filter(None, told))})" if any(told) else ""
 
 
 def _bounds(schema: Schema) -> str:

@@ -1,13 +1,13 @@
-"""Write a small language model as GGUF that says given texts by heart: which one, the prompt's last token says.
+"""Write a small language model as GGUF that says texts by heart: which one, the prompt's last token says.
 
 Tests of tool calls, thoughts and structured answers need models that give them; those that learned to are
-too large to bring along. This one is a chain: layers add nothing, so what comes next depends on the last token
-alone, and the output's row of a token is the embedding of the one that it comes after. A text is cut into
-pieces, each a token of its own, and the last one is followed by the end of the answer.
+too large to bring along. This one is a chain: layers add nothing, so what comes next depends on the last
+token alone, and the output's row of a token is the embedding of the one that it comes after. A text is cut
+into pieces, each a token of its own, and the last one is followed by the end of the answer.
 
-    write_reciting_model(path, ["first answer", "second answer"])     # begun by the tokens <|say-0|>, <|say-1|>
+    write_reciting_model(path, ["first answer", "second answer"])     # after <|say-0|>, after <|say-1|>
 
-A chat template ends the prompt with one of these (`CUES`). Sampling may be what it will: the next token has
+A chat template ends the prompt with one of these (`cue`). Sampling may be what it will: the next token has
 nearly all of the probability, unless a grammar forbids it.
 """
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import gguf
@@ -52,7 +53,7 @@ def write_reciting_model(path: Path, texts: Sequence[str], *, chat_template: str
     embeddings = _random(len(vocabulary))
     output = np.zeros_like(embeddings)
     for chain in chains:
-        for before, after in zip(chain, chain[1:], strict=False):
+        for before, after in pairwise(chain):
             output[after] += embeddings[before] * np.float32(_CERTAIN / np.sqrt(HIDDEN))
     _write(path, vocabulary, embeddings, output, chat_template)
 

@@ -90,9 +90,13 @@ class Assessor:
         pinned = self.request.gpu_layers
         if gpu_layers is None and pinned is not None and pinned >= 0:
             gpu_layers = min(pinned, every)
+        usual = Shape(context=context)
+        at_once = context if self.request.one_batch else 0
         return Shape(
             context=context,
             parallel=self.request.parallel,
+            batch=max(usual.batch, at_once),
+            micro_batch=max(usual.micro_batch, at_once),
             type_k=cache_type,
             type_v=cache_type,
             gpu_layers=(every if gpu_layers is None else gpu_layers) if on_device else 0,

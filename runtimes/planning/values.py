@@ -105,7 +105,7 @@ class Need:
 class PlanRequest:
     """What is asked. A pin is what the user named; None leaves it to the plan. `context` is soft unless
     `context_is_pinned`; `max_memory` is bytes, speeds are tokens per second. `draft_tokens` are those that
-    a build's draft guesses at a time."""
+    a build's draft guesses at a time. With `one_batch` a whole context is computed at once."""
 
     context: int | None = None
     context_is_pinned: bool = False
@@ -122,6 +122,7 @@ class PlanRequest:
     offline: bool = False
     force: bool = False
     embedding: bool = False
+    one_batch: bool = False
     draft_tokens: int = 0
     rope_scaling: bool = False
     """The user stretches the context: more than the model was trained on is then no mistake."""

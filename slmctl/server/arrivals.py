@@ -124,7 +124,7 @@ class Arrivals:
         could_fit = False
         while True:
             check()
-            others = fleet.neighbours(instance)
+            others, here = fleet.neighbours(instance), len(fleet.living)
             lacking: DoesNotFit | None = None
             if self._max_loaded is None or len(others) < self._max_loaded:
                 try:
@@ -140,17 +140,19 @@ class Arrivals:
             if lacking is not None and not could_fit:
                 await self._check_without(line, instance.manner, others)
                 could_fit = True
-            victim = next_to_leave(fleet.neighbours(instance))
-            if victim is not None:
-                fleet.stop(victim, "room")
-                await victim.gone.wait()
-            elif fleet.now < deadline:
-                await fleet.bell.wait(deadline - fleet.now)
-            else:
-                raise Busy(
-                    "There is no room for another model while all that are loaded are answering.",
-                    retry_after_seconds=line.retry_after_seconds(),
-                )
+            while len(fleet.living) == here:  # nobody has gone while the plan was made, or since
+                check()
+                victim = next_to_leave(fleet.neighbours(instance))
+                if victim is not None:
+                    fleet.stop(victim, "room")
+                    await victim.gone.wait()
+                elif fleet.now < deadline:
+                    await fleet.bell.wait(deadline - fleet.now)
+                else:
+                    raise Busy(
+                        "There is no room for another model while all that are loaded are answering.",
+                        retry_after_seconds=line.retry_after_seconds(),
+                    )
 
     async def _start(self, line: Line, instance: Instance, max_memory: int | None) -> Begun:
         begun, capabilities = await self._loads.start(
@@ -184,3 +186,5 @@ class Arrivals:
             if ticket.manner.key == manner.key:
                 line.waiting.remove(ticket)
                 ticket.wake(told)
+        if line.circuit.open_seconds(self._fleet.now):
+            line.turn_away(line.circuit_open(self._fleet.now))

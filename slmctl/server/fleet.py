@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import Protocol
 
 from registry.errors import SlmctlError
-from registry.names import short_name
 from runtimes.process import Ended
 from slmctl.server.arrivals import Arrivals
 from slmctl.server.bell import Bell
@@ -21,7 +20,6 @@ from slmctl.server.circuit import HEALTHY_SECONDS
 from slmctl.server.instances import Instance
 from slmctl.server.lines import Line, LineId, Ticket
 from slmctl.server.loads import Loads
-from slmctl.server.problems import CircuitOpen
 from slmctl.server.room import Neighbour
 
 
@@ -207,6 +205,8 @@ class Fleet:
         if instance.stopped_for is None and instance.ready_at is not None:
             instance.stopped_for = "killed" if end.returncode == -signal.SIGKILL else "crashed"
             self.died(line, instance, end.explanation.sentence, instance.stopped_for)
+            if line.circuit.open_seconds(self.now):
+                line.turn_away(line.circuit_open(self.now))
         if instance.begun is not None:
             self._begin(self._bury(line, instance))
 
@@ -237,10 +237,6 @@ class Fleet:
         self.watcher.worker_ended(line.name, how)
         lived = 0.0 if instance.ready_at is None else self.now - instance.ready_at
         line.circuit.died(self.now, was_well=instance.answered or lived >= HEALTHY_SECONDS)
-        if line.circuit.open_seconds(self.now):
-            for ticket in line.waiting:
-                ticket.wake(circuit_open(line, self.now))
-            line.waiting.clear()
 
     def suspect(self, line: Line, instance: Instance, broken: bool) -> None:
         instance.suspect(broken)
@@ -259,9 +255,7 @@ class Fleet:
         """End every worker; on return nothing of them is left. Whoever waits gets `error`."""
         self.closing = True
         for line in self.lines.values():
-            for ticket in line.waiting:
-                ticket.wake(error)
-            line.waiting.clear()
+            line.turn_away(error)
         self.bell.ring()
         while self._tasks or self.living:
             for instance in tuple(self.living):
@@ -271,12 +265,3 @@ class Fleet:
                 await asyncio.wait(self._tasks, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
             else:
                 await self.bell.wait(1.0)
-
-
-def circuit_open(line: Line, now: float) -> CircuitOpen:
-    seconds = max(1, round(line.circuit.open_seconds(now)))
-    return CircuitOpen(
-        f"{short_name(line.name)} has died too often within a minute: {line.last_words}"
-        f" It is tried again in {seconds} seconds.",
-        retry_after_seconds=seconds,
-    )

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import re
-import secrets
 import time
 
 from starlette.datastructures import Headers
@@ -19,13 +17,22 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from registry.errors import SlmctlError, UsageError
-from slmctl.server.call import Call, Endpoint
+from slmctl.server.call import Call
+from slmctl.server.heads import (
+    check_form,
+    check_head,
+    endpoint_of,
+    preflight,
+    request_id,
+    standing_headers,
+    trace_id,
+)
 from slmctl.server.hosts import Hosts, Peer
 from slmctl.server.incoming import Incoming
 from slmctl.server.keys import Principal, authorize
 from slmctl.server.limit import Limit
 from slmctl.server.outgoing import Outgoing
-from slmctl.server.problems import Busy, Family, HeadTooLarge, KeyMissing, Problem, Unsupported, WrongMethod
+from slmctl.server.problems import Busy, KeyMissing, Problem, WrongMethod
 from slmctl.server.routes import Found, Routes, is_clean
 from slmctl.server.state import ServerState
 from slmctl.server.streams import json_bytes
@@ -33,9 +40,6 @@ from slmctl.server.streams import json_bytes
 GONE = 499
 """The status in log and metrics of an answer whose client went away, as nginx has it."""
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", re.ASCII)
 _NOT_REJECTED = frozenset({404, 405})
 _DRAIN_SECONDS = 5
 
@@ -62,7 +66,7 @@ class Guard:
         began = time.monotonic()
         headers = Headers(scope=scope)
         found = self._routes.find(scope)
-        endpoint = _endpoint_of(found, scope["path"])
+        endpoint = endpoint_of(found, scope["path"])
         scope["path_params"] = dict(found.parameters) if found is not None else {}
         incoming = Incoming(
             receive,
@@ -74,10 +78,10 @@ class Guard:
             state=self._state,
             request=Request(scope, incoming.receive),
             endpoint=endpoint,
-            request_id=_request_id(headers),
-            limit=Limit(self._state.serve.request_seconds),
+            request_id=request_id(headers),
+            limit=Limit(None if endpoint.takes_long else self._state.serve.request_seconds),
         )
-        out = Outgoing(send, incoming, _standing_headers(call))
+        out = Outgoing(send, incoming, standing_headers(call))
         visit = _Visit(self._state, self._hosts, call, found, headers, incoming, out)
         self._state.metrics.begun()
         try:
@@ -134,9 +138,12 @@ class _Visit:
         call = self._call
         assert call.limit is not None
         if call.endpoint.reads_body:
-            call.request._body = await self._incoming.whole()  # noqa: SLF001 - where Starlette keeps it
+            body = await self._incoming.whole()
+            call.request._body = body  # noqa: SLF001 - where Starlette keeps it
+            if call.endpoint.scope == "infer":
+                self._state.log.prompt(call, body)
         self._incoming.when_gone(functools.partial(self._leave, task))
-        counted = call.endpoint.scope is not None and call.endpoint.label != "metrics"
+        counted = call.endpoint.scope is not None and call.endpoint.path != "/metrics"
         if counted:
             self._state.running.add(call.limit)
         try:
@@ -159,7 +166,9 @@ class _Visit:
     def _let_in(self) -> Response | None:
         """Raise for what is not let in; an answer for what needs no handler."""
         call, headers, method = self._call, self._headers, self._call.request.method
-        self._check_head()
+        self._out.closes = True  # who cannot be understood is not listened to any longer
+        check_head(call.request.scope, headers, self._state.serve.max_header_bytes)
+        self._out.closes = False
         self._peer = self._hosts.check_host(call.request.scope, headers)
         origin = self._hosts.check_origin(method, headers, self._peer)
         if origin is not None:
@@ -170,33 +179,17 @@ class _Visit:
                 raise UsageError("The request's path is no path of this server.")
             return PlainTextResponse("404 page not found", status_code=404)
         if method == "OPTIONS" and "access-control-request-method" in headers and origin is not None:
-            return _preflight(self._found, headers)
+            return preflight(self._found, headers)
         self._authorize()
         if self._found.endpoint is None:
             self._out.headers["allow"] = self._found.allow
             raise WrongMethod(f"{method:.20} is not possible here, but {self._found.allow}.")
-        if self._state.draining and call.endpoint.scope is not None and call.endpoint.label != "metrics":
+        if self._state.draining and call.endpoint.scope is not None and call.endpoint.path != "/metrics":
             self._out.closes = True
             raise Busy("The server is about to end.", retry_after_seconds=_DRAIN_SECONDS)
-        self._check_form()
+        check_form(headers)
+        self._incoming.check_length()
         return None
-
-    def _check_head(self) -> None:
-        """Raise for a head that a proxy in front may have read otherwise than we do, or that is too long.
-
-        The limit of the parser below holds for heads that come in several pieces only.
-        """
-        scope, headers = self._call.request.scope, self._headers
-        self._out.closes = True
-        if scope.get("http_version") not in {"1.0", "1.1"}:
-            raise UsageError("This server speaks HTTP/1.1.")
-        if "transfer-encoding" in headers and "content-length" in headers:
-            raise UsageError("A request has Content-Length or Transfer-Encoding, and not both.")
-        size = sum(len(name) + len(value) for name, value in scope["headers"]) + len(scope["path"])
-        most = self._state.serve.max_header_bytes
-        if size + len(scope["query_string"]) > most:
-            raise HeadTooLarge(f"The request's head is larger than {most:,} bytes.")
-        self._out.closes = False
 
     def _authorize(self) -> None:
         call = self._call
@@ -214,16 +207,6 @@ class _Visit:
     def _principal(self) -> Principal:
         return self._state.keys.principal(self._headers, self._state.local_token)
 
-    def _check_form(self) -> None:
-        headers = self._headers
-        if headers.get("upgrade", "").lower() == "websocket":
-            raise UsageError("This server has no websockets.")
-        if headers.get("content-encoding", "identity").lower() != "identity":
-            raise Unsupported(
-                "A compressed request body is not read.", hint="Send it without Content-Encoding."
-            )
-        self._incoming.check_length()
-
     def _told(self, problem: Problem) -> Response:
         """An error in the words of its API."""
         family = self._call.family
@@ -238,69 +221,22 @@ class _Visit:
         call, told = self._call, self._call.told
         gone = self._incoming.is_gone and not self._out.is_whole
         code = GONE if gone else self._out.status
-        endpoint = call.endpoint.label if self._found is not None else "unknown"
+        endpoint = call.endpoint.path if self._found is not None else "unknown"
         self._state.metrics.ended(told, endpoint=endpoint, code=code, seconds=seconds)
         if self._reason is not None and code >= 400 and code not in _NOT_REJECTED:
             self._state.metrics.rejected(self._reason)
-        if endpoint in {"livez", "readyz"} or (endpoint == "metrics" and code < 400):
+        if endpoint in {"/livez", "/readyz"} or (endpoint == "/metrics" and code < 400):
+            return
+        if code == 401 and not self._state.log.may_tell("unauthorized"):
             return
         self._state.log.request(
             call,
             code=code,
             seconds=seconds,
             client=self._peer.client if self._peer is not None else None,
-            trace_id=_trace_id(self._headers),
+            trace_id=trace_id(self._headers),
             path=call.endpoint.path if self._found is not None else None,
         )
-
-
-def _endpoint_of(found: Found | None, path: str) -> Endpoint:
-    """The endpoint; where there is none, one that only says in which words errors are told."""
-    if found is not None:
-        return found.endpoint or next(iter(found.others.values()))
-    family = next((family for prefix, family in _FAMILIES if path.startswith(prefix)), _FAMILIES[-1][1])
-    return Endpoint(
-        method="GET", path="", handler=_nothing, scope="manage", family=family, label="unknown", about=""
-    )
-
-
-_FAMILIES: tuple[tuple[str, Family], ...] = (
-    ("/v1/messages", "anthropic"),
-    ("/v1/", "openai"),
-    ("/api/", "ollama"),
-    ("", "plain"),
-)
-
-
-async def _nothing(call: Call) -> Response:
-    raise AssertionError(call.endpoint.path)
-
-
-def _standing_headers(call: Call) -> dict[str, str]:
-    standing = {"x-request-id": call.request_id, "x-content-type-options": "nosniff"}
-    return standing | ({"request-id": call.request_id} if call.family == "anthropic" else {})
-
-
-def _request_id(headers: Headers) -> str:
-    given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(12)
-
-
-def _trace_id(headers: Headers) -> str | None:
-    found = _TRACE.fullmatch(headers.get("traceparent", ""))
-    return found[1] if found is not None and set(found[1]) != {"0"} else None
-
-
-def _preflight(found: Found, headers: Headers) -> Response:
-    """What a browser asks before a page of another, allowed origin may ask."""
-    asked = [name.strip() for name in headers.get("access-control-request-headers", "").split(",")]
-    names = [name for name in asked if _TOKEN.fullmatch(name)][:50]
-    allowed = {
-        "access-control-allow-methods": found.allow,
-        "access-control-allow-headers": ", ".join(names),
-        "access-control-max-age": "600",
-    }
-    return Response(status_code=204, headers={key: value for key, value in allowed.items() if value})
 
 
 async def _live(receive: Receive, send: Send) -> None:

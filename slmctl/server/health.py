@@ -82,7 +82,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         label="readyz",
         about="Whether the server wants requests.",
         media_type="text/plain",
-        plain_failures=(503,),
     ),
     Endpoint(
         method="GET",

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _PROBE_SECONDS = 1.0
+_MOST_BYTES = 4096
 _LISTEN = "0A"
+"""The state of a socket that listens, in /proc/net/tcp."""
 
 
 def who_listens(host: str, port: int) -> str:
@@ -38,19 +40,24 @@ def who_holds(path: Path) -> str | None:
 
 
 def _said(host: str, port: int) -> str | None:
-    """What it answers to `GET /`, if that is something that we know."""
-    request = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    """What it says that it is, if that is something that we know."""
+    if b'"slmctl"' in _answer(host, port, "/api/version"):
+        return "a slmctl server"
+    return "an Ollama server" if b"Ollama is running" in _answer(host, port, "/") else None
+
+
+def _answer(host: str, port: int, path: str) -> bytes:
+    """The beginning of its answer; empty where none came in time."""
+    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode()
+    answer = b""
     try:
         with socket.create_connection((_reachable(host), port), timeout=_PROBE_SECONDS) as probe:
             probe.sendall(request)
-            answer = b""
-            while len(answer) < 4096 and (piece := probe.recv(4096)):
+            while len(answer) < _MOST_BYTES and (piece := probe.recv(_MOST_BYTES)):
                 answer += piece
     except OSError:
-        return None
-    if b"x-slmctl-version" in answer.lower():
-        return "a slmctl server"
-    return "an Ollama server" if b"Ollama is running" in answer else None
+        pass  # it says something else, or nothing
+    return answer
 
 
 def _reachable(host: str) -> str:

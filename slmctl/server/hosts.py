@@ -115,7 +115,7 @@ class Hosts:
     def _trusts(self, client: str | None) -> bool:
         if client is None:
             return self._trust_socket
-        return any(_is_within(client, self._proxies))
+        return bool(self._proxies) and any(_is_within(client, self._proxies))
 
     def _client(self, forwarded: str) -> str | None:
         """The last address that no trusted proxy has: what stands before it is the client's own word."""

@@ -16,7 +16,7 @@ SLOWEST_BYTES_PER_SECOND = 1024
 """Who sends more slowly than this, after a first wait, is not waited for."""
 
 LINGER_SECONDS = 10.0
-"""So long a client that does not stop may go on sending to nobody; after a twentieth of silence it is over."""
+"""So long a client may go on sending to nobody; a twentieth of it in silence ends that."""
 
 
 class _Headers(Protocol):

@@ -13,16 +13,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 from modelfiles.spec import ParameterValue
+from registry.names import short_name
+from runtimes.engines.base import LaunchRequest
+from runtimes.engines.catalog import engine_for
 from runtimes.process import Worker
 from slmctl.app.load import Purpose
-from slmctl.app.loading import Begun
+from slmctl.app.loading import Begun, named_flags
 from slmctl.app.package import Variant
-from slmctl.app.parameters import LOAD_PARAMETERS
+from slmctl.app.parameters import LOAD_PARAMETERS, whole
 from slmctl.app.planning.running import asked_context
 from slmctl.app.planning.serving import need_of
 from slmctl.config import Settings
 from slmctl.server.engine import EngineClient
 from slmctl.server.lookup import Found
+from slmctl.server.problems import NotSupported
+
+_RANK_POOLING = 4
+_LEAST_CONTEXT = 2
+_WORDS = {"text": "generate", "embedding": "embed", "rank": "rerank"}
 
 State = Literal["loading", "ready", "draining", "broken"]
 
@@ -51,7 +59,10 @@ def manner_of(
     parallel: int | None,
     settings: Settings,
 ) -> Manner:
-    """Raises UsageError for a context that is none, NotFound for a variant that the model does not have."""
+    """Raises UsageError for a value that no engine takes, NotFound for a variant that the model does not have.
+
+    Here, since what is found out when the model is loaded has cost the one that was loaded before.
+    """
     chosen = found.package.choose(variant)
     named = {name: value for name, value in given.items() if name in LOAD_PARAMETERS}
     if "num_ctx" in named:
@@ -61,9 +72,25 @@ def manner_of(
             del named["num_ctx"]  # 0: as usual
         elif trained is not None:
             named["num_ctx"] = min(asked, trained)
+    if named:
+        engine = engine_for(chosen.format, chosen.facts.architecture if chosen.facts is not None else None)
+        context = whole(named, "num_ctx") or _LEAST_CONTEXT
+        drafted = whole(named, "draft_num_predict")
+        request = LaunchRequest(model="", context_length=context, draft_tokens=drafted, **named_flags(named))
+        engine.command(request)
     return Manner(
         found=found, variant=chosen if variant is not None else None, parameters=named, parallel=parallel
     )
+
+
+def check_purpose(found: Found, purpose: Purpose) -> None:
+    """Raise NotSupported for what a model of this kind cannot be started for."""
+    facts = [each.facts for each in found.package.variants if each.facts is not None]
+    ranks = any(each.pooling == _RANK_POOLING for each in facts)
+    encodes = any(each.causal is False or (each.pooling or 0) > 0 for each in facts)
+    wrong = {"text": encodes, "embedding": ranks, "rank": bool(facts) and not ranks}[purpose]
+    if wrong:
+        raise NotSupported(f'"{short_name(found.name)}" does not support {_WORDS[purpose]}')
 
 
 class Instance:

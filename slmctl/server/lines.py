@@ -8,9 +8,11 @@ from collections import deque
 
 from registry.digest import Digest
 from registry.errors import SlmctlError
+from registry.names import short_name
 from slmctl.app.load import Purpose
 from slmctl.server.circuit import Circuit
 from slmctl.server.instances import Instance, Manner
+from slmctl.server.problems import CircuitOpen
 
 LineId = tuple[Digest, Purpose]
 
@@ -46,6 +48,13 @@ class Ticket:
         self.load_seconds = 0.0
         self.instance: Instance | None = None
         self.future: asyncio.Future[None] | None = None
+
+    @property
+    def queue_seconds(self) -> float:
+        """What it waited for its slot, without the load; exactly 0 where it did not wait."""
+        if self.future is None:
+            return 0.0
+        return max(0.0, self.granted_at - self.since - self.load_seconds)
 
     async def granted(self) -> None:
         """Wait until the slot is there. Raises what `wake` was given."""
@@ -92,6 +101,12 @@ class Line:
     def is_empty(self) -> bool:
         return self.instance is None and not self.waiting and self.loading is None
 
+    def turn_away(self, error: SlmctlError) -> None:
+        """Tell it to all who wait."""
+        for ticket in self.waiting:
+            ticket.wake(error)
+        self.waiting.clear()
+
     def failed(self, manner: Manner, error: SlmctlError, now: float) -> None:
         """It cannot be loaded this way, and will not be for a moment."""
         self._failure = (manner.key, error, now + _STALE_SECONDS)
@@ -101,6 +116,15 @@ class Line:
         if self._failure is None or self._failure[0] != manner.key or now >= self._failure[2]:
             return None
         return self._failure[1]
+
+    def circuit_open(self, now: float) -> CircuitOpen:
+        """Why nobody is let in."""
+        seconds = max(1, math.ceil(self.circuit.open_seconds(now)))
+        return CircuitOpen(
+            f"{short_name(self.name)} has died too often within a minute: {self.last_words}"
+            f" It is tried again in {seconds} seconds.",
+            retry_after_seconds=seconds,
+        )
 
     def used(self, seconds: float) -> None:
         """A slot was given back after so long."""

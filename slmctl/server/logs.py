@@ -6,12 +6,14 @@ that nobody foresaw it tells the type and the place in our own code, not its tex
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-import queue
 import sys
 import threading
+import time
 import traceback
+from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +27,10 @@ Level = Literal["info", "warning", "error"]
 
 _MOST_WAITING = 10_000
 _MOST_CHARACTERS = 2_000
+_MOST_A_SECOND = 20
+_MOST_OF_A_PROMPT = 100_000
+_GATHER_SECONDS = 0.02
+_CLOSE_SECONDS = 5.0
 _PACKAGES = ("slmctl", "runtimes", "modelfiles", "registry")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _ROOT = str(Path(__file__).resolve().parents[2])
@@ -45,8 +51,11 @@ class ServerLog:
         self._stream = sys.stderr if stream is None else stream
         self._as_json = not self._stream.isatty() if as_json is None else as_json
         self.log_prompts = log_prompts
-        self._lines: queue.Queue[str | None] = queue.Queue(_MOST_WAITING)
+        self._lines: deque[str] = deque()
         self._dropped = 0
+        self._told: dict[str, tuple[float, int]] = {}
+        self._news = threading.Event()
+        self._closed = threading.Event()
         self._writer = threading.Thread(target=self._write, name="log", daemon=True)
         self._writer.start()
 
@@ -54,10 +63,24 @@ class ServerLog:
         """One line. Fields that are None are left out."""
         line: dict[str, object] = {"ts": _now(), "level": level, "event": event}
         line.update((key, value) for key, value in fields.items() if value is not None)
-        try:
-            self._lines.put_nowait(_as_json(line) if self._as_json else _as_text(line))
-        except queue.Full:
+        if len(self._lines) >= _MOST_WAITING:
             self._dropped += 1
+            return
+        self._lines.append(_as_json(line) if self._as_json else _as_text(line))
+        if not self._news.is_set():
+            self._news.set()
+
+    def may_tell(self, kind: str) -> bool:
+        """Whether another line of this kind may be written: so many in a second, and then how many more there
+        were."""
+        now = time.monotonic()
+        began, count = self._told.get(kind, (0.0, 0))
+        if now - began >= 1.0:
+            if count > _MOST_A_SECOND:
+                self.event("warning", "lines_left_out", kind=kind, count=count - _MOST_A_SECOND)
+            began, count = now, 0
+        self._told[kind] = (began, count + 1)
+        return count < _MOST_A_SECOND
 
     def note(self, call: Call, text: str) -> None:
         """A sentence beside a request, such as on an option that means nothing here."""
@@ -121,28 +144,39 @@ class ServerLog:
         text = error.message if isinstance(error, _TOLD) else None
         self.event("error", what, type=type(error).__name__, text=text, place=place(error), **fields)
 
-    def prompt(self, call: Call, text: object) -> None:
-        """What was asked; only where the settings say so."""
+    def prompt(self, call: Call, body: bytes) -> None:
+        """What was asked, as it came; only where the settings say so."""
         if self.log_prompts:
-            self.event("info", "prompt", request_id=call.request_id, prompt=text)
+            text = body.decode("utf-8", "replace")
+            rest = len(text) - _MOST_OF_A_PROMPT
+            parts = (text[:_MOST_OF_A_PROMPT], f"... and {rest} characters more" if rest > 0 else "")
+            self.event("info", "prompt", request_id=call.request_id, request=_Whole("".join(parts)))
 
     def close(self) -> None:
         """Return when all lines are written, or their reader does not take them."""
-        self._lines.put(None)
-        self._writer.join(5)
+        self._closed.set()
+        self._news.set()
+        self._writer.join(_CLOSE_SECONDS)
 
     def _write(self) -> None:
-        while (line := self._lines.get()) is not None:
-            try:
-                if self._dropped:
-                    count, self._dropped = self._dropped, 0
-                    lost = {"ts": _now(), "level": "warning", "event": "lines_lost", "count": count}
-                    self._stream.write(_as_json(lost) if self._as_json else _as_text(lost))
-                self._stream.write(line)
-                if self._lines.empty():
-                    self._stream.flush()
-            except (OSError, ValueError):  # nobody reads any more: the server goes on
-                continue
+        """In a thread: what has gathered, again and again. Each waking costs the event loop a little: lines
+        that come one after the other are waited for together."""
+        while not self._closed.is_set():
+            self._news.wait()
+            self._closed.wait(_GATHER_SECONDS)
+            self._news.clear()
+            self._write_gathered()
+        self._write_gathered()
+
+    def _write_gathered(self) -> None:
+        if self._dropped:
+            count, self._dropped = self._dropped, 0
+            lost = {"ts": _now(), "level": "warning", "event": "lines_lost", "count": count}
+            self._lines.appendleft(_as_json(lost) if self._as_json else _as_text(lost))
+        with contextlib.suppress(OSError, ValueError):  # nobody reads any more: the server goes on
+            while self._lines:
+                self._stream.write(self._lines.popleft())
+            self._stream.flush()
 
 
 class LogHandler(logging.Handler):
@@ -179,6 +213,12 @@ def place(error: BaseException) -> str | None:
     return None
 
 
+class _Whole(str):
+    """A text that is not cut."""
+
+    __slots__ = ()
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -196,7 +236,7 @@ def _as_text(line: Mapping[str, object]) -> str:
 
 
 def _short(value: object) -> object:
-    if isinstance(value, str):
+    if isinstance(value, str) and not isinstance(value, _Whole):
         return value[:_MOST_CHARACTERS]
     if isinstance(value, float):
         return round(value, 6)
@@ -204,7 +244,9 @@ def _short(value: object) -> object:
 
 
 def _plain(value: object) -> str:
-    if isinstance(value, str):
-        is_word = value.isascii() and value.isprintable() and " " not in value and value
-        return value[:_MOST_CHARACTERS] if is_word else json.dumps(value[:_MOST_CHARACTERS])
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    text = _short(value)
+    if isinstance(text, str) and text and text.isascii() and text.isprintable() and " " not in text:
+        return text
+    return json.dumps(text, default=str)

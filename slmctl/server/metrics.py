@@ -78,7 +78,7 @@ class Metrics:
         self._running.inc()
 
     def ended(self, told: Told, *, endpoint: str, code: int, seconds: float) -> None:
-        """A request is over. `endpoint` is the label in the table of endpoints, `code` the HTTP status."""
+        """A request is over. `endpoint` is its path in the table of endpoints, `code` the HTTP status."""
         self._running.dec()
         model = self._label(told.model)
         self._at(self._requests, model, endpoint, str(code), told.finish_reason or "").inc()

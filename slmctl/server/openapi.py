@@ -61,7 +61,6 @@ _ERRORS: Mapping[Family, tuple[str, JsonObject]] = {
             },
         },
     ),
-    "plain": ("Error", {"type": "object", "required": ["error"], "properties": {"error": _TEXT}}),
 }
 
 MEANINGS = {
@@ -85,7 +84,7 @@ MEANINGS = {
 
 def endpoints(tables: Iterable[Iterable[Endpoint]]) -> tuple[Endpoint, ...]:
     """The endpoint that tells of `tables`, and of itself."""
-    served = [endpoint for table in tables for endpoint in table]
+    served = [endpoint for table in tables for endpoint in table if is_public(endpoint)]
     told: dict[tuple[bool, str], JsonObject] = {}
 
     async def tell(call: Call) -> Response:
@@ -106,6 +105,11 @@ def endpoints(tables: Iterable[Iterable[Endpoint]]) -> tuple[Endpoint, ...]:
     )
     served.append(own)
     return (own,)
+
+
+def is_public(endpoint: Endpoint) -> bool:
+    """Whether it is for everybody: what slmctl's own commands use may be another thing tomorrow."""
+    return not endpoint.path.startswith("/slmctl/")
 
 
 def document(served: Iterable[Endpoint], *, needs_key: bool, root_path: str = "") -> JsonObject:
@@ -169,15 +173,15 @@ def _responses(endpoint: Endpoint, name: str, schemas: JsonObject) -> JsonObject
     told: JsonObject = {}
     for status in endpoint.successes:
         told[str(status)] = _success(endpoint, name, schemas)
-    error = {"$ref": f"#/components/schemas/{_ERRORS[endpoint.family][0]}"}
+    error: JsonObject = {"text/plain": {"schema": _TEXT}}
+    if endpoint.family in _ERRORS:
+        reference = f"#/components/schemas/{_ERRORS[endpoint.family][0]}"
+        error = {"application/json": {"schema": {"$ref": reference}}}
     for status in statuses_of(endpoint):
         response: JsonObject = {"description": MEANINGS[status]}
         if endpoint.method != "HEAD":
-            content: JsonObject = {"application/json": {"schema": error}}
-            if status in endpoint.plain_failures:
-                content["text/plain"] = {"schema": _TEXT}
-            response["content"] = content
-        if status == 503 and status not in endpoint.plain_failures:
+            response["content"] = error
+        if status == 503:
             seconds = {"schema": {"type": "integer", "minimum": 0}}
             response["headers"] = {"Retry-After": {"description": "In seconds.", **seconds}}
         told[str(status)] = response
@@ -193,7 +197,7 @@ def _success(endpoint: Endpoint, name: str, schemas: JsonObject) -> JsonObject:
     if endpoint.media_type is not None:
         content[endpoint.media_type] = {"schema": _TEXT}
     if endpoint.streams is not None:
-        content[_STREAMS[endpoint.streams]] = {"schema": _TEXT}
+        content[_STREAMS[endpoint.streams]] = {}  # OpenAPI 3.1 has no words for what stands in an event
     return response | {"content": content} if content and endpoint.method != "HEAD" else response
 
 

@@ -6,7 +6,7 @@ Not Ollama's API, which has no word for a variant, an engine or the cause of an 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from modelfiles.spec import ParameterValue
 from registry.errors import SlmctlError
+from registry.names import parse_name
 from runtimes.protocol import Think
 from slmctl.app.asks import ChatAsk, CompletionAsk
 from slmctl.app.server_wire import (
@@ -101,12 +102,18 @@ async def unload(call: Call) -> Response:
     """Have models leave when their last answers have ended."""
     try:
         asked = parse(UnloadFields, await call.json())
-        loaded = call.state.scheduler.status()
-        names = [asked.name] if asked.name is not None else sorted({each.name for each in loaded})
+        loaded = sorted({each.name for each in call.state.scheduler.status()})
+        names = loaded if asked.name is None else [_as_loaded(asked.name, loaded)]
         stopped = [name for name in names if await call.state.scheduler.unload(name)]
         return answer(call, {"stopped": stopped})
     except SlmctlError as error:
         return _refused(call, error)
+
+
+def _as_loaded(name: str, loaded: Sequence[str]) -> str:
+    """The name in the case that it has."""
+    full = parse_name(name).full_name
+    return next((each for each in loaded if each.casefold() == full.casefold()), full)
 
 
 async def _answer(call: Call, asked: AnswerFields) -> AsyncGenerator[bytes]:

@@ -159,6 +159,7 @@ class _Running:
             finally:
                 await server.close()
                 await scheduler.close()
+                state.uploads.close()
             assert signals.first is not None
             seconds = loop.time() - began
             self._log.event("info", "ended", signal=signals.first.name, cut=cut, seconds=seconds)

@@ -21,8 +21,8 @@ from slmctl.app.events import OnEvent, ignore
 from slmctl.app.load import Loaded, Purpose
 from slmctl.config import Settings
 from slmctl.serve_settings import ServeSettings
-from slmctl.server.fleet import Fleet, Watcher, circuit_open
-from slmctl.server.instances import manner_of
+from slmctl.server.fleet import Fleet, Watcher
+from slmctl.server.instances import check_purpose, manner_of
 from slmctl.server.lines import Line, LineId, Ticket
 from slmctl.server.loads import Loads
 from slmctl.server.lookup import Found, Lookup
@@ -159,6 +159,7 @@ class Scheduler:
         if self._stopping:
             raise _stopping()
         own = self._models.of(found.name)
+        check_purpose(found, want.purpose)
         manner = manner_of(
             found,
             {**own.parameters, **want.parameters},
@@ -171,7 +172,7 @@ class Scheduler:
         now = self._fleet.now
         self._check_room_in_line(line, want.principal)
         if line.circuit.open_seconds(now):
-            raise circuit_open(line, now)
+            raise line.circuit_open(now)
         failure = line.failure(manner, now)
         if failure is not None:
             raise failure
@@ -228,7 +229,7 @@ class Scheduler:
             engine=instance.engine,
             environment=self._settings.environment,
             max_tokens=self._serve.max_tokens,
-            queue_seconds=max(0.0, ticket.granted_at - ticket.since - ticket.load_seconds),
+            queue_seconds=ticket.queue_seconds,
             load_seconds=ticket.load_seconds,
         )
 

@@ -22,19 +22,21 @@ class Authority:
 
     def server(self, *names: str, expired: bool = False) -> ssl.SSLContext:
         """What a server with a certificate for these names uses."""
-        now = dt.datetime.now(dt.UTC)
-        if expired:
-            leaf = self._ca.issue_cert(*names, not_before=now - 3 * _DAY, not_after=now - _DAY)
-        else:
-            leaf = self._ca.issue_cert(*names)
+        leaf = self._issue(*names, expired=expired)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         leaf.configure_cert(context)
         return context
 
-    def write(self, folder: Path, *names: str) -> tuple[Path, Path]:
+    def write(self, folder: Path, *names: str, expired: bool = False) -> tuple[Path, Path]:
         """A certificate (with its chain) and its key as files, for programs."""
-        leaf = self._ca.issue_cert(*names)
+        leaf = self._issue(*names, expired=expired)
         certificate, key = folder / "server.pem", folder / "server.key"
         certificate.write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
         leaf.private_key_pem.write_to_path(key)
         return certificate, key
+
+    def _issue(self, *names: str, expired: bool) -> trustme.LeafCert:
+        if not expired:
+            return self._ca.issue_cert(*names)
+        now = dt.datetime.now(dt.UTC)
+        return self._ca.issue_cert(*names, not_before=now - 3 * _DAY, not_after=now - _DAY)

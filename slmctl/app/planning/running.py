@@ -31,6 +31,12 @@ from slmctl.config import Settings
 _TINY = 128 << 20
 """A model that takes no more than the smallest reserve is let into it: `hello` runs wherever Python does."""
 
+_WHOLE_TEXT = 2048
+"""Tokens of a text that becomes a vector in one batch, where nobody asked for more."""
+
+_NO_POOLING, _LAST_POOLING = 0, 3
+"""llama.cpp's numbers."""
+
 _WISHES = ("PIN_CONFLICT", "KV_QUANT_UNSAFE")
 _REFUSED = frozenset({"MEM_HOST", "MEM_CGROUP", "MEM_DEVICE", "SPEED_FLOOR", "QUALITY_FLOOR", *_WISHES})
 """Reasons for which a run is refused. For all others (no engine, a format, an architecture, a type) the
@@ -57,7 +63,11 @@ class RunPlan:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingPlan:
     """What a server asks of a plan: so many slots, and whether for embeddings. `room` is how many bytes more
-    than are free now would be, if others went."""
+    than are free now would be, if others went.
+
+    Where all tokens of a text count for its vector (any pooling but that of the last token), the engine takes
+    it in one batch only, whose buffers grow with it: the context is then a modest one unless somebody asks.
+    """
 
     parallel: int = 1
     embedding: bool = False
@@ -88,6 +98,9 @@ def plan_run(
     builds, draft_tokens = drafting(builds, given)
     planner = Planner(settings, profile=wishes.profile, quick=True)
     trained = min((each.facts.trained_context for each in builds if each.facts.trained_context), default=None)
+    at_once = serving is not None and serving.embedding and _counts_all_tokens(builds)
+    if at_once and asked is None:
+        asked = _WHOLE_TEXT
     serving = serving or ServingPlan(embedding=is_embedding(builds))
     if serving.room:
         planner.hardware = _with_room(planner.hardware, serving.room)
@@ -99,6 +112,7 @@ def plan_run(
         gpu_layers=_gpu_layers(given, planner.hardware),
         parallel=serving.parallel,
         embedding=serving.embedding,
+        one_batch=at_once,
         draft_tokens=draft_tokens,
     )
     name = short_name(package.name)
@@ -171,6 +185,10 @@ def _planned(planner: Planner, request: PlanRequest, subject: _Subject, wishes: 
         siblings=subject.siblings,
         file_of=file_of_builds(subject.reader, subject.package) if wishes.profile is None else None,
     )
+
+
+def _counts_all_tokens(builds: Sequence[Build]) -> bool:
+    return any(each.facts.pooling not in (None, _NO_POOLING, _LAST_POOLING) for each in builds)
 
 
 def asked_context(given: Mapping[str, ParameterValue], settings: Settings) -> int | None:

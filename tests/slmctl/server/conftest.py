@@ -12,6 +12,7 @@ import pytest
 from tests.servers import Server, serving
 from tests.slmctl.cli.program import Program
 from tests.slmctl.server.models import make_models
+from tests.slmctl.server.scheduling import FakeEngines, World
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +34,19 @@ def served(stocked: Program) -> Iterator[Server]:
     """One server for all tests of a session that need nothing of their own."""
     with serving(stocked) as server:
         yield server
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    runtime = Path(tempfile.mkdtemp(prefix="slm"))  # short, for socket paths
+    try:
+        yield World(Program(tmp_path / "home", runtime))
+    finally:
+        shutil.rmtree(runtime)
+
+
+@pytest.fixture
+def fake_engines(monkeypatch: pytest.MonkeyPatch) -> FakeEngines:
+    engines = FakeEngines()
+    monkeypatch.setattr("slmctl.app.loading.worker_argv", engines.argv)
+    return engines

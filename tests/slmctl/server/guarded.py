@@ -61,7 +61,7 @@ class Guarded:
             environment = {"HOME": str(self.home), "SLMCTL_HOME": str(self.home)}
             settings = Settings.load(environment)
             store = Store(settings.store)
-            log = ServerLog(self._log, as_json=True)
+            log = ServerLog(self._log, as_json=True, log_prompts=serve.log_prompts)
             scheduler = Scheduler(settings=settings, serve=serve, reader=store)
             self.state = ServerState(
                 settings=settings,

@@ -103,7 +103,7 @@ def test_names_that_are_allowed(allowed: str, host: str, expected: int) -> None:
 
 
 def test_what_a_proxy_says_counts_only_from_those_that_are_trusted() -> None:
-    said = {
+    said: dict[str, Any] = {
         "x_forwarded_host": "box.example",
         "x_forwarded_proto": "https",
         "x_forwarded_for": "198.51.100.9, 203.0.113.5, 10.0.0.2",

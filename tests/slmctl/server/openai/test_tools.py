@@ -1,15 +1,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from openai import BadRequestError, OpenAI
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
+from pydantic import BaseModel
 
+from tests.slmctl.cli.program import Program
 from tests.slmctl.server.models import GO_TOOLS, HELLO, TOOLS
+from tools.reciting_model import cue, write_reciting_model
 
-ASKED: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What is the weather in Paris?"}]
+RECITING = ("reciting", "go-reciting")
+"""Models that call the tool by heart, and answer when it has: one by Jinja's template, one by Ollama's."""
+CALLS = """\
+<tool_call>
+{"name": "weather", "arguments": {"place": "Rome", "warm": true}}
+</tool_call>"""
+ANSWER = "It is warm in Rome today."
+
+ASKED: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What is the weather in Rome?"}]
 WEATHER: ChatCompletionToolParam = {
     "type": "function",
     "function": {
@@ -27,82 +39,164 @@ CLOCK: ChatCompletionToolParam = {
     "type": "function",
     "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}},
 }
-BOTH = pytest.mark.parametrize("model", [TOOLS, GO_TOOLS])
+
+_JINJA = (
+    """\
+{%- if tools %}{{- '<tools>' }}{%- for tool in tools %}{{- tool | tojson }}{%- endfor %}
+{{- '</tools>\\n<tool_call>\\n{"name": <name>, "arguments": <arguments>}\\n</tool_call>\\n' }}{%- endif %}
+{%- for message in messages %}
+{%- for call in message.tool_calls or [] %}
+{{- '<tool_call>\\n{"name": "' + call.function.name + '", "arguments": ' }}
+{{- call.function.arguments if call.function.arguments is string else (call.function.arguments | tojson) }}
+{{- '}\\n</tool_call>\\n' }}
+{%- endfor %}
+{{- message.role + ': ' + (message.content or '') + '\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}"""
+    f"{{{{- '{cue(1)}' if messages[-1].role == 'tool' else '{cue(0)}' }}}}"
+    "{%- endif %}"
+)
+_GO = (
+    """\
+{{- if .Tools }}<tools>{{ range .Tools }}{{ . }}{{ end }}</tools>
+<tool_call>
+{"name": <function-name>, "arguments": <args-json-object>}
+</tool_call>
+{{ end }}{{- $answered := false }}{{ range .Messages }}{{ .Role }}: {{ .Content }}
+{{- range .ToolCalls }}<tool_call>
+{"name": "{{ .Function.Name }}", "arguments": {{ .Function.Arguments }}}
+</tool_call>{{ end }}
+{{ if eq .Role "tool" }}{{ $answered = true }}{{ end }}{{ end }}"""
+    f"{{{{ if $answered }}}}{cue(1)}{{{{ else }}}}{cue(0)}{{{{ end }}}}"
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def reciting(stocked: Program, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("reciting")
+    file, modelfile = folder / "model.gguf", folder / "Modelfile"
+    write_reciting_model(file, [CALLS, ANSWER], chat_template=_JINJA)
+    modelfile.write_text(f'FROM {file}\nTEMPLATE """{_GO}"""\n')
+    for name, source in zip(RECITING, (("--from", str(file)), ("-f", str(modelfile))), strict=True):
+        assert stocked("create", name, *source).code == 0
+    yield
+    for name in RECITING:
+        assert stocked("rm", name).code == 0
+
+
+BOTH = pytest.mark.parametrize("model", RECITING)
+CHOICES = pytest.mark.parametrize(
+    "choice", ["auto", "required", {"type": "function", "function": {"name": "weather"}}]
+)
 
 
 @BOTH
-def test_a_tool_that_has_to_be_called(client: OpenAI, model: str) -> None:
+@CHOICES
+def test_a_call_in_a_whole_answer(client: OpenAI, model: str, choice: Any) -> None:
     answer = client.chat.completions.create(
         model=model,
         messages=ASKED,
-        tools=[WEATHER, CLOCK],
-        tool_choice={"type": "function", "function": {"name": "weather"}},
-        max_tokens=200,
-        seed=1,
+        tools=[WEATHER] if choice == "required" else [WEATHER, CLOCK],
+        tool_choice=choice,
+        parallel_tool_calls=False,
+        max_tokens=300,
     )
-    (choice,) = answer.choices
-    assert choice.finish_reason == "tool_calls"
-    assert not choice.message.content
-    (call,) = choice.message.tool_calls or []
-    assert call.id
+    (found,) = answer.choices
+    assert found.finish_reason == "tool_calls"
+    assert found.message.content is None
+    (call,) = found.message.tool_calls or []
     assert call.type == "function"
+    assert call.id
     assert call.function.name == "weather"
-    arguments = json.loads(call.function.arguments)
-    assert arguments["place"] in {"Paris", "Rome"}
-    assert type(arguments["warm"]) is bool
+    assert json.loads(call.function.arguments) == {"place": "Rome", "warm": True}
 
 
 @BOTH
-def test_some_tool_has_to_be_called(client: OpenAI, model: str) -> None:
+@CHOICES
+def test_a_call_in_a_stream(client: OpenAI, model: str, choice: Any) -> None:
     stream = client.chat.completions.create(
-        model=model, messages=ASKED, tools=[WEATHER], tool_choice="required", max_tokens=200, stream=True
+        model=model,
+        messages=ASKED,
+        tools=[WEATHER],
+        tool_choice=choice,
+        parallel_tool_calls=False,
+        max_tokens=300,
+        stream=True,
     )
-    found: dict[str, Any] = {"arguments": ""}
-    reasons = []
+    ids, names, arguments, reasons, text = [], [], "", [], ""
     for chunk in stream:
-        (choice,) = chunk.choices
-        reasons.append(choice.finish_reason)
-        for piece in choice.delta.tool_calls or []:
+        (found,) = chunk.choices
+        reasons.append(found.finish_reason)
+        text += found.delta.content or ""
+        for piece in found.delta.tool_calls or []:
             assert piece.index == 0
             assert piece.function is not None
-            found["id"] = found.get("id") or piece.id
-            found["name"] = found.get("name") or piece.function.name
-            found["arguments"] += piece.function.arguments or ""
-    assert found["id"]
-    assert found["name"] == "weather"
-    assert json.loads(found["arguments"])["place"] in {"Paris", "Rome"}
+            ids += [piece.id] if piece.id else []
+            names += [piece.function.name] if piece.function.name else []
+            arguments += piece.function.arguments or ""
+    assert len(ids) == 1
+    assert names == ["weather"]
+    assert json.loads(arguments) == {"place": "Rome", "warm": True}
     assert reasons[-1] == "tool_calls"
+    assert text.strip() == ""
+
+
+class Weather(BaseModel):
+    place: str
+    warm: bool
 
 
 @BOTH
-def test_what_a_tool_said_is_part_of_the_conversation(client: OpenAI, model: str) -> None:
-    called: ChatCompletionMessageParam = {
-        "role": "assistant",
-        "content": None,
-        "tool_calls": [
-            {
-                "id": "call_1",
-                "type": "function",
-                "function": {"name": "weather", "arguments": '{"place":"Rome"}'},
-            }
-        ],
-    }
-    told: ChatCompletionMessageParam = {"role": "tool", "tool_call_id": "call_1", "content": "rain"}
-    asked: dict[str, Any] = {"model": model, "tools": [WEATHER], "temperature": 0, "max_tokens": 10}
-    answer = client.chat.completions.create(messages=[*ASKED, called, told], **asked)
-    shorter = client.chat.completions.create(messages=ASKED, **asked)
-    assert answer.usage is not None
-    assert shorter.usage is not None
-    assert answer.usage.prompt_tokens > shorter.usage.prompt_tokens + 5
+def test_the_clients_own_reading_of_a_call(client: OpenAI, model: str) -> None:
+    strict: Any = {**WEATHER, "function": {**WEATHER["function"], "strict": True}}
+    answer = client.chat.completions.parse(
+        model=model, messages=ASKED, tools=[strict], parallel_tool_calls=False
+    )
+    (call,) = answer.choices[0].message.tool_calls or []
+    assert Weather.model_validate(call.function.parsed_arguments) == Weather(place="Rome", warm=True)
+
+
+@BOTH
+def test_there_and_back_again(client: OpenAI, model: str) -> None:
+    """What the client got goes back as it is, with what the tool said."""
+    first = client.chat.completions.create(
+        model=model, messages=ASKED, tools=[WEATHER], parallel_tool_calls=False
+    )
+    message = first.choices[0].message
+    (call,) = message.tool_calls or []
+    back: Any = [*ASKED, message, {"role": "tool", "tool_call_id": call.id, "content": "warm"}]
+    answer = client.chat.completions.create(model=model, messages=back, tools=[WEATHER])
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.choices[0].message.content == ANSWER
+    assert answer.choices[0].message.tool_calls is None
+
+
+@pytest.mark.parametrize("model", [TOOLS, GO_TOOLS])
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
+def test_a_call_from_a_model_that_never_learned_to(client: OpenAI, model: str, choice: Any) -> None:
+    answer = client.chat.completions.create(
+        model=model,
+        messages=ASKED,
+        tools=[WEATHER],
+        tool_choice=choice,
+        parallel_tool_calls=False,
+        max_tokens=300,
+        seed=1,
+    )
+    (found,) = answer.choices
+    assert found.finish_reason == "tool_calls"
+    (call,) = found.message.tool_calls or []
+    assert call.type == "function"
+    assert Weather.model_validate_json(call.function.arguments).place in {"Paris", "Rome"}
 
 
 @BOTH
 def test_no_tool_may_be_called(client: OpenAI, model: str) -> None:
     answer = client.chat.completions.create(
-        model=model, messages=ASKED, tools=[WEATHER], tool_choice="none", temperature=0, max_tokens=10
+        model=model, messages=ASKED, tools=[WEATHER], tool_choice="none", max_tokens=60
     )
     assert answer.choices[0].message.tool_calls is None
-    assert answer.choices[0].message.content
+    assert answer.choices[0].finish_reason != "tool_calls"
 
 
 def test_a_model_whose_template_knows_no_tools(client: OpenAI) -> None:
@@ -112,8 +206,10 @@ def test_a_model_whose_template_knows_no_tools(client: OpenAI) -> None:
     assert caught.value.code == "not_supported"
 
 
-def test_tools_whose_parameters_are_no_schema(client: OpenAI) -> None:
-    for bad in ({"type": "stsring"}, {"type": "object", "properties": {"a": {"pattern": "(((("}}}):
-        tool: Any = {"type": "function", "function": {"name": "f", "parameters": bad}}
-        with pytest.raises(BadRequestError):
-            client.chat.completions.create(model=TOOLS, messages=ASKED, tools=[tool])
+@pytest.mark.parametrize(
+    "parameters", [{"type": "stsring"}, {"type": "object", "properties": {"a": {"pattern": "(((("}}}]
+)
+def test_tools_whose_parameters_are_no_schema(client: OpenAI, parameters: dict[str, object]) -> None:
+    tool: Any = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    with pytest.raises(BadRequestError):
+        client.chat.completions.create(model=TOOLS, messages=ASKED, tools=[tool])
