@@ -64,24 +64,23 @@ def nested(levels: int) -> dict[str, Any]:
 
 
 ODD_PARAMETERS: list[tuple[str, Any]] = [
-        ("num_keep", -5),
-        ("num_keep", 2**31 - 1),
-        ("top_k", -(2**31)),
-        ("temperature", math.nan),
-        ("temperature", math.inf),
-        ("temperature", 1e308),
-        ("temperature", -1.0),
-        ("top_p", -0.5),
-        ("min_p", 2.0),
-        ("repeat_penalty", -math.inf),
-        ("repeat_last_n", 2**31 - 1),
-        ("num_predict", -3),
-        ("seed", 2**70),
-        ("stop", ("",)),
-        ("stop", ("a",) * 1000),
-        ("stop", ("a" * 100_000,)),
-        ("top_k", True),
-    ]
+    ("num_keep", -5),
+    ("num_keep", 2**31 - 1),
+    ("top_k", -(2**31)),
+    ("temperature", math.nan),
+    ("temperature", math.inf),
+    ("temperature", 1e308),
+    ("temperature", -1.0),
+    ("top_p", -0.5),
+    ("min_p", 2.0),
+    ("repeat_penalty", -math.inf),
+    ("repeat_last_n", 2**31 - 1),
+    ("num_predict", -3),
+    ("seed", 2**70),
+    ("stop", ("",)),
+    ("stop", ("a",) * 1000),
+    ("stop", ("a" * 100_000,)),
+    ("top_k", True),
 ]
 
 REFUSED: list[tuple[str, ChatAsk | CompletionAsk]] = [
@@ -267,7 +266,9 @@ def test_many_schemas_take_no_more_memory(asker: Asker) -> None:
 
     for number in range(20):
         ask(number)
-    [pid] = [pid for (name, purpose), pid in asker.pids().items() if (name, purpose) == ("hello:latest", "text")]
+    [pid] = [
+        pid for (name, purpose), pid in asker.pids().items() if (name, purpose) == ("hello:latest", "text")
+    ]
     before = psutil.Process(pid).memory_info().rss
     for number in range(20, 220):
         ask(number)
