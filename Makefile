@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo check lint types imports test compat crash load faults fuzz fuzz-import format clean
+.PHONY: demo check lint types imports test compat crash load faults fuzz fuzz-import api-fuzz format clean
 
 demo: $(VENV)/.demo
 	@tools/demo.sh $(BIN)
@@ -46,6 +46,11 @@ load: $(VENV)/.check
 # workers killed under load for two minutes, ten thousand clients that go away; `make test` has samples
 faults: $(VENV)/.check
 	$(BIN)/python -m tests.faults
+
+# requests that schemathesis makes up from the server's OpenAPI document; `make test` has a sample
+API_FUZZ_SECONDS ?= 300
+api-fuzz: $(VENV)/.check
+	$(BIN)/python -m tests.fuzz --seconds $(API_FUZZ_SECONDS)
 
 # bytes that atheris invents, against the reading of Modelfiles
 FUZZ_SECONDS ?= 60

@@ -268,6 +268,18 @@ def _context_length(
     return asked, ()
 
 
+def named_flags(parameters: Mapping[str, ParameterValue]) -> dict[str, Any]:
+    """The fields of a `LaunchRequest` that parameters name, beside the context and what is drafted."""
+    named = {
+        "threads": whole(parameters, "num_thread"),
+        "batch": whole(parameters, "num_batch"),
+        "gpu_layers": whole(parameters, "num_gpu"),
+        "main_gpu": whole(parameters, "main_gpu"),
+        "mmap": flag(parameters, "use_mmap"),
+    }
+    return {name: value for name, value in named.items() if value is not None}
+
+
 def _request(
     model: _OpenModel,
     parameters: Mapping[str, ParameterValue],
@@ -282,14 +294,7 @@ def _request(
     draft = _handed_over(model.draft, "draft", links)
     draft_tokens = whole(parameters, "draft_num_predict")
     planned = {} if decided.launch is None else planned_flags(decided)
-    named = {
-        "threads": whole(parameters, "num_thread"),
-        "batch": whole(parameters, "num_batch"),
-        "gpu_layers": whole(parameters, "num_gpu"),
-        "main_gpu": whole(parameters, "main_gpu"),
-        "mmap": flag(parameters, "use_mmap"),
-    }
-    named = {name: value for name, value in named.items() if value is not None}
+    named = named_flags(parameters)
     if "threads" in named:
         planned.pop("batch_threads", None)  # as many as for all else
     usual: dict[str, Any] = {"threads": usable_cpus(), "cache_ram_mib": 0, "parallel": 1}

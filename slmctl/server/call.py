@@ -91,7 +91,7 @@ class Endpoint:
     errors are told, `label` the endpoint's name in metrics and in the OpenAPI document. `reads_body` is False
     where the handler reads a long body by itself (`call.request.stream()`): the limit on the size of requests
     is then its own affair. `media_type` is what the answer is where that is no JSON, `successes` the statuses
-    that are no error.
+    that are no error. What `takes_long` (a transfer) has no limit in time.
     """
 
     method: Literal["GET", "POST", "DELETE", "HEAD"]
@@ -107,3 +107,4 @@ class Endpoint:
     streams: Literal["ndjson", "sse"] | None = None
     media_type: str | None = None
     successes: tuple[int, ...] = (200,)
+    takes_long: bool = False

@@ -79,7 +79,7 @@ class Guard:
             request=Request(scope, incoming.receive),
             endpoint=endpoint,
             request_id=request_id(headers),
-            limit=Limit(self._state.serve.request_seconds),
+            limit=Limit(None if endpoint.takes_long else self._state.serve.request_seconds),
         )
         out = Outgoing(send, incoming, standing_headers(call))
         visit = _Visit(self._state, self._hosts, call, found, headers, incoming, out)

@@ -14,11 +14,13 @@ from typing import Literal
 
 from modelfiles.spec import ParameterValue
 from registry.names import short_name
+from runtimes.engines.base import LaunchRequest
+from runtimes.engines.catalog import engine_for
 from runtimes.process import Worker
 from slmctl.app.load import Purpose
-from slmctl.app.loading import Begun
+from slmctl.app.loading import Begun, named_flags
 from slmctl.app.package import Variant
-from slmctl.app.parameters import LOAD_PARAMETERS
+from slmctl.app.parameters import LOAD_PARAMETERS, whole
 from slmctl.app.planning.running import asked_context
 from slmctl.app.planning.serving import need_of
 from slmctl.config import Settings
@@ -27,6 +29,7 @@ from slmctl.server.lookup import Found
 from slmctl.server.problems import NotSupported
 
 _RANK_POOLING = 4
+_LEAST_CONTEXT = 2
 _WORDS = {"text": "generate", "embedding": "embed", "rank": "rerank"}
 
 State = Literal["loading", "ready", "draining", "broken"]
@@ -56,7 +59,10 @@ def manner_of(
     parallel: int | None,
     settings: Settings,
 ) -> Manner:
-    """Raises UsageError for a context that is none, NotFound for a variant that the model does not have."""
+    """Raises UsageError for a value that no engine takes, NotFound for a variant that the model does not have.
+
+    Here, since what is found out when the model is loaded has cost the one that was loaded before.
+    """
     chosen = found.package.choose(variant)
     named = {name: value for name, value in given.items() if name in LOAD_PARAMETERS}
     if "num_ctx" in named:
@@ -66,6 +72,12 @@ def manner_of(
             del named["num_ctx"]  # 0: as usual
         elif trained is not None:
             named["num_ctx"] = min(asked, trained)
+    if named:
+        engine = engine_for(chosen.format, chosen.facts.architecture if chosen.facts is not None else None)
+        context = whole(named, "num_ctx") or _LEAST_CONTEXT
+        drafted = whole(named, "draft_num_predict")
+        request = LaunchRequest(model="", context_length=context, draft_tokens=drafted, **named_flags(named))
+        engine.command(request)
     return Manner(
         found=found, variant=chosen if variant is not None else None, parameters=named, parallel=parallel
     )

@@ -12,12 +12,13 @@ from slmctl.server.problems import TooSlow
 class Limit:
     """`async with limit:` ends what is inside with an error when the time is over, or when `cut` is called.
 
-    It is entered again for each part of an answer; the time is that of all of them.
+    It is entered again for each part of an answer; the time is that of all of them. None is as long as it
+    takes.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float | None) -> None:
         self._loop = asyncio.get_running_loop()
-        self._deadline = self._loop.time() + seconds
+        self._deadline = None if seconds is None else self._loop.time() + seconds
         self._error: SlmctlError | None = None
         self._timer: asyncio.Timeout | None = None
 

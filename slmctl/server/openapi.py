@@ -197,7 +197,7 @@ def _success(endpoint: Endpoint, name: str, schemas: JsonObject) -> JsonObject:
     if endpoint.media_type is not None:
         content[endpoint.media_type] = {"schema": _TEXT}
     if endpoint.streams is not None:
-        content[_STREAMS[endpoint.streams]] = {"schema": _TEXT}
+        content[_STREAMS[endpoint.streams]] = {}  # OpenAPI 3.1 has no words for what stands in an event
     return response | {"content": content} if content and endpoint.method != "HEAD" else response
 
 

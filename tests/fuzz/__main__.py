@@ -36,10 +36,14 @@ def main(arguments: list[str]) -> int:
 
 
 def _print(findings: Findings, seed: int) -> None:
-    statuses: dict[int, int] = {}
-    for (_, status), count in findings.answers.items():
-        statuses[status] = statuses.get(status, 0) + count
-    print(f"seed {seed}: {findings.asked} answers, {dict(sorted(statuses.items()))}", flush=True)
+    print(f"seed {seed}: {findings.asked} answers")
+    for label in sorted({label for label, _ in findings.answers}):
+        counts = {
+            status: count for (each, status), count in sorted(findings.answers.items()) if each == label
+        }
+        print(
+            f"  {label}: {', '.join(f'{count} x {status}' for status, count in counts.items())}", flush=True
+        )
     for kind, told in findings.wrong.items():
         print(f"\n{kind}\n{told}\n", flush=True)
 

@@ -49,6 +49,7 @@ def _post(
     response: Schema | None,
     *,
     streams: Literal["ndjson"] | None = None,
+    takes_long: bool = False,
 ) -> Endpoint:
     return Endpoint(
         method="POST",
@@ -61,6 +62,7 @@ def _post(
         request_schema=request,
         response_schema=response,
         streams=streams,
+        takes_long=takes_long,
     )
 
 
@@ -121,6 +123,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         schemas.CREATE,
         schemas.PROGRESS,
         streams="ndjson",
+        takes_long=True,
     ),
     _post(
         "/api/pull",
@@ -130,6 +133,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         schemas.TRANSFER,
         schemas.PROGRESS,
         streams="ndjson",
+        takes_long=True,
     ),
     _post(
         "/api/push",
@@ -139,6 +143,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         schemas.TRANSFER,
         schemas.PROGRESS,
         streams="ndjson",
+        takes_long=True,
     ),
     _post("/api/copy", models.copy, "manage", "Give a model a second name.", schemas.COPY, None),
     Endpoint(
@@ -162,5 +167,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         about="Take in a file, of which a model is to be made.",
         reads_body=False,
         successes=(200, 201),
+        takes_long=True,
     ),
 )

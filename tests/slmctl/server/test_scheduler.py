@@ -345,15 +345,30 @@ def test_another_context_is_another_load_and_none_is_any(world: World, fake_engi
     asyncio.run(act())
 
 
-def test_a_context_that_is_none_costs_nobody_a_model(world: World, fake_engines: FakeEngines) -> None:
+@pytest.mark.parametrize(
+    ("parameter", "value", "sentence"),
+    [
+        ("num_ctx", -5, "context of -5 tokens"),
+        ("num_ctx", 1, "too short"),
+        ("num_batch", 1, "num_batch"),
+        ("num_thread", 0, "num_thread"),
+        ("num_gpu", -7, "num_gpu"),
+        ("main_gpu", 4096, "main_gpu"),
+        ("draft_num_predict", 5000, "draft_num_predict"),
+    ],
+)
+def test_a_value_that_no_engine_takes_costs_nobody_a_model(
+    world: World, fake_engines: FakeEngines, parameter: str, value: int, sentence: str
+) -> None:
     async def act() -> None:
         async with world.scheduler() as scheduler:
             await answer(scheduler, "hello")
-            with pytest.raises(UsageError, match="context of -5 tokens"):
-                await scheduler.load(Want(name="hello", parameters={"num_ctx": -5}))
+            with pytest.raises(UsageError, match=sentence):
+                await scheduler.load(Want(name="hello", parameters={parameter: value}))
             assert loaded(scheduler) == ["hello"]
 
     asyncio.run(act())
+    assert fake_engines.started == 1
 
 
 def test_a_name_that_moves_is_served_from_the_next_request_on(
