@@ -5,7 +5,9 @@ shape, the model thinks first, free of it, and is then asked to go on in that sh
 token on would not let it think.
 
 A tool call that has to come is always read here: the engine's own grammar for it lets any amount of text
-stand before the call, and small models never get to it.
+stand before the call, and small models never get to it. The same goes for an answer with a shape where the
+engine has no thoughts to read: its chat endpoint takes ten seconds over a schema of a thousand properties, of
+which /completion makes its grammar in half a second.
 """
 
 from __future__ import annotations
@@ -47,11 +49,13 @@ async def answered(served: Served, checked: Checked, messages: Messages) -> Asyn
     manner = manner_of(served, ask)
     sampling = sampling_for(served, ask.parameters)
     ours = parses_thoughts(served.spec)
-    thinks_first = shape != FREE and ours and ask.think is not False and not offered_tools(ask)
-    by_engine = manner.go_template is None and manner.has_chat_template
-    if by_engine and not thinks_first and not is_demanded(ask):
+    by_engine = manner.go_template is None and manner.has_chat_template and not is_demanded(ask)
+    if by_engine and shape != FREE and not offered_tools(ask):
+        by_engine = "thinking" in served.capabilities and not ours  # else there is nothing for it to read
+    if by_engine:
         question = question_of(served, ask, messages, sampling, shape)
-        await check_prompt(served.engine, question)
+        plain = question if shape == FREE else question_of(served, ask, messages, sampling)
+        await check_prompt(served.engine, plain)
         thoughts = thoughts_stage(served.spec, ask.think) if ours else None
         stages = [*([thoughts] if thoughts else []), *choice_stages(ask)]
         events = _streamed(served, question, stages)
