@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 
 from registry.errors import UsageError
@@ -26,11 +25,8 @@ MAX_DIGITS = 400
 LONG_BYTES = 64 << 10
 """A body from this size on is read in another thread than the event loop's."""
 
-MAX_HALVES = 10_000
-"""How many halves of characters are put up with."""
-
-_HALF = re.compile(r"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]")
-_LONE = re.compile("[\ud800-\udfff]")
+MAX_SURROGATES = 20_000
+"""How many escaped surrogates there may be, where one of them has not its other half."""
 
 
 def read_json(body: bytes, family: Family) -> Mapping[str, object]:
@@ -45,8 +41,8 @@ def read_json(body: bytes, family: Family) -> Mapping[str, object]:
         raise UsageError("The request's body is not UTF-8.") from None
     try:
         value = _parse(text)
-        if _HALF.search(text):
-            value = _without_halves(value)
+        if surrogates := text.count("\\ud") + text.count("\\uD"):
+            value = _without_halves(value, surrogates)
     except RecursionError:
         raise TooLarge(f"The request's JSON lies more than {MAX_DEPTH} levels deep.") from None
     except ValueError as error:
@@ -100,15 +96,16 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _without_halves(value: object) -> object:
+def _without_halves(value: object, surrogates: int) -> object:
     """The same, with U+FFFD for each half of a character that has not the other beside it."""
     text = json.dumps(value, ensure_ascii=False)
-    if not _LONE.search(text):
-        return value
-    text = _LONE.sub("\ufffd", text, count=MAX_HALVES)
-    if _LONE.search(text):
-        raise _Refused(f"more than {MAX_HALVES:,} surrogates stand alone")
-    return _parse(text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        if surrogates > MAX_SURROGATES:
+            raise _Refused("a surrogate stands alone") from None
+        return _parse(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
+    return value
 
 
 def _check_depth(value: object) -> None:

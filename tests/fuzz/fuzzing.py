@@ -26,6 +26,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.servers import Server
+from tests.slmctl.server.models import GO_TOOLS, HELLO, RANKER, THINKER, TINY, TOOLS
 
 CONFIG = """\
 [serve]
@@ -43,7 +44,7 @@ MEANT = frozenset({503, 507})
 TRANSFERS = ("/api/pull", "/api/push")
 """They may say 502, too: the source cannot be asked."""
 
-NAMES = ["hello", "hello:latest", "HELLO", "nobody"]
+NAMES = [HELLO, TINY, TOOLS, GO_TOOLS, THINKER, "HELLO:latest", "nobody"]
 
 
 @dataclass(slots=True)
@@ -106,7 +107,7 @@ def aimed(document: dict[str, Any]) -> dict[str, Any]:
         properties = schema.get("properties", {})
         for key in ("model", "source", "from"):
             if name.endswith("_request") and key in properties:
-                properties[key] = {"enum": NAMES}
+                properties[key] = {"enum": [RANKER, HELLO] if "rerank" in name else NAMES}
     return found
 
 

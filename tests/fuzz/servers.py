@@ -12,6 +12,8 @@ import requests
 from tests.fuzz.fuzzing import CONFIG
 from tests.servers import Server, serving
 from tests.slmctl.cli.program import Program
+from tests.slmctl.server.models import make_models
+from tools.random_model import write_random_model
 
 
 @contextmanager
@@ -20,6 +22,9 @@ def guarded(folder: Path) -> Iterator[tuple[Server, str]]:
     runtime = folder / "run"
     runtime.mkdir(mode=0o700)
     program = Program(folder / "home", runtime)
+    tiny = folder / "tiny.gguf"
+    write_random_model(tiny)
+    make_models(program, folder, tiny)
     scopes = [flag for scope in ("infer", "read", "manage") for flag in ("--scope", scope)]
     made = program("key", "add", *scopes, "--json")
     assert made.code == 0, made.err

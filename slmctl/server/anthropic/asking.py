@@ -10,6 +10,7 @@ from slmctl.app.asks import ChatAsk, NamedTool, ToolChoice
 from slmctl.server.anthropic.conversation import messages_of, system_of, tools_of
 from slmctl.server.anthropic.fields import (
     HARMLESS,
+    NEUTRAL,
     REFUSED,
     REFUSED_BLOCKS,
     ChooseAny,
@@ -114,7 +115,7 @@ def _progress(request: CountRequest) -> Telling | None:
 def _refuse(body: Mapping[str, object]) -> None:
     """Raise NotSupported for a field or block that is known and that this server can do nothing with."""
     for name, sentence in REFUSED.items():
-        if body.get(name):
+        if body.get(name) and body[name] != NEUTRAL.get(name):
             raise NotSupported(f"'{name}' is not supported: {sentence}")
     for place, block in _blocks(body):
         kind = block.get("type")

@@ -28,6 +28,9 @@ REFUSED = {
 }
 """Fields that ask for what cannot be done here, and the sentence that says so."""
 
+NEUTRAL = {"context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}}
+"""The one value with which such a field asks for nothing."""
+
 REFUSED_BLOCKS = {
     "document": "Documents are not read by this server; put their text into a text block.",
     "search_result": "Search results are not read by this server; put their text into a text block.",
@@ -114,7 +117,7 @@ class Tool(Fields):
     engine can."""
 
     type: Literal["custom"] | None = None
-    name: str = Field(min_length=1, max_length=128)
+    name: str = Field(pattern=r"^[A-Za-z0-9_.:/-]{1,128}$")
     description: str | None = None
     input_schema: dict[str, object]
     strict: bool | None = None

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from modelfiles.spec import ParameterValue
-from registry.errors import InvalidReference, NotFound, UsageError
+from registry.errors import InvalidReference, NotFound, SlmctlError, UsageError
 from runtimes.protocol import Think
 from slmctl.app.asks import Schema
 from slmctl.server.call import Call
 from slmctl.server.ollama.fields import Fields, keep_seconds, model_name, options_of, schema_of, think_of
 from slmctl.server.ollama.names import is_here
 from slmctl.server.problems import NotSupported
-from slmctl.server.scheduler import Purpose, Served, Want
-from slmctl.server.state import ServerState
+from slmctl.server.scheduler import Served, Want
 from slmctl.server.telling import begin
 
 MOST_ALTERNATIVES = 20
+
+Kind = Literal["generate", "chat", "embed"]
+"""What is asked for, in Ollama's words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,40 +82,40 @@ def _top_logprobs(fields: Fields) -> int | None:
     return wanted if fields.flag("logprobs") else None
 
 
-def want(call: Call, asked: Asked, purpose: Purpose = "text") -> Want:
+@asynccontextmanager
+async def served(call: Call, asked: Asked, kind: Kind) -> AsyncGenerator[Served]:
+    """The model, loaded. Raises in Ollama's words where there is none, or it is of another kind, and else as
+    `Scheduler.use`."""
+    is_served = False
+    try:
+        async with call.state.scheduler.use(_want(call, asked, kind)) as found:
+            is_served = True
+            begin(call, found)
+            yield found
+    except (NotFound, InvalidReference, NotSupported) as error:
+        if is_served:
+            raise
+        raise _reworded(call, asked.name, kind, error) from None
+
+
+async def load(call: Call, asked: Asked, kind: Kind) -> None:
+    """Have the model loaded, without asking it anything. Raises as `served`."""
+    try:
+        about = await call.state.scheduler.load(_want(call, asked, kind))
+    except (NotFound, InvalidReference, NotSupported) as error:
+        raise _reworded(call, asked.name, kind, error) from None
+    call.told.model, call.told.digest = about.name, str(about.digest)
+    call.told.load_seconds = about.load_seconds
+
+
+def _want(call: Call, asked: Asked, kind: Kind) -> Want:
     return Want(
         name=asked.name,
-        purpose=purpose,
+        purpose="embedding" if kind == "embed" else "text",
         parameters=asked.parameters,
         keep_seconds=asked.keep_seconds,
         principal=call.principal,
     )
-
-
-@asynccontextmanager
-async def served(call: Call, asked: Asked, purpose: Purpose = "text") -> AsyncGenerator[Served]:
-    """The model, loaded. Raises NotFound in Ollama's words where there is none, and as `Scheduler.use`."""
-    with_words = _Missing(call.state, asked.name)
-    try:
-        async with call.state.scheduler.use(want(call, asked, purpose)) as found:
-            with_words.entered = True
-            begin(call, found)
-            yield found
-    except NotFound as error:
-        raise with_words.reworded(error) from None
-    except InvalidReference as error:
-        raise with_words.reworded(error) from None
-
-
-async def load(call: Call, asked: Asked, purpose: Purpose = "text") -> float:
-    """Have the model loaded, without asking it anything; how many seconds that took."""
-    try:
-        about = await call.state.scheduler.load(want(call, asked, purpose))
-    except (NotFound, InvalidReference) as error:
-        raise _Missing(call.state, asked.name).reworded(error) from None
-    call.told.model, call.told.digest = about.name, str(about.digest)
-    call.told.load_seconds = about.load_seconds
-    return about.load_seconds
 
 
 async def unload(call: Call, asked: Asked) -> None:
@@ -123,16 +125,11 @@ async def unload(call: Call, asked: Asked) -> None:
     await call.state.scheduler.unload(asked.name)
 
 
-@dataclass(slots=True)
-class _Missing:
-    """Tells a model that is not here from what a model that is here lacks."""
-
-    state: ServerState
-    name: str
-    entered: bool = dataclasses.field(default=False)
-
-    def reworded(self, error: NotFound | InvalidReference) -> NotFound | InvalidReference:
-        return error if self.entered or is_here(self.state, self.name) else missing(self.name)
+def _reworded(call: Call, name: str, kind: Kind, error: SlmctlError) -> SlmctlError:
+    """What kept a model from being served, in Ollama's words where it has some."""
+    if isinstance(error, NotSupported):
+        return NotSupported(f'"{name:.300}" does not support {kind}')
+    return error if is_here(call.state, name) else missing(name)
 
 
 def missing(name: str) -> NotFound:
@@ -144,7 +141,4 @@ def check_can(served: Served, name: str, *wanted: str) -> None:
     """Raise NotSupported, in Ollama's words, for what the model cannot do."""
     for capability in wanted:
         if capability not in served.capabilities:
-            raise NotSupported(f'"{name:.300}" does not support {_WORDS.get(capability, capability)}')
-
-
-_WORDS = {"embedding": "embeddings"}
+            raise NotSupported(f'"{name:.300}" does not support {capability}')

@@ -39,7 +39,7 @@ async def chat(call: Call) -> Response:
         return answer(call, await _without_question(call, asked))
     talk = Talk(asked.name, started)
     if asked.renders_only:
-        async with served(call, asked) as model:
+        async with served(call, asked, "chat") as model:
             return answer(call, await rendered(model, talk, ask))
     if asked.stream:
         return await ndjson(call, _lines(call, asked, ask, talk))
@@ -50,7 +50,7 @@ async def _without_question(call: Call, asked: Asked) -> Line:
     if asked.unloads:
         await unload(call, asked)
     else:
-        await load(call, asked)
+        await load(call, asked, "chat")
     return {
         "model": asked.name,
         "created_at": now(),
@@ -60,10 +60,8 @@ async def _without_question(call: Call, asked: Asked) -> Line:
     }
 
 
-def check_ask(model: Served, name: str, ask: ChatAsk, kind: str) -> None:
-    """Raise NotSupported for what the model cannot do; `kind` is what the request is, in Ollama's words."""
-    if "completion" not in model.capabilities:
-        check_can(model, name, kind)
+def check_ask(model: Served, name: str, ask: ChatAsk) -> None:
+    """Raise NotSupported, in Ollama's words, for what the model cannot do."""
     if ask.tools:
         check_can(model, name, "tools")
     if ask.think:
@@ -81,9 +79,9 @@ async def rendered(model: Served, talk: Talk, ask: ChatAsk) -> Line:
 
 
 async def _pieces(call: Call, asked: Asked, ask: ChatAsk, talk: Talk) -> AsyncGenerator[Line]:
-    async with served(call, asked) as model:
+    async with served(call, asked, "chat") as model:
         talk.loaded()
-        check_ask(model, asked.name, ask, "chat")
+        check_ask(model, asked.name, ask)
         async with aclosing(talk.pieces(told(call, answering.chat(model, ask)))) as pieces:
             async for piece in pieces:
                 yield piece

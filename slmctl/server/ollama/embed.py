@@ -11,7 +11,7 @@ from registry.errors import UsageError
 from slmctl.app.asks import EmbedAsk, Embedded
 from slmctl.server import answering
 from slmctl.server.call import Call
-from slmctl.server.ollama.asking import Asked, check_can, load, options, served, unload
+from slmctl.server.ollama.asking import Asked, load, options, served, unload
 from slmctl.server.ollama.fields import Fields, keep_seconds, model_name
 from slmctl.server.ollama.talking import Line
 from slmctl.server.ollama.writing import nanoseconds, without_empty
@@ -84,12 +84,10 @@ async def _embedded(call: Call, asked: Asked, ask: EmbedAsk) -> tuple[Embedded |
         if asked.unloads:
             await unload(call, asked)
         else:
-            await load(call, asked, "embedding")
+            await load(call, asked, "embed")
         return None, time.monotonic()
-    async with served(call, asked, "embedding") as model:
+    async with served(call, asked, "embed") as model:
         loaded = time.monotonic()
-        if not model.capabilities & {"embedding", "completion"}:
-            check_can(model, asked.name, "embedding")
         try:
             found = await answering.embed(model, ask)
         except PromptTooLong as error:

@@ -25,6 +25,9 @@ _LONGEST_SECONDS = 100 * 366 * 86400.0
 
 _INT64 = 1 << 63
 
+MOST_OBJECTS = 10_000
+"""How many messages, or other objects, there may be in a list: each takes its time."""
+
 
 class Fields:
     """The fields of one JSON object. Every reader gives its default for what is absent or null."""
@@ -95,6 +98,8 @@ class Fields:
 
     def mappings(self, name: str) -> list[Fields]:
         """A list of objects, each with its own fields."""
+        if len(self.array(name)) > MOST_OBJECTS:
+            raise UsageError(f"{self._where}{name} has more than {MOST_OBJECTS:,} items")
         found = []
         for number, value in enumerate(self.array(name)):
             if not isinstance(value, dict):

@@ -46,7 +46,7 @@ async def generate(call: Call) -> Response:
         return answer(call, await _without_question(call, asked))
     talk = Talk(asked.name, started)
     if asked.renders_only:
-        async with served(call, asked) as model:
+        async with served(call, asked, "generate") as model:
             return answer(call, await _rendered(model, talk, question))
     if asked.stream:
         return await ndjson(call, _lines(call, question, talk))
@@ -101,7 +101,7 @@ async def _without_question(call: Call, asked: Asked) -> Line:
     if asked.unloads:
         await unload(call, asked)
     else:
-        await load(call, asked)
+        await load(call, asked, "generate")
     return {
         "model": asked.name,
         "created_at": now(),
@@ -120,7 +120,7 @@ async def _rendered(model: Served, talk: Talk, question: _Question) -> Line:
 async def _pieces(call: Call, question: _Question, talk: Talk) -> AsyncGenerator[Line]:
     """What the answer adds, and as the last one its context."""
     asked = question.asked
-    async with served(call, asked) as model:
+    async with served(call, asked, "generate") as model:
         talk.loaded()
         _check(model, question)
         prompt: asyncio.Task[str] | None = None
@@ -153,12 +153,9 @@ async def _end(task: asyncio.Task[str]) -> None:
 
 def _check(model: Served, question: _Question) -> None:
     name = question.asked.name
-    if question.text is not None:
-        if "completion" not in model.capabilities:
-            check_can(model, name, "generate")
-        if question.text.suffix is not None:
-            check_can(model, name, "insert")
-    check_ask(model, name, question.ask, "generate")
+    if question.text is not None and question.text.suffix is not None:
+        check_can(model, name, "insert")
+    check_ask(model, name, question.ask)
 
 
 async def _lines(call: Call, question: _Question, talk: Talk) -> AsyncGenerator[bytes]:

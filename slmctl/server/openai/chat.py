@@ -12,6 +12,7 @@ from runtimes.protocol import Finished
 from slmctl.app.asks import ChatAsk
 from slmctl.server import answering
 from slmctl.server.call import Call, Endpoint
+from slmctl.server.openai import answer_schemas
 from slmctl.server.openai.answers import (
     Answer,
     broken_off,
@@ -106,6 +107,7 @@ ENDPOINTS = (
         label="chat_completions",
         about="Answer a conversation, as OpenAI's chat completions.",
         request_schema=ChatRequest.model_json_schema(),
+        response_schema=answer_schemas.CHAT,
         streams="sse",
     ),
 )

@@ -15,6 +15,7 @@ from slmctl.app.asks import CompletionAsk
 from slmctl.server import answering
 from slmctl.server.answering import AnswerEvent
 from slmctl.server.call import Call, Endpoint
+from slmctl.server.openai import answer_schemas
 from slmctl.server.openai.answers import (
     Answer,
     Gathered,
@@ -201,6 +202,7 @@ ENDPOINTS = (
         label="completions",
         about="Continue a text, as OpenAI's older completions.",
         request_schema=CompletionRequest.model_json_schema(),
+        response_schema=answer_schemas.COMPLETION,
         streams="sse",
     ),
 )

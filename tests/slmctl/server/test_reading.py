@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from registry.errors import SlmctlError, UsageError
 from slmctl.server.problems import Problem, TooLarge
-from slmctl.server.reading import MAX_DEPTH, MAX_DIGITS, MAX_HALVES, MAX_ITEMS, read_json
+from slmctl.server.reading import MAX_DEPTH, MAX_DIGITS, MAX_ITEMS, MAX_SURROGATES, read_json
 
 
 def nested(depth: int) -> bytes:
@@ -53,7 +53,10 @@ REFUSED = {
     "a comma too many": (b'{"a":1,}', "not valid JSON"),
     "a comment": (b'{"a":1 /* one */}', "delimiter"),
     "zeros in front": (b'{"a":01}', "delimiter"),
-    "surrogates alone without end": (b'{"a":"' + b"\\ud800" * (MAX_HALVES + 1) + b'"}', "surrogates"),
+    "surrogates alone without end": (
+        b'{"a":"' + b"\\ud800" * (MAX_SURROGATES + 1) + b'"}',
+        "a surrogate stands alone",
+    ),
 }
 
 
@@ -135,6 +138,8 @@ LONG = {
     "50 MB of text": b'{"a":"' + b"hello world " * 4_000_000 + b'"}',
     "32 MiB of escapes": b'{"a":"' + b"\\n" * (16 << 20) + b'"}',
     "32 MiB of halves of characters": b'{"a":"' + b"\\ud800" * ((32 << 20) // 6) + b'"}',
+    "32 MiB of pairs": b'{"a":"' + b"\\ud83d\\ude00" * ((32 << 20) // 12) + b'"}',
+    "half a character before 32 MiB of text": b'{"a":"\\ud800' + b"hello world " * ((32 << 20) // 12) + b'"}',
     "as many numbers as may be": sized(MAX_ITEMS),
     "as many objects as may be": b'{"a":[' + b'{"b":1},' * (MAX_ITEMS // 2 - 10) + b"1]}",
     "a million elements": sized(1_000_000),
@@ -144,7 +149,13 @@ LONG = {
 
 @pytest.mark.parametrize("body", LONG.values(), ids=LONG.keys())
 def test_a_long_body_does_not_hold_up_other_threads(body: bytes) -> None:
-    """What the event loop feels of it, while another thread reads."""
+    """What the event loop feels of it, while another thread reads: the best of three, on a machine that does
+    other things too. 100 ms are the goal, ten times as long is the deadline."""
+    assert min(widest_gap(body) for _ in range(3)) < 1.0
+
+
+def widest_gap(body: bytes) -> float:
+    """Seconds that another thread did not come to its turn while `body` was read."""
     gaps, done = [0.0], threading.Event()
 
     def watch() -> None:
@@ -161,4 +172,4 @@ def test_a_long_body_does_not_hold_up_other_threads(body: bytes) -> None:
     finally:
         done.set()
         watcher.join()
-    assert max(gaps) < 1.0  # ten times what /livez may take
+    return max(gaps)

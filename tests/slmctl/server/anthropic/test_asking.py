@@ -172,6 +172,7 @@ def test_what_changes_nothing() -> None:
             container=None,
             mcp_servers=[],
             speed="standard",
+            context_management={"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
         )
         == ask()
     )
@@ -203,6 +204,7 @@ def test_blocks_that_are_refused(kind: str) -> None:
         ({"top_x": 1}, "Unknown parameter: 'top_x'."),
         ({"stop_sequences": [""]}, "'stop_sequences[0]' must have at least 1 character."),
         ({"temperature": 1.5}, "'temperature' must be at most 1."),
+        ({"tools": [TOOL | {"name": "f g"}]}, "'tools[0].name' must match ^[A-Za-z0-9_.:/-]{1,128}$."),
         ({"tools": [TOOL, TOOL]}, "'tools[1].name' is the name of another tool, too."),
         ({"tool_choice": {"type": "any"}}, "'tool_choice' asks for a tool, and 'tools' has none."),
         (

@@ -10,6 +10,7 @@ from pathlib import Path
 import ollama
 import pytest
 
+from tests.crash.upstream import registry
 from tests.servers import Server, serving
 from tests.slmctl.cli.program import Program
 
@@ -40,3 +41,10 @@ def author(changing: Server) -> Iterator[ollama.Client]:
     """Ollama's client of the server whose models may be changed."""
     with ollama.Client(host=changing.base_url, trust_env=False) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """HOST:PORT of a registry: docker-registry where it is installed."""
+    with registry(tmp_path_factory.mktemp("upstream")) as host:
+        yield host

@@ -12,18 +12,10 @@ import httpx
 import ollama
 import pytest
 
-from tests.crash.upstream import registry
 from tests.servers import Server
 from tests.slmctl.server.models import HELLO
 
 ABSENT = "sha256:" + "0" * 64
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """HOST:PORT of a registry: docker-registry where it is installed."""
-    with registry(tmp_path_factory.mktemp("upstream")) as host:
-        yield host
 
 
 def digest_of(path: Path) -> str:

@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from tests.servers import Server
-from tests.slmctl.server.models import GO_TOOLS, HELLO, TINY, TOOLS
+from tests.slmctl.server.models import GO_TOOLS, HELLO, RANKER, TINY, TOOLS
 
 STILL = {"temperature": 0.0, "seed": 1, "num_predict": 24}
 HI = [{"role": "user", "content": "Hi!"}]
@@ -329,3 +329,32 @@ def test_every_answer_names_the_digest(client: ollama.Client) -> None:
     (digest,) = [model.digest for model in client.list().models if model.model == "hello:latest"]
     fields = {"model": HELLO, "prompt": "a", "options": {"num_predict": 1}}
     assert client._client.post("/api/generate", json=fields).headers["x-slmctl-digest"] == f"sha256:{digest}"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("generate", {"model": RANKER, "prompt": "a"}, f'"{RANKER}" does not support generate'),
+        ("chat", {"model": RANKER, "messages": HI}, f'"{RANKER}" does not support chat'),
+        ("embed", {"model": RANKER, "input": "a"}, f'"{RANKER}" does not support embed'),
+        ("generate", {"model": HELLO, "prompt": "a", "suffix": "b"}, '"hello" does not support insert'),
+        ("generate", {"model": HELLO, "prompt": "a", "think": "high"}, '"hello" does not support thinking'),
+    ],
+)
+def test_a_model_of_another_kind_says_what_it_cannot(
+    client: ollama.Client, path: str, body: dict[str, object], said: str
+) -> None:
+    answer = client._client.post(f"/api/{path}", json=body)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"].startswith(said)
+
+
+def test_what_lies_between_two_texts_goes_through_a_template_that_knows_both(client: ollama.Client) -> None:
+    name = "inserting"
+    template = "<fim>{{ .Prompt }}<gap>{{ .Suffix }}<end>"
+    assert client.create(name, from_=HELLO, template=template).status == "success"
+    assert client.show(name).capabilities == ["completion", "insert"]
+    answer = client.generate(name, "def f(", suffix="return", options={"num_predict": 4})
+    assert (answer.done, answer.context) == (True, None)
+    assert (answer.prompt_eval_count or 0) > 5
+    client.delete(name)

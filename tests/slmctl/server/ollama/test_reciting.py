@@ -105,7 +105,6 @@ def weather(city: str, days: int) -> str:
 def test_a_tool_is_called_and_its_answer_leads_to_one(author: ollama.Client, with_tools: str) -> None:
     assert author.show(with_tools).capabilities == ["completion", "tools"]
     asked = author.chat(with_tools, ASKED, tools=[weather])
-    print(asked)
     calls = asked.message.tool_calls or []
     assert calls  # the engine's own grammar lets a model call again, which this one then may
     for call in calls:
