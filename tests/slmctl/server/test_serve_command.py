@@ -83,6 +83,14 @@ def test_an_address_that_is_not_here(slmctl: Program) -> None:
     assert "192.0.2.1 is no address of this machine." in done.err
 
 
+def test_an_address_that_a_variable_names_is_told_by_it(slmctl: Program) -> None:
+    """OLLAMA_HOST names the server for Ollama's clients, too, and that may be another machine."""
+    done = slmctl("serve", "--open-to-all", environment={"OLLAMA_HOST": "http://192.0.2.1:11434"})
+    assert done.code == 2
+    assert "192.0.2.1 is no address of this machine." in done.err
+    assert done.hint.startswith("It is from the environment OLLAMA_HOST.")
+
+
 def test_an_address_that_nobody_knows(slmctl: Program) -> None:
     done = slmctl("serve", "--host", "nobody.invalid", "--port", "0", "--open-to-all")
     assert done.code == 2
@@ -123,7 +131,9 @@ def test_a_port_that_slmctl_has(slmctl: Program) -> None:
     with serving(slmctl) as server:
         done = slmctl("serve", "--port", str(server.port))
         assert done.code == 1
-        assert f"127.0.0.1:{server.port} is taken by slmctl (process {server.pid}), a slmctl server." in done.err
+        assert (
+            f"127.0.0.1:{server.port} is taken by slmctl (process {server.pid}), a slmctl server." in done.err
+        )
 
 
 def test_a_port_that_ollama_has(slmctl: Program) -> None:
