@@ -123,7 +123,9 @@ def test_a_port_that_slmctl_has(slmctl: Program) -> None:
     with serving(slmctl) as server:
         done = slmctl("serve", "--port", str(server.port))
         assert done.code == 1
-        assert f"127.0.0.1:{server.port} is taken by slmctl (process {server.pid}), a slmctl server." in done.err
+        assert (
+            f"127.0.0.1:{server.port} is taken by slmctl (process {server.pid}), a slmctl server." in done.err
+        )
 
 
 def test_a_port_that_ollama_has(slmctl: Program) -> None:
