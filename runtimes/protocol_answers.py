@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import base64
 import binascii
-import contextlib
 import json
 import struct
 from collections.abc import Mapping
@@ -21,7 +20,6 @@ from runtimes.events import (
     TextDelta,
     ThinkingDelta,
     TokenLogprob,
-    TokenPiece,
     ToolCallDelta,
 )
 from runtimes.protocol_requests import CHAT, COMPLETION, INFILL
@@ -39,25 +37,6 @@ def parse_tokens(body: bytes) -> tuple[int, ...]:
     if not isinstance(tokens, list) or not all(type(token) is int for token in tokens):
         raise EngineSpokeNonsense("The engine's answer to /tokenize has no list of tokens.")
     return tuple(tokens)
-
-
-def parse_pieces(body: bytes) -> tuple[TokenPiece, ...]:
-    """The answer of /tokenize where the text of each token was asked for."""
-    pieces = _object(body).get("tokens")
-    if not isinstance(pieces, list):
-        raise EngineSpokeNonsense("The engine's answer to /tokenize has no list of tokens.")
-    return tuple(_piece(piece) for piece in pieces)
-
-
-def _piece(said: object) -> TokenPiece:
-    piece = said if isinstance(said, dict) else {}
-    number, text = piece.get("id"), piece.get("piece")
-    if type(number) is int and isinstance(text, str):
-        return TokenPiece(number, text)
-    if type(number) is int and isinstance(text, list):  # bytes that are no text by themselves
-        with contextlib.suppress(TypeError, ValueError):
-            return TokenPiece(number, bytes(text))
-    raise EngineSpokeNonsense("The engine's answer to /tokenize has a token without a piece.")
 
 
 def parse_text(body: bytes) -> str:

@@ -178,7 +178,7 @@ def template_variables(think: Think | None) -> dict[str, object]:
 
 def tokenize_request(text: str, *, add_special: bool = False, with_pieces: bool = False) -> HttpRequest:
     """`add_special` adds the tokens that begin and end a text where the model has them; `with_pieces` asks
-    for the text of each token too, which `parse_pieces` reads."""
+    for the text of each token too."""
     fields: dict[str, object] = {"content": text, "add_special": add_special}
     if with_pieces:
         fields["with_pieces"] = True
@@ -262,5 +262,9 @@ def _refuse_foreign_media(messages: Sequence[Mapping[str, object]]) -> None:
 
 
 def _post(path: str, fields: Mapping[str, object]) -> HttpRequest:
-    body = json.dumps(fields, ensure_ascii=True, allow_nan=False).encode()
+    """Raises UsageError for texts that are none in UTF-8: the engine's refusal would quote them."""
+    try:
+        body = json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        raise UsageError("A text holds half a character (a lone surrogate).") from None
     return HttpRequest(method="POST", path=path, headers={"Content-Type": "application/json"}, body=body)

@@ -35,6 +35,8 @@ class SseParser:
 
     def feed(self, piece: bytes) -> list[ServerSentEvent]:
         """Give the events that `piece` completes. Raises EngineSpokeNonsense when one is too big."""
+        if self._is_between_events and (simple := self._simple(piece)) is not None:
+            return simple
         events = []
         if self._skip_line_feed and piece:  # the carriage return before it has ended the line
             piece = piece.removeprefix(b"\n")
@@ -52,6 +54,20 @@ class SseParser:
                 if event is not None:
                     events.append(event)
         return events
+
+    @property
+    def _is_between_events(self) -> bool:
+        return not (self._line or self._data or self._name or self._event_bytes or self._skip_line_feed)
+
+    def _simple(self, piece: bytes) -> list[ServerSentEvent] | None:
+        """The events of a piece as engines write almost all: whole, of one line of data; None for others."""
+        if not piece.endswith(b"\n\n") or b"\r" in piece or len(piece) > self._limit_bytes:
+            return None
+        lines = piece[:-2].split(b"\n\n")
+        if not all(line.startswith(b"data: ") and b"\n" not in line for line in lines):
+            return None
+        self._at_start = False
+        return [ServerSentEvent("message", line[6:].decode("utf-8", errors="replace")) for line in lines]
 
     def _end_line(self) -> ServerSentEvent | None:
         line = self._line.decode("utf-8", errors="replace")

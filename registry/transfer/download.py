@@ -10,7 +10,7 @@ processes that want the same blob wait for it, holding nothing, and go on with i
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty
@@ -42,23 +42,33 @@ class Wanted:
     sources: tuple[BlobSource, ...]
 
 
+def _go_on() -> None:
+    pass
+
+
 def download(
-    session: Session, wanted: Sequence[Wanted], pace: Pace | None = None, on_event: OnEvent = silent
+    session: Session,
+    wanted: Sequence[Wanted],
+    pace: Pace | None = None,
+    on_event: OnEvent = silent,
+    on_tick: Callable[[], None] = _go_on,
 ) -> None:
     """Get blobs into the store; on return all of them are whole, verified and durable.
 
     What is there already is not fetched; what came is kept for the next attempt when it fails or is
-    interrupted, if the session is resumable. Raises what the last source of a blob had said, DigestMismatch
-    when its bytes are others, NoSpace and StoreUnusable for the store.
+    interrupted, if the session is resumable. `on_tick` is called several times a second, also while nothing
+    comes; what it raises ends all of it. Raises what the last source of a blob had said, DigestMismatch when
+    its bytes are others, NoSpace and StoreUnusable for the store.
     """
-    _Download(session, pace or Pace(), on_event).run(wanted)
+    _Download(session, pace or Pace(), on_event, on_tick).run(wanted)
 
 
 class _Download:
-    def __init__(self, session: Session, pace: Pace, on_event: OnEvent) -> None:
+    def __init__(self, session: Session, pace: Pace, on_event: OnEvent, on_tick: Callable[[], None]) -> None:
         self._session = session
         self._pace = pace
         self._tell = on_event
+        self._tick = on_tick
 
     def run(self, wanted: Sequence[Wanted]) -> None:
         different = _different(wanted)
@@ -114,6 +124,7 @@ class _Download:
             with suppress(Empty):
                 event = board.events.get(timeout=_TICK_SECONDS)
             self._tell_moved(board)
+            self._tick()
             if board.error is not None:
                 with store_errors(self._session.root):
                     raise board.error

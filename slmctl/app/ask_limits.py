@@ -6,6 +6,7 @@ alternatives are written down as far as the vocabulary goes, an empty stop text 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 
@@ -18,6 +19,7 @@ MOST_BIAS = 100.0
 MOST_STOPS = 64
 MOST_STOP_CHARACTERS = 1024
 MOST_TOOLS = 256
+MOST_TOOL_CHARACTERS = 1 << 20
 MOST_SEED = 2**63 - 1
 
 _RANGES: Mapping[str, tuple[float, float]] = {
@@ -90,6 +92,12 @@ def check_tools(tools: Sequence[Mapping[str, object]]) -> None:
         names.append(name)
     if len(set(names)) < len(names):
         raise UsageError("Two tools have the same name.")
+    try:
+        size = len(json.dumps(tools, allow_nan=False))
+    except (TypeError, ValueError, RecursionError):
+        raise UsageError("The tools are no JSON that can be read.") from None
+    if size > MOST_TOOL_CHARACTERS:
+        raise UsageError(f"The tools have more than {MOST_TOOL_CHARACTERS >> 20} MiB.")
 
 
 def _check_stops(stops: ParameterValue) -> None:

@@ -67,6 +67,10 @@ def ignore(_: Event) -> None:
     pass
 
 
+def go_on() -> None:
+    """What is asked several times during long work: whoever wants it to end raises."""
+
+
 _STEPS = 200
 _MAX_STEP_BYTES = 64 << 20
 

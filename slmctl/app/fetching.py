@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from registry.digest import Digest
@@ -11,7 +11,7 @@ from registry.store.store import Session
 from registry.transfer.download import Wanted, download
 from registry.transfer.events import Finished, Moved, Present, Resumed, Retrying, TransferEvent, Waiting
 from registry.transfer.pace import Pace
-from slmctl.app.events import Note, OnEvent, Transfer
+from slmctl.app.events import Note, OnEvent, Transfer, go_on
 
 _LONG_PAUSE_SECONDS = 2.0
 """A shorter wait before the next try is not worth a line."""
@@ -23,10 +23,12 @@ def fetch(
     pace: Pace,
     on_event: OnEvent,
     labels: Mapping[Digest, str] | None = None,
+    on_tick: Callable[[], None] = go_on,
 ) -> None:
-    """Have blobs in the store. `labels` are what they are called to people. Raises as `download` does."""
+    """Have blobs in the store. `labels` are what they are called to people, `on_tick` is called several times
+    a second and may raise to end it. Raises as `download` does."""
     counts = Counts("pull", [each.blob for each in wanted], labels or {}, on_event)
-    download(session, wanted, pace, counts)
+    download(session, wanted, pace, counts, on_tick)
 
 
 @dataclass(slots=True)

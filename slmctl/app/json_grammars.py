@@ -40,6 +40,7 @@ def grammar_of(schema: Schema) -> str:
     """Of a normalised schema (`schema_limits`)."""
     maker = _Maker(schema)
     root = maker.rule(schema)
+    maker.write_all()
     return f"root ::= {root}\n{maker.rules}{_SHARED}"
 
 
@@ -48,18 +49,25 @@ class _Maker:
         self._schema = schema
         self._names: dict[int, str] = {}
         self._rules: list[str] = []
+        self._todo: list[tuple[str, Mapping[str, object]]] = []
+
+    def write_all(self) -> None:
+        """Write the rules that were named, and those that they name."""
+        while self._todo:
+            name, part = self._todo.pop()
+            self._rules.append(f"{name} ::= {self._body(part)}")
 
     @property
     def rules(self) -> str:
         return "".join(f"{rule}\n" for rule in self._rules)
 
     def rule(self, part: object) -> str:
-        """The name of the rule of `part`, which is made once."""
+        """The name of the rule of `part`, which is written once, and later."""
         if not isinstance(part, Mapping):
             return "value"
         if (name := self._names.get(id(part))) is None:
             name = self._names[id(part)] = f"r{len(self._names)}"
-            self._rules.append(f"{name} ::= {self._body(part)}")
+            self._todo.append((name, part))
         return name
 
     def _body(self, part: Mapping[str, object]) -> str:

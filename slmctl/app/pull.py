@@ -9,7 +9,7 @@ belongs to (`slmctl.app.upstream`).
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from slmctl.app.belonging import check_may_move, check_name, is_of, tracks_of
 from slmctl.app.bringing import blobs_of
 from slmctl.app.chooser import Chooser
 from slmctl.app.coming import Coming, Work
-from slmctl.app.events import Note, OnEvent, ignore
+from slmctl.app.events import Note, OnEvent, go_on, ignore
 from slmctl.app.fetching import fetch
 from slmctl.app.made_here import IMPORTED_HERE
 from slmctl.app.package import Package
@@ -48,7 +48,8 @@ class PullRequest:
     them, none for the usual one. `expected` is the digest that a lock file pins the name to, of a model with
     the variants `locked`; it may have been made with one of `other_specs`. With `dry_run` nothing is fetched
     but what tells how large the model is, and the store stays as it is. `picker` chooses where there are
-    several builds and nobody named one; without it that is the usual one.
+    several builds and nobody named one; without it that is the usual one. `on_tick` is called several times a
+    second while blobs come; what it raises ends the pull.
     """
 
     where: Where
@@ -61,6 +62,7 @@ class PullRequest:
     dry_run: bool = False
     pace: Pace = field(default_factory=Pace)
     picker: Chooser | None = None
+    on_tick: Callable[[], None] = go_on
 
 
 def pull(
@@ -103,7 +105,7 @@ def pull(
             assert coming.finish is not None
             if coming.root is not None:
                 _check_digest(request, coming.root.digest)
-            fetch(session, coming.wanted, request.pace, on_event, coming.labels)
+            fetch(session, coming.wanted, request.pace, on_event, coming.labels, request.on_tick)
             descriptor = coming.finish(session)
         _check_digest(request, descriptor.digest)
         entry = Entry(

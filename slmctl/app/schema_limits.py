@@ -24,9 +24,10 @@ from slmctl.app.schema_for_engines import for_engine
 from slmctl.app.schema_words import LEAST, LISTS, MAPS, MOST, MOST_COUNT, NUMBERS, ONE
 
 MOST_CHARACTERS = 256 << 10
-MOST_PARTS = 2000
+MOST_PARTS = 1000
 MOST_DEPTH = 32
-MOST_VALUES = 5000
+MOST_VALUES = 2000
+MOST_IN_A_ROW = 32
 MOST_COUNTED = 5000
 
 _TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
@@ -194,7 +195,13 @@ class _Reader:
 
     def check_references(self, schema: dict[str, object]) -> None:
         for reference in self._references:
-            target(schema, reference)
+            part = target(schema, reference)
+            for _ in range(MOST_IN_A_ROW):
+                if not isinstance(part, dict) or "$ref" not in part:
+                    break
+                part = target(schema, str(part["$ref"]))
+            else:
+                raise UsageError(f"The schema refers in circles, or {MOST_IN_A_ROW} times in a row.")
 
 
 _CHECKS: Mapping[str, Callable[[_Reader, str, object], object]] = {

@@ -84,7 +84,7 @@ class Reading:
         if body is Body.DEEPSEEK:
             self._closing = self._mark.closings[0]
             return None
-        if bare[:1] == "{" or (bare[:1] == "[" and not (body is Body.MISTRAL and ARGS.startswith(bare[:6]))):
+        if bare[:1] in ("{", "["):
             self._begin_json(len(lead) - len(bare))
             return None
         if body is Body.HERMES and bare.startswith(_ELEMENT):

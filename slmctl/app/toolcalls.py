@@ -120,11 +120,13 @@ class ToolCalls:
     def _plain(self, text: str) -> list[Event]:
         if not text:
             return []
-        if self._calls and not text.strip():
-            self._blanks.append(text)
-            return []
-        text = "".join((*self._blanks, text))
-        self._blanks.clear()
+        if self._calls:
+            if not text.strip():
+                self._blanks.append(text)
+                return []
+            whole = "".join((*self._blanks, text))
+            text = whole.rstrip()
+            self._blanks = [whole[len(text) :]]
         self._at_start = self._at_start and not text.strip()
         return [TextDelta(text)]
 

@@ -5,15 +5,19 @@ shape, the model thinks first, free of it, and is then asked to go on in that sh
 token on would not let it think.
 
 A tool call that has to come is always read here: the engine's own grammar for it lets any amount of text
-stand before the call, and small models never get to it.
+stand before the call, and small models never get to it. The same goes for an answer with a shape where the
+engine has no thoughts to read: its chat endpoint takes ten seconds over a schema of a thousand properties, of
+which /completion makes its grammar in half a second.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
+from registry.errors import UsageError
 from runtimes import protocol
 from runtimes.errors import EngineRefused
 from runtimes.protocol import Event, Finished, Progress, TextDelta, ThinkingDelta
@@ -39,6 +43,7 @@ from slmctl.server.prompting import (
 from slmctl.server.scheduler import Served
 
 _NO_IMAGES = "image input is not supported"
+_ENDS_IN_IMAGE = re.compile(r"<__media[^<>]*__>\s*$")  # llama.cpp's mark; the engine dies of such a prompt
 
 
 async def answered(served: Served, checked: Checked, messages: Messages) -> AsyncGenerator[Event]:
@@ -47,11 +52,18 @@ async def answered(served: Served, checked: Checked, messages: Messages) -> Asyn
     manner = manner_of(served, ask)
     sampling = sampling_for(served, ask.parameters)
     ours = parses_thoughts(served.spec)
-    thinks_first = shape != FREE and ours and ask.think is not False and not offered_tools(ask)
-    by_engine = manner.go_template is None and manner.has_chat_template
-    if by_engine and not thinks_first and not is_demanded(ask):
+    by_engine = manner.go_template is None and manner.has_chat_template and not is_demanded(ask)
+    if by_engine and shape != FREE and not offered_tools(ask) and not checked.has_images:
+        by_engine = "thinking" in served.capabilities and not ours  # else there is nothing for it to read
+    if by_engine:
         question = question_of(served, ask, messages, sampling, shape)
-        await check_prompt(served.engine, question)
+        plain = question if shape == FREE else question_of(served, ask, messages, sampling)
+        prompt = await check_prompt(served.engine, plain)
+        if checked.has_images and _ENDS_IN_IMAGE.search(protocol.parse_prompt(prompt)):
+            raise UsageError(
+                "The model's chat template ends the prompt with the image, which the engine cannot answer.",
+                hint="Write some text behind the image.",
+            )
         thoughts = thoughts_stage(served.spec, ask.think) if ours else None
         stages = [*([thoughts] if thoughts else []), *choice_stages(ask)]
         events = _streamed(served, question, stages)

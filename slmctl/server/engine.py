@@ -16,6 +16,7 @@ from typing import NoReturn
 import h11
 
 from runtimes import protocol
+from runtimes.chunks import ChunkParser
 from runtimes.client import Endpoint
 from runtimes.errors import EngineDied, EngineUnresponsive
 from runtimes.preview import Renderer
@@ -121,14 +122,17 @@ class EngineClient:
 class _Exchange:
     """One request and its answer, which is read as it comes.
 
-    Raises OSError for a connection that breaks, or is silent for too long (then `timed_out` is set), and
-    h11.ProtocolError for what is no HTTP.
+    h11 reads the head, and bodies of a known length; `ChunkParser` those that stream. Raises OSError for a
+    connection that breaks, or is silent for too long (then `timed_out` is set), and h11.ProtocolError for
+    what is no HTTP.
     """
 
     def __init__(self, timeout_seconds: float) -> None:
         self.timed_out = False
         self._timeout_seconds = timeout_seconds
         self._http = h11.Connection(h11.CLIENT)
+        self._chunks: ChunkParser | None = None
+        self._unread = b""
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._loop = asyncio.get_running_loop()
@@ -142,10 +146,23 @@ class _Exchange:
         while True:
             event = await self._next()
             if isinstance(event, h11.Response):
+                if (b"transfer-encoding", b"chunked") in event.headers:
+                    self._chunks = ChunkParser()
+                    self._unread, _ = self._http.trailing_data
                 return event.status_code
 
     async def read(self) -> bytes:
-        """The next piece of the body; empty at its end."""
+        """The next piece of the body, all that is there of it; empty at its end."""
+        chunks = self._chunks
+        while chunks is not None:
+            if chunks.ended:
+                return b""
+            data = self._unread or await self._received()
+            self._unread = b""
+            if not data:
+                raise h11.RemoteProtocolError("the connection ended in the middle of an answer")
+            if piece := chunks.feed(data):
+                return piece
         while True:
             event = await self._next()
             if type(event) is h11.Data:
@@ -184,16 +201,20 @@ class _Exchange:
             events.append(h11.Data(data=request.body))
         return b"".join(self._http.send(event) or b"" for event in (*events, h11.EndOfMessage()))
 
-    async def _next(self) -> h11.Event:
+    async def _received(self) -> bytes:
+        """What has come, waited for; empty at the connection's end."""
         assert self._reader is not None
+        data = await self._reader.read(_READ_BYTES)
+        self._heard = self._loop.time()
+        if not data and self.timed_out:
+            raise TimeoutError
+        return data
+
+    async def _next(self) -> h11.Event:
         while True:
             event = self._http.next_event()
             if event is h11.NEED_DATA:
-                data = await self._reader.read(_READ_BYTES)
-                self._heard = self._loop.time()
-                if not data and self.timed_out:
-                    raise TimeoutError
-                self._http.receive_data(data)  # b"" is the end, and h11 judges it
+                self._http.receive_data(await self._received())  # b"" is the end, and h11 judges it
             elif isinstance(event, h11.Event):
                 return event
             else:  # PAUSED: the answer is over

@@ -11,9 +11,9 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from slmctl.app.events import Event, OnEvent, Progress, Transfer
+from slmctl.app.events import Event, Progress, Transfer
 
 T = TypeVar("T")
 
@@ -22,13 +22,21 @@ _TICK_SECONDS = 0.06
 
 
 class Stopped(Exception):
-    """Raised in the thread, out of `on_event`."""
+    """Raised in the thread, out of the Teller."""
+
+
+class Teller(Protocol):
+    """What a work is given: called with its events; `check` raises Stopped when nobody waits for it."""
+
+    def __call__(self, event: Event, /) -> None: ...
+
+    def check(self) -> None: ...
 
 
 class Job(Generic[T]):
     """`work` runs once `events` is iterated; `result` is what it gave, when they have ended."""
 
-    def __init__(self, work: Callable[[OnEvent], T], *, name: str) -> None:
+    def __init__(self, work: Callable[[Teller], T], *, name: str) -> None:
         self._work = work
         self._name = name
         self._stop = threading.Event()
@@ -63,15 +71,20 @@ class Job(Generic[T]):
 
     def _run(self) -> None:
         try:
-            value = self._work(self._on_event)
+            value = self._work(_Teller(self))
         except BaseException as error:  # noqa: BLE001 - it goes on to whoever waits
             self._call(self._fail, error)
         else:
             self._call(self._finish, value)
 
-    def _on_event(self, event: Event) -> None:
+    def check(self) -> None:
+        """Called by the work: raises Stopped when nobody waits for it any more."""
         if self._stop.is_set():
             raise Stopped
+
+    def tell(self, event: Event) -> None:
+        """Called by the work. Raises as `check`."""
+        self.check()
         key: object = object()
         if isinstance(event, Transfer | Progress):
             key = (event.stage, event.item, event.digest if isinstance(event, Transfer) else None)
@@ -100,6 +113,15 @@ class Job(Generic[T]):
     def _call(self, function: Callable[..., object], *arguments: object) -> None:
         with suppress(RuntimeError):  # the loop has ended, and everybody with it
             self._loop.call_soon_threadsafe(function, *arguments)
+
+
+class _Teller:
+    def __init__(self, job: Job[T]) -> None:
+        self._tell = job.tell
+        self.check = job.check
+
+    def __call__(self, event: Event) -> None:
+        self._tell(event)
 
 
 async def in_thread(work: Callable[[], T], *, name: str) -> T:

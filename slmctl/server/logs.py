@@ -134,7 +134,7 @@ class ServerLog:
                 request_id=call.request_id,
                 code=problem.code,
                 type=type(error).__name__,
-                text=problem.message if isinstance(error, _TOLD) else None,
+                text=error.message if isinstance(error, _TOLD) else None,
                 place=None if isinstance(error, Busy) else place(error),
             )
         return problem

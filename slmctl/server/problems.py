@@ -154,7 +154,7 @@ class Problem:
         """What `error` means. Anything but a SlmctlError is an internal error, whose text is not told."""
         if not isinstance(error, SlmctlError):
             return cls(status=500, kind="api_error", code="internal_error", message="internal error")
-        text = error.message if error.hint is None else f"{error.message} {error.hint}"
+        text = _text_of(error)
         problem = cls(status=500, kind="api_error", code=error.code, message=text)
         if isinstance(error, Busy):
             return replace(
@@ -166,6 +166,8 @@ class Problem:
             return replace(problem, status=400, kind="invalid_request_error", code="engine_refused")
         if isinstance(error, BadField | ModelMissing | PromptTooLong):
             problem = replace(problem, parameter=error.parameter)
+        if problem.code == UsageError.code:
+            problem = replace(problem, code="invalid_request")
         for branch, status, kind in _BRANCHES:
             if isinstance(error, branch):
                 return replace(problem, status=status, kind=kind)
@@ -195,6 +197,15 @@ class Problem:
     @property
     def headers(self) -> Mapping[str, str]:
         return {} if self.retry_after_seconds is None else {"retry-after": str(self.retry_after_seconds)}
+
+
+def _text_of(error: SlmctlError) -> str:
+    """Where our store lies, and what to do about its disk, is for whoever reads the log."""
+    if isinstance(error, NoSpace):
+        return "There is no space left on the server's disk for this."
+    if isinstance(error, StoreUnusable):
+        return "The server's store of models cannot be used."
+    return error.message if error.hint is None else f"{error.message} {error.hint}"
 
 
 _BRANCHES: tuple[tuple[type[SlmctlError], int, str], ...] = (

@@ -101,6 +101,8 @@ def test_a_full_disk_stops_no_chat_and_spoils_nothing() -> None:
                 assert sentence is not None, what
                 assert "space" in sentence, (what, sentence)
                 assert "\n" not in sentence
+                assert str(program.store) not in sentence  # where it lies is for the log
+            assert str(program.store) in server.log
             assert again == dict.fromkeys(again)
             assert {each.outcome for each in chats} == {"whole"}
         verified = program("verify", "--json")

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import seed as seeded
 from hypothesis.errors import Unsatisfiable
 from schemathesis import Case, GenerationMode
+from schemathesis.core.errors import InvalidSchema
 from schemathesis.core.failures import FailureGroup
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
@@ -135,7 +136,8 @@ def _ask(
         if until is None or time.monotonic() < until:
             _look(case, server, session, headers, findings)
 
-    with contextlib.suppress(Unsatisfiable):  # there is nothing that would not fit
+    # there is nothing that would not fit, or schemathesis fails at what it makes of a schema to break it
+    with contextlib.suppress(Unsatisfiable, InvalidSchema):
         ask()
 
 
@@ -147,6 +149,7 @@ def _look(
     findings: Findings,
 ) -> None:
     label = case.operation.label
+    case.body = _whole(case.body)
     try:
         answer = case.call(
             base_url=server.base_url, session=session, headers=headers, timeout=PATIENCE_SECONDS
@@ -171,6 +174,15 @@ def _look(
         for failure in group.exceptions:
             kind = f"{label}: {type(failure).__name__} ({status})"
             findings.wrong.setdefault(kind, _told(case, f"{failure}\n{answer.text}"))
+
+
+def _whole(value: Any) -> Any:
+    """5.0 is an integer for JSON Schema and none for those who write requests by hand."""
+    if isinstance(value, dict):
+        return {name: _whole(child) for name, child in value.items()}
+    if isinstance(value, list):
+        return [_whole(child) for child in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
 def _told(case: Case[Any], what: str) -> str:

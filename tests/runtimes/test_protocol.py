@@ -22,7 +22,6 @@ from runtimes.protocol import (
     TextDelta,
     Think,
     ThinkingDelta,
-    TokenPiece,
     ToolCallDelta,
     apply_template_request,
     chat_request,
@@ -31,7 +30,6 @@ from runtimes.protocol import (
     health_request,
     parse_count,
     parse_health,
-    parse_pieces,
     parse_prompt,
     parse_tokens,
     raise_for_status,
@@ -330,10 +328,6 @@ def test_media_inside_the_message_is_passed_on() -> None:
 
 def test_answers_of_small_requests() -> None:
     assert parse_tokens(b'{"tokens":[1,2]}') == (1, 2)
-    assert parse_pieces(b'{"tokens":[{"id":1,"piece":" a"},{"id":2,"piece":[240,159]}]}') == (
-        TokenPiece(1, " a"),
-        TokenPiece(2, b"\xf0\x9f"),
-    )
     assert parse_prompt(b'{"prompt":"x"}') == "x"
     assert parse_health(200)
     assert not parse_health(503)
@@ -347,15 +341,12 @@ def test_answers_of_small_requests() -> None:
         b"{}",
         b'{"tokens":1,"prompt":1}',
         b'{"tokens":["1"]}',
-        b'{"tokens":[{"id":1,"piece":[256]}]}',
         b"\xff",
     ],
 )
 def test_answers_without_what_was_asked_for(body: bytes) -> None:
     with pytest.raises(EngineSpokeNonsense):
         parse_tokens(body)
-    with pytest.raises(EngineSpokeNonsense):
-        parse_pieces(body)
     with pytest.raises(EngineSpokeNonsense):
         parse_prompt(body)
 

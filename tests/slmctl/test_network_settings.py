@@ -8,6 +8,8 @@ from registry.errors import UsageError
 from registry.remotes.network import CaPlace
 from slmctl.config import SETTINGS, Settings
 from slmctl.network_settings import NETWORK_SETTINGS, NetworkSettings
+from slmctl.serve_table import MODELS as SERVE_MODELS
+from slmctl.serve_table import SERVE_SETTINGS
 from tests.slmctl.cli.program import Program
 from tools.settings_docs import TARGET, document
 
@@ -174,7 +176,10 @@ def test_config_list_shows_no_secret(slmctl: Program) -> None:
     assert rows["https_proxy"] == ("http://***@proxy:1", "environment HTTPS_PROXY")
     assert rows["http_proxy"] == ("http://proxy:2", "environment http_proxy")
     assert rows["offline"] == (False, "default")
-    assert list(rows) == [setting.key for setting in (*SETTINGS, *NETWORK_SETTINGS)]
+    assert list(rows) == [
+        *(setting.key for setting in (*SETTINGS, *NETWORK_SETTINGS, *SERVE_SETTINGS)),
+        SERVE_MODELS,
+    ]
 
 
 def test_the_page_of_settings_is_true() -> None:

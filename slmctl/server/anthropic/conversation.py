@@ -11,9 +11,8 @@ import json
 from collections.abc import Mapping, Sequence
 
 from slmctl.server.anthropic.fields import (
-    Block,
+    AnyMessage,
     ImageBlock,
-    Message,
     RedactedThinkingBlock,
     TextBlock,
     ThinkingBlock,
@@ -26,8 +25,8 @@ from slmctl.server.parsing import bad_field
 JsonObject = Mapping[str, object]
 
 
-def messages_of(turns: Sequence[Message]) -> list[JsonObject]:
-    """`turns` in OpenAI's shape. Raises BadField for a block that cannot stand where it does."""
+def messages_of(turns: Sequence[AnyMessage]) -> list[JsonObject]:
+    """`turns` in OpenAI's shape. Raises BadField for a result without its call."""
     messages: list[JsonObject] = []
     names: dict[str, str] = {}
     for role, blocks in _merged(turns):
@@ -35,7 +34,7 @@ def messages_of(turns: Sequence[Message]) -> list[JsonObject]:
             names |= {block.id: block.name for _, block in blocks if isinstance(block, ToolUseBlock)}
             messages.append(_assistant(blocks))
         elif role == "system":
-            messages.append({"role": "system", "content": _only_text(blocks)})
+            messages.append({"role": "system", "content": _text(blocks)})
         else:
             messages += _user(blocks, names)
     return messages
@@ -62,11 +61,13 @@ def _function(tool: Tool) -> JsonObject:
     return told if tool.description is None else {**told, "description": tool.description}
 
 
+Block = TextBlock | ImageBlock | ToolUseBlock | ToolResultBlock | ThinkingBlock | RedactedThinkingBlock
+
 Placed = tuple[str, Block]
 """A block and where in the request it stands."""
 
 
-def _merged(turns: Sequence[Message]) -> list[tuple[str, list[Placed]]]:
+def _merged(turns: Sequence[AnyMessage]) -> list[tuple[str, list[Placed]]]:
     merged: list[tuple[str, list[Placed]]] = []
     for number, turn in enumerate(turns):
         place = f"messages[{number}].content"
@@ -83,27 +84,18 @@ def _merged(turns: Sequence[Message]) -> list[tuple[str, list[Placed]]]:
 
 
 def _assistant(blocks: Sequence[Placed]) -> JsonObject:
-    texts: list[str] = []
-    thoughts: list[str] = []
-    calls: list[JsonObject] = []
-    for place, block in blocks:
-        match block:
-            case TextBlock():
-                texts.append(block.text)
-            case ThinkingBlock():
-                thoughts.append(block.thinking)
-            case ToolUseBlock():
-                calls.append(_call(block))
-            case RedactedThinkingBlock():
-                pass
-            case _:
-                raise _misplaced(place, block, "an assistant")
-    message: dict[str, object] = {"role": "assistant", "content": "\n".join(texts)}
+    thoughts = [block.thinking for _, block in blocks if isinstance(block, ThinkingBlock)]
+    calls = [_call(block) for _, block in blocks if isinstance(block, ToolUseBlock)]
+    message: dict[str, object] = {"role": "assistant", "content": _text(blocks)}
     if thoughts:
         message["reasoning_content"] = "\n".join(thoughts)
     if calls:
         message["tool_calls"] = calls
     return message
+
+
+def _text(blocks: Sequence[Placed]) -> str:
+    return "\n".join(block.text for _, block in blocks if isinstance(block, TextBlock))
 
 
 def _call(block: ToolUseBlock) -> JsonObject:
@@ -130,8 +122,6 @@ def _user(blocks: Sequence[Placed], names: Mapping[str, str]) -> list[JsonObject
                 results.append(_result(block, name))
                 if isinstance(block.content, list):
                     parts += [part for part in block.content if isinstance(part, ImageBlock)]
-            case _:
-                raise _misplaced(place, block, "a user")
     return [*results, {"role": "user", "content": _content(parts)}] if parts or not results else results
 
 
@@ -156,16 +146,3 @@ def _part(part: TextBlock | ImageBlock) -> JsonObject:
         return {"type": "text", "text": part.text}
     url = f"data:{part.source.media_type};base64,{part.source.data}"
     return {"type": "image_url", "image_url": {"url": url}}
-
-
-def _only_text(blocks: Sequence[Placed]) -> str:
-    texts: list[str] = []
-    for place, block in blocks:
-        if not isinstance(block, TextBlock):
-            raise _misplaced(place, block, "a system")
-        texts.append(block.text)
-    return "\n".join(texts)
-
-
-def _misplaced(place: str, block: Block, whose: str) -> Exception:
-    return bad_field(place, f"is a {block.type} block, which cannot stand in {whose} message")

@@ -101,15 +101,31 @@ class RedactedThinkingBlock(Fields):
 
 ResultPart = Annotated[TextBlock | ImageBlock, Field(discriminator="type")]
 
-Block = Annotated[
-    TextBlock | ImageBlock | ToolUseBlock | ToolResultBlock | ThinkingBlock | RedactedThinkingBlock,
-    Field(discriminator="type"),
+UserBlock = Annotated[TextBlock | ImageBlock | ToolResultBlock, Field(discriminator="type")]
+
+AssistantBlock = Annotated[
+    TextBlock | ToolUseBlock | ThinkingBlock | RedactedThinkingBlock, Field(discriminator="type")
 ]
 
 
-class Message(Fields):
-    role: Literal["user", "assistant", "system"]
-    content: str | list[Block]
+class UserMessage(Fields):
+    role: Literal["user"]
+    content: str | list[UserBlock]
+
+
+class AssistantMessage(Fields):
+    role: Literal["assistant"]
+    content: str | list[AssistantBlock]
+
+
+class SystemMessage(Fields):
+    role: Literal["system"]
+    content: str | list[Annotated[TextBlock, Field(discriminator="type")]]
+
+
+AnyMessage = UserMessage | AssistantMessage | SystemMessage
+
+Message = Annotated[AnyMessage, Field(discriminator="role")]
 
 
 class Tool(Fields):

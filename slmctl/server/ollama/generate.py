@@ -61,6 +61,8 @@ def _question_of(call: Call, fields: Fields) -> _Question:
     if is_raw and (fields.text("template") or fields.text("system") or context):
         raise UsageError("raw mode does not support template, system, or context")
     images = images_of(fields)
+    if images and (is_raw or suffix or context):
+        raise UsageError("images need the model's template: they go with neither raw, suffix nor context")
     ask = ChatAsk(
         messages=[user_message(prompt, images)],
         parameters=asked.parameters,
@@ -73,8 +75,6 @@ def _question_of(call: Call, fields: Fields) -> _Question:
     )
     text = None
     if is_raw or suffix:
-        if images:
-            raise UsageError("images need the model's template: they go with neither raw nor suffix")
         text = _continuation(asked, prompt, suffix=suffix or None)
     return _Question(asked=asked, ask=ask, text=text, context=context)
 

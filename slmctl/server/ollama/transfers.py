@@ -13,7 +13,7 @@ from registry.names import ModelRef, Source, parse, parse_name
 from runtimes.planning.values import PlanRequest
 from slmctl.app.chooser import Chooser
 from slmctl.app.clock import now
-from slmctl.app.events import Event, Note, OnEvent, Progress, Transfer
+from slmctl.app.events import Event, Note, Progress, Transfer
 from slmctl.app.finding import find_package
 from slmctl.app.network import Network
 from slmctl.app.places import Places
@@ -25,7 +25,7 @@ from slmctl.app.push import PushRequest, destination_of
 from slmctl.app.push import push as push_model
 from slmctl.app.ships import is_shipped
 from slmctl.server.call import Call
-from slmctl.server.jobs import Job
+from slmctl.server.jobs import Job, Teller
 from slmctl.server.ollama.fields import Fields, model_name
 from slmctl.server.ollama.names import not_found
 from slmctl.server.ollama.writing import without_empty
@@ -44,7 +44,7 @@ async def pull(call: Call) -> Response:
     insecure, force = fields.flag("insecure"), fields.flag("force")
     call.state.log.note(call, f"Pulls {str(ref)!r:.120}.")
 
-    def work(on_event: OnEvent) -> None:
+    def work(on_event: Teller) -> None:
         _pull(call.state, ref, on_event, plain_http=insecure, force=force)
 
     lines = progress(
@@ -66,7 +66,7 @@ async def push(call: Call) -> Response:
         raise not_found(call.state, name, error) from None
     call.state.log.note(call, f"Pushes {name!r:.120}.")
 
-    def work(on_event: OnEvent) -> None:
+    def work(on_event: Teller) -> None:
         state = call.state
         with Network(state.settings.network, plain_http=insecure) as network:
             request = PushRequest(
@@ -92,7 +92,7 @@ def _pullable(name: str) -> ModelRef:
     return ref
 
 
-def _pull(state: ServerState, ref: ModelRef, on_event: OnEvent, *, plain_http: bool, force: bool) -> None:
+def _pull(state: ServerState, ref: ModelRef, on_event: Teller, *, plain_http: bool, force: bool) -> None:
     if is_shipped(ref):
         find_package(state.reader, ref, on_event)  # it is here, and nobody has to be asked
         return
@@ -103,7 +103,7 @@ def _pull(state: ServerState, ref: ModelRef, on_event: OnEvent, *, plain_http: b
             request = by_name(
                 state.store, ref, search=network.settings.search, force=force, sized=chooser.size
             )
-            request = replace(request, pace=network.settings.pace, picker=chooser)
+            request = replace(request, pace=network.settings.pace, picker=chooser, on_tick=on_event.check)
             pull_model(state.store, Places(network, on_event), request, now=now(), on_event=on_event)
         except NotFound as error:
             raise NotFound("pull model manifest: file does not exist.", hint=error.message) from None
@@ -112,7 +112,7 @@ def _pull(state: ServerState, ref: ModelRef, on_event: OnEvent, *, plain_http: b
 
 
 async def progress(
-    work: Callable[[OnEvent], object], *, begins: str, verb: str, ends: tuple[str, ...]
+    work: Callable[[Teller], object], *, begins: str, verb: str, ends: tuple[str, ...]
 ) -> AsyncGenerator[Line]:
     """The status lines of a job, from its first to "success"."""
     yield {"status": begins}

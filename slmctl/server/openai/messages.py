@@ -10,11 +10,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from slmctl.server.parsing import Fields
 
-_DATA_URL = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,", re.ASCII | re.IGNORECASE)
+_HOLDS = r"data:image/[a-z0-9.+-]{1,40};base64,"
+_DATA_URL = re.compile(_HOLDS, re.ASCII | re.IGNORECASE)
 
 ToolName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.:/-]+$")]
 
@@ -29,23 +30,21 @@ class RefusalPart(Fields):
     refusal: str
 
 
-class ImageUrl(Fields):
-    """`detail` is harmless: the model's projector decides how closely it looks."""
-
-    url: str
-    detail: Literal["auto", "low", "high"] | None = None
-
-    @field_validator("url")
-    @classmethod
-    def _holds_the_image(cls, url: str) -> str:
-        return held_image(url)
-
-
-def held_image(url: str) -> str:
-    """`url`, which holds an image. Raises ValueError for one that names it."""
+def _holds_it(url: str) -> str:
     if _DATA_URL.match(url) is None:
         raise ValueError("must be a data: URL with the image in base64, for nothing is fetched")
     return url
+
+
+HeldImage = Annotated[str, AfterValidator(_holds_it), Field(json_schema_extra={"pattern": f"^{_HOLDS}"})]
+"""An image's URL, which holds it."""
+
+
+class ImageUrl(Fields):
+    """`detail` is harmless: the model's projector decides how closely it looks."""
+
+    url: HeldImage
+    detail: Literal["auto", "low", "high"] | None = None
 
 
 class ImagePart(Fields):

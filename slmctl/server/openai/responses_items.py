@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
-from slmctl.server.openai.messages import held_image
+from slmctl.server.openai.messages import HeldImage
 from slmctl.server.parsing import Fields, bad_field
 
 JsonObject = Mapping[str, object]
@@ -28,7 +28,7 @@ class InputImage(Fields):
     """A data: URL. `detail` is harmless: the model's projector decides how closely it looks."""
 
     type: Literal["input_image"]
-    image_url: Annotated[str, AfterValidator(held_image)]
+    image_url: HeldImage
     detail: Literal["auto", "low", "high", "original"] | None = None
     file_id: None = None
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelfiles.spec import ModelSpec
-from runtimes.protocol import Event, Finished, TextDelta, Think, ThinkingDelta
-from slmctl.app.thoughts import thoughtful
+from runtimes.protocol import Event, Finished, Progress, TextDelta, Think, ThinkingDelta, TokenLogprob
+from slmctl.app.thoughts import thoughtful, thoughts_stage
 
 END = Finished(reason="stop")
 GO = "{{ range .Messages }}{{ if .Thinking }}<think>{{ .Thinking }}</think>{{ end }}{{ .Content }}{{ end }}"
@@ -86,3 +86,32 @@ def test_what_is_no_longer_wanted_is_stopped() -> None:
     assert next(events) == ThinkingDelta("a")
     events.close()
     assert next(source, None) is None
+
+
+def test_probabilities_stay_with_their_text() -> None:
+    told = [TokenLogprob(piece, -1.0, piece.encode()) for piece in ("<thi", "nk>", "a", "</think>", "b")]
+    stage = thoughts_stage(ModelSpec(parser="qwen3"), None)
+    assert stage is not None
+    out: list[Event] = []
+    for each in told:
+        out += stage.read(TextDelta(each.token, (each,)))
+    out += stage.read(END)
+    assert out == [ThinkingDelta("a", tuple(told[:3])), TextDelta("b", tuple(told[3:])), END]
+
+
+def test_progress_ends_nothing() -> None:
+    stage = thoughts_stage(ModelSpec(parser="qwen3"), None)
+    assert stage is not None
+    far = Progress(prompt_tokens=3)
+    assert [*stage.read(TextDelta("<thi")), *stage.read(far), *stage.read(TextDelta("nk>a"))] == [
+        far,
+        ThinkingDelta("a"),
+    ]
+
+
+def test_a_prompt_that_ends_in_a_thought_has_begun_one() -> None:
+    stage = thoughts_stage(ModelSpec(), None, prompt="<|assistant|><think>\n")
+    assert stage is not None
+    assert stage.read(TextDelta("a</think>b")) == [ThinkingDelta("a"), TextDelta("b")]
+    assert stage.answers
+    assert thoughts_stage(ModelSpec(), None, prompt="<|assistant|>") is None

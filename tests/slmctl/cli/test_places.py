@@ -45,8 +45,8 @@ WRITING = {
 }
 NEITHER = {"ps", "stop", "search", "logs", "hardware", "modelfile", "config", "completion", "version", "key"}
 """They do not look into the store."""
-ELSEWHERE = {"push", "tags", "library", "login", "logout"}
-"""They ask somebody over the network, and have tests with a registry."""
+ELSEWHERE = {"push", "tags", "library", "login", "logout", "serve"}
+"""They ask somebody over the network, or are asked, and have tests with a registry or with clients."""
 
 
 @pytest.fixture(scope="session")

@@ -62,11 +62,11 @@ class Asker:
     def complete(self, name: str, ask: CompletionAsk) -> list[AnswerEvent]:
         return self.with_model(name, lambda served: listed(answering.complete(served, ask)))
 
-    def pid(self) -> dict[str, int | None]:
-        """The workers' process ids by the names of their models."""
+    def pids(self) -> dict[tuple[str, Purpose], int | None]:
+        """The workers' process ids by the names of their models, and what they are for."""
 
-        async def pids() -> dict[str, int | None]:
-            return {status.name: status.pid for status in self.scheduler.status()}
+        async def pids() -> dict[tuple[str, Purpose], int | None]:
+            return {(status.name, status.purpose): status.pid for status in self.scheduler.status()}
 
         return self.wait(pids())
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tests.gguf_copies import write_copy
 from tests.slmctl.cli.program import Program
+from tools.random_model import write_random_model
+from tools.random_projector import write_random_projector
 from tools.random_reranker import write_random_reranker
 
 HELLO = "hello"
@@ -19,6 +21,9 @@ THINKER = "thinker"
 """Hello's weights with a Jinja template that begins each answer with thoughts, unless there are to be none."""
 RANKER = "my/ranker"
 """A reranker whose scores mean nothing, under a name with a slash in it."""
+
+SEER = "seer"
+"""Random words about pictures: what it says depends on them, and means nothing."""
 
 _JINJA = """\
 {%- if tools %}
@@ -103,12 +108,20 @@ TEMPLATE """{{- if or .System .Tools }}<|im_start|>system
 '''
 
 
+_SEEING = "{% for message in messages %}{{ message.content }} {% endfor %} now answer"
+
+
 def make_models(program: Program, folder: Path, tiny: Path) -> None:
     """Put all of them into the program's store; hello comes with the one that is made of it."""
     with_tools = folder / "tools.gguf"
     write_copy(with_tools, chat_template=_JINJA)
     thinker = folder / "thinker.gguf"
     write_copy(thinker, chat_template=_THINKING)
+    seer, projector = folder / "seer.gguf", folder / "projector.gguf"
+    write_random_model(seer, chat_template=_SEEING)
+    write_random_projector(projector)
+    seeing = folder / "Seer"
+    seeing.write_text(f"FROM {seer}\nFROM {projector}\n", encoding="utf-8")
     ranker = folder / "ranker.gguf"
     write_random_reranker(ranker)
     modelfile = folder / "Modelfile"
@@ -118,6 +131,7 @@ def make_models(program: Program, folder: Path, tiny: Path) -> None:
         ("create", TOOLS, "--from", str(with_tools)),
         ("create", THINKER, "--from", str(thinker)),
         ("create", RANKER, "--from", str(ranker)),
+        ("create", SEER, "-f", str(seeing)),
         ("create", GO_TOOLS, "-f", str(modelfile)),
     ):
         done = program(*arguments)

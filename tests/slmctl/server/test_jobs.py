@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from contextlib import aclosing
 
 import pytest
 
 from registry.digest import Digest
 from registry.errors import NotFound
-from slmctl.app.events import Event, Note, OnEvent, Transfer
-from slmctl.server.jobs import Job, Stopped, in_thread
+from slmctl.app.events import Event, Note, Transfer
+from slmctl.server.jobs import Job, Stopped, Teller, in_thread
 from tests.processes import until
 
 BLOBS = [Digest.of(b"a"), Digest.of(b"b")]
@@ -22,7 +23,7 @@ def moved(blob: Digest, done: int, total: int = 1000) -> Transfer:
 
 
 def test_everything_is_told_in_order_and_of_each_item_at_least_its_end() -> None:
-    def work(on_event: OnEvent) -> str:
+    def work(on_event: Teller) -> str:
         on_event(Note(text="first"))
         for done in range(1001):
             on_event(moved(BLOBS[0], done))
@@ -48,7 +49,7 @@ def test_a_client_that_is_slow_is_told_the_newest_and_nothing_piles_up() -> None
     told = threading.Event()
     goes_on = threading.Event()
 
-    def work(on_event: OnEvent) -> str:
+    def work(on_event: Teller) -> str:
         on_event(moved(BLOBS[0], 0))
         assert goes_on.wait(30)
         for done in range(1, 1001):
@@ -69,7 +70,7 @@ def test_a_client_that_is_slow_is_told_the_newest_and_nothing_piles_up() -> None
 
 
 def test_what_the_work_raises_is_raised_behind_what_it_told() -> None:
-    def work(on_event: OnEvent) -> str:
+    def work(on_event: Teller) -> str:
         on_event(Note(text="before"))
         raise NotFound("There is no such thing.")
 
@@ -83,15 +84,18 @@ def test_what_the_work_raises_is_raised_behind_what_it_told() -> None:
     assert asyncio.run(run()) == [Note(text="before")]
 
 
-def test_who_leaves_stops_the_work_at_its_next_event() -> None:
+@pytest.mark.parametrize(
+    "ask", [lambda teller: teller(Note(text="nobody hears it")), lambda teller: teller.check()]
+)
+def test_who_leaves_stops_the_work_when_it_tells_or_asks(ask: Callable[[Teller], None]) -> None:
     left, ended = threading.Event(), threading.Event()
     raised: list[BaseException] = []
 
-    def work(on_event: OnEvent) -> str:
+    def work(on_event: Teller) -> str:
         on_event(Note(text="begun"))
         assert left.wait(30)
         try:
-            on_event(Note(text="nobody hears this"))
+            ask(on_event)
         except Stopped as error:
             raised.append(error)
             raise

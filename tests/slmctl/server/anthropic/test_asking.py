@@ -245,7 +245,9 @@ def test_a_server_tool_is_refused() -> None:
 )
 def test_blocks_that_stand_in_the_wrong_message(role: str, block: dict[str, object]) -> None:
     said = refused(messages=[{"role": role, "content": [block]}])
-    assert said.startswith(f"'messages[0].content[0]' is a {block['type']} block, which cannot stand in a")
+    assert said.startswith(
+        f"'messages[0].content[0]' has the type '{block['type']}', which is none of 'text'"
+    )
 
 
 def test_a_result_without_its_call_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import threading
@@ -233,3 +234,31 @@ def test_a_client_that_leaves_stops_its_upload_and_nothing_is_left(
     assert author._client.head(f"/api/blobs/{digest}").status_code == 404
     whole = author._client.post(f"/api/blobs/{digest}", content=iter([data, data, data]))
     assert whole.status_code == 201
+
+
+def test_the_asynchronous_client_does_all_of_it_too(changing: Server, place: str, tiny_model: Path) -> None:
+    name = f"{place}/team/async:v1"
+
+    async def run() -> list[object]:
+        async with ollama.AsyncClient(host=changing.base_url, trust_env=False) as client:
+            digest = await client.create_blob(tiny_model)
+            made = await client.create("async", files={"tiny.gguf": digest}, system="Async.")
+            lines = await client.create("async2", from_="async", stream=True)
+            said = [line.status async for line in lines]
+            await client.copy("async", name)
+            pushed = await client.push(name, insecure=True)
+            await client.delete(name)
+            pulled = [line.status async for line in await client.pull(name, insecure=True, stream=True)]
+            names = [model.model for model in (await client.list()).models]
+            shown = (await client.show(name)).modelfile or ""
+            await client.generate(name, "a", options={"num_predict": 1})
+            loaded = [row.model for row in (await client.ps()).models]
+            with pytest.raises(ollama.ResponseError) as caught:
+                await client.delete("nobody")
+            return [
+                made.status, said[-1], pushed.status, pulled[-1], name in names, "SYSTEM Async." in shown,
+                name in loaded, caught.value.status_code,
+            ]  # fmt: skip
+
+    said = asyncio.run(run())
+    assert said == ["success", "success", "success", "success", True, True, True, 404]
