@@ -18,5 +18,5 @@ def test_arguments_are_an_object(arguments: object) -> None:
 
 @pytest.mark.parametrize("arguments", ["", "=", "[]", "1", "null", "[" * 100_000, None, [], 1])
 def test_other_arguments_never_reach_a_template(arguments: object) -> None:
-    with pytest.raises(UsageError, match=r"messages\[1\] calls a tool"):
+    with pytest.raises(UsageError, match="calls a tool with arguments"):
         check_calls(calling(arguments))
