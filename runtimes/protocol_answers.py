@@ -7,7 +7,7 @@ import base64
 import binascii
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
 from runtimes.errors import EngineRefused, EngineSpokeNonsense
@@ -115,14 +115,15 @@ class StreamReader(abc.ABC):
         self._sse = SseParser()
         self._finished = False
 
-    def feed(self, piece: bytes) -> list[Event]:
-        events: list[Event] = []
-        for event in self._sse.feed(piece):
+    def feed(self, piece: bytes) -> Iterator[Event]:
+        """The events in `piece`, to be taken to the last; those before an error come before it."""
+        for message in self._sse.feed(piece):
             if self._finished:
-                break
-            events += self._read(event.data)
-            self._finished = any(isinstance(event, Finished) for event in events)
-        return events
+                return
+            for event in self._read(message.data):
+                if type(event) is Finished:
+                    self._finished = True
+                yield event
 
     @property
     def finished(self) -> bool:
