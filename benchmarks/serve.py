@@ -90,11 +90,21 @@ def engine_alone(program: Program, model: str) -> Iterator[Side]:
     begun = start(store, settings, request, ignore, BIG_BYTES)
     worker = begun.worker
     assert isinstance(worker, Worker)
-    with worker:
-        endpoint = worker.ensure_ready()
-        headers = {"Authorization": f"Bearer {endpoint.key}"}
-        yield Side(name="engine", address=endpoint.socket, headers=headers, model="model")
-    begun.held.release()
+    try:
+        with worker:
+            endpoint = worker.ensure_ready()
+            headers = {"Authorization": f"Bearer {endpoint.key}"}
+            yield Side(name="engine", address=endpoint.socket, headers=headers, model="model")
+    finally:
+        begun.held.release()
+
+
+def settings_text() -> str:
+    """The server's settings, which give both models what `engine_alone` asks for."""
+    text = config(parallel=SLOTS)
+    for model in (MEDIUM, HELLO):
+        text += f'[serve.models."{model}:latest"]\nparameters = {{ num_ctx = {CONTEXT} }}\n'
+    return text
 
 
 def pairs(sides: Sequence[Side], loads: Sequence[Load], rounds: int) -> list[Pair]:
@@ -170,9 +180,6 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
     before = os.getloadavg()[0]
-    settings = config(parallel=SLOTS)
-    for model in (MEDIUM, HELLO):
-        settings += f'[serve.models."{model}:latest"]\nparameters = {{ num_ctx = {CONTEXT} }}\n'
     models = {}
     with site(folder=given.folder) as program:
         weights = program.home.parent / "medium.gguf"
@@ -181,7 +188,7 @@ def main() -> int:
         assert done.code == 0, done.err
         make_tiny(program)
         make_gigabyte(program)
-        with serving(program, config=settings) as server:
+        with serving(program, config=settings_text()) as server:
             for model in (MEDIUM, HELLO):
                 with engine_alone(program, model) as engine:
                     ours = Side(

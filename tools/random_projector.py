@@ -2,9 +2,9 @@
 
     python -m tools.random_projector OUT.gguf [--width N] [--seed N]
 
-A CLIP of one layer and LLaVA's two-layer projection, with random weights: what a model makes of a picture means
-nothing, but it is the same every time, and another picture gives something else. `width` is the hidden size of
-the model that it stands beside (tools.random_model's TINY has 64).
+A CLIP of one layer and LLaVA's two-layer projection, with random weights: what a model makes of a picture
+means nothing, but it is the same every time, and another picture gives something else. `width` is the hidden
+size of the model that it stands beside (tools.random_model's TINY has 64).
 """
 
 from __future__ import annotations

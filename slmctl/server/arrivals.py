@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from registry.errors import DoesNotFit, EngineFailed, SlmctlError
-from runtimes.errors import EngineDied, EngineUnavailable
+from runtimes.errors import EngineDied, EngineUnavailable, ModelTooBig
 from slmctl.app.loading import Begun
 from slmctl.server.engine import EngineClient
 from slmctl.server.instances import Instance, Manner
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 _ROOM_SECONDS = 60.0
 """So long a load waits for others to become idle."""
+
+
+_DEATHS = EngineFailed, ModelTooBig
+"""What it means that a process died while it loaded; all else is the model's own fault, or the request's."""
 
 
 class NobodyWaits(Exception):
@@ -102,7 +106,7 @@ class Arrivals:
                 line.instance = None
             else:
                 instance.state = "broken"
-            if isinstance(error, EngineFailed) and instance.stopped_for is None:
+            if isinstance(error, _DEATHS) and instance.stopped_for is None:
                 fleet.died(line, instance, error.message, "start_failed")
             raise
         worker = instance.worker
@@ -180,7 +184,7 @@ class Arrivals:
     def _tell_failure(self, line: Line, manner: Manner, error: Exception) -> None:
         """To all who wait for that load."""
         told = error if isinstance(error, SlmctlError) else EngineFailed("The model could not be loaded.")
-        if not isinstance(told, EngineFailed | Busy):
+        if not isinstance(told, (*_DEATHS, Busy)):
             line.failed(manner, told, self._fleet.now)
         for ticket in tuple(line.waiting):
             if ticket.manner.key == manner.key:

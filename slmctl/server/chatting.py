@@ -13,9 +13,11 @@ which /completion makes its grammar in half a second.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
+from registry.errors import UsageError
 from runtimes import protocol
 from runtimes.errors import EngineRefused
 from runtimes.protocol import Event, Finished, Progress, TextDelta, ThinkingDelta
@@ -41,6 +43,7 @@ from slmctl.server.prompting import (
 from slmctl.server.scheduler import Served
 
 _NO_IMAGES = "image input is not supported"
+_ENDS_IN_IMAGE = re.compile(r"<__media[^<>]*__>\s*$")  # llama.cpp's mark; the engine dies of such a prompt
 
 
 async def answered(served: Served, checked: Checked, messages: Messages) -> AsyncGenerator[Event]:
@@ -50,12 +53,17 @@ async def answered(served: Served, checked: Checked, messages: Messages) -> Asyn
     sampling = sampling_for(served, ask.parameters)
     ours = parses_thoughts(served.spec)
     by_engine = manner.go_template is None and manner.has_chat_template and not is_demanded(ask)
-    if by_engine and shape != FREE and not offered_tools(ask):
+    if by_engine and shape != FREE and not offered_tools(ask) and not checked.has_images:
         by_engine = "thinking" in served.capabilities and not ours  # else there is nothing for it to read
     if by_engine:
         question = question_of(served, ask, messages, sampling, shape)
         plain = question if shape == FREE else question_of(served, ask, messages, sampling)
-        await check_prompt(served.engine, plain)
+        prompt = await check_prompt(served.engine, plain)
+        if checked.has_images and _ENDS_IN_IMAGE.search(protocol.parse_prompt(prompt)):
+            raise UsageError(
+                "The model's chat template ends the prompt with the image, which the engine cannot answer.",
+                hint="Write some text behind the image.",
+            )
         thoughts = thoughts_stage(served.spec, ask.think) if ours else None
         stages = [*([thoughts] if thoughts else []), *choice_stages(ask)]
         events = _streamed(served, question, stages)

@@ -28,6 +28,7 @@ class Checked:
     shape: Shape = FREE
     structure: Structure | None = None
     call: Shape = FREE
+    has_images: bool = False
 
 
 async def check_chat(served: Served, ask: ChatAsk) -> Checked:
@@ -46,7 +47,9 @@ async def check_chat(served: Served, ask: ChatAsk) -> Checked:
         raise not_supported(served, "thinking")
     images = [url for message in ask.messages for url in image_urls(message)]
     if images:
-        if "vision" not in served.capabilities or manner_of(served, ask).go_template is not None:
+        manner = manner_of(served, ask)
+        by_engine = manner.has_chat_template and manner.go_template is None
+        if "vision" not in served.capabilities or not by_engine:
             raise not_supported(served, "vision")
         if is_demanded(ask):
             raise UsageError("Images and a tool call that has to come cannot be asked for at once.")
@@ -54,7 +57,8 @@ async def check_chat(served: Served, ask: ChatAsk) -> Checked:
     _check_common(served, ask)
     structure = await structure_for(ask.schema)
     shape = await shape_for(served, structure, ask.grammar)
-    return Checked(ask=ask, shape=shape, structure=structure, call=await _call_shape(served, ask))
+    call = await _call_shape(served, ask)
+    return Checked(ask=ask, shape=shape, structure=structure, call=call, has_images=bool(images))
 
 
 async def _call_shape(served: Served, ask: ChatAsk) -> Shape:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import random
 import signal
 from pathlib import Path
 
 import pytest
 
 from registry.errors import BadContent, NotFound, SlmctlError
-from runtimes.errors import EngineDied, EngineStartFailed
+from runtimes.errors import EngineDied, EngineStartFailed, ModelTooBig
 from slmctl.server import circuit
 from slmctl.server.problems import CircuitOpen
 from slmctl.server.scheduler import Scheduler, Want
@@ -176,5 +178,57 @@ def test_a_worker_that_cuts_one_connection_goes_on_for_the_others(
                 with pytest.raises(EngineDied, match="cut the connection"):
                     await answer(scheduler, "hello")
             assert fake_engines.started == 1
+
+    asyncio.run(act())
+
+
+def test_whatever_happens_at_once_everybody_hears_something(
+    world: World, fake_engines: FakeEngines, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kills, evictions, reloads, unloads and clients that go away, all at random, and no request is lost."""
+    monkeypatch.setattr(circuit, "_FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(circuit, "_OPEN_SECONDS", 0.1)
+    for name in ("one", "two"):
+        world.create(name, tiny_model)
+    assert world.program("cp", "--force", "hello", "two").code == 0
+    dice = random.Random(9)
+    names = ("hello", "one", "two")
+
+    async def ask(scheduler: Scheduler) -> str:
+        parameters = {"num_ctx": dice.choice((256, 512))} if dice.random() < 0.1 else {}
+        keep = dice.choice((None, None, None, 0.0))
+        want = Want(name=dice.choice(names), parameters=parameters, keep_seconds=keep)
+        return await answer(scheduler, want)
+
+    async def trouble(scheduler: Scheduler, done: asyncio.Event) -> None:
+        while not done.is_set():
+            await asyncio.sleep(dice.random() * 0.1)
+            for each in scheduler.status():
+                if each.pid is not None and dice.random() < 0.4:
+                    with contextlib.suppress(ProcessLookupError):  # it has just gone by itself
+                        os.kill(each.pid, signal.SIGKILL)
+            if dice.random() < 0.3:
+                await scheduler.unload(dice.choice(names))
+
+    async def act() -> None:
+        async with world.scheduler(max_loaded=1, parallel=2) as scheduler:
+            done = asyncio.Event()
+            troubling = asyncio.create_task(trouble(scheduler, done))
+            asked: list[asyncio.Task[str]] = []
+            for _ in range(300):
+                asked.append(asyncio.create_task(ask(scheduler)))
+                if dice.random() < 0.3:
+                    asyncio.get_running_loop().call_later(dice.random(), asked[-1].cancel)
+                await asyncio.sleep(dice.random() * 0.02)
+            told = await asyncio.gather(*asked, return_exceptions=True)
+            done.set()
+            await troubling
+            kinds = {type(each) for each in told}
+            killed = {EngineDied, ModelTooBig, EngineStartFailed, CircuitOpen}
+            assert kinds <= {str, asyncio.CancelledError, *killed}, kinds
+            assert sum(isinstance(each, str) for each in told) > 10
+            assert scheduler.waiting == 0
+            await asyncio.sleep(0.1)  # the circuit
+            await until(lambda: True if all(each.running == 0 for each in scheduler.status()) else None)
 
     asyncio.run(act())

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import math
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
 from registry.errors import DoesNotFit
+from slmctl.app.planning.history import EstimateRecord
+from slmctl.app.planning.history_file import read_history
 from slmctl.serve_settings import ModelSettings
 from slmctl.server.problems import Busy
 from slmctl.server.scheduler import Want
-from tests.slmctl.server.scheduling import FakeEngines, World, answer, loaded, row, text_of, until
+from tests.processes import until as wait
+from tests.servers import serving
+from tests.slmctl.cli.program import Program
+from tests.slmctl.server.scheduling import (
+    DEADLINE_SECONDS,
+    FakeEngines,
+    World,
+    answer,
+    loaded,
+    row,
+    text_of,
+    until,
+)
 from tools.random_model import write_random_model
 
 CONTEXT = 256
@@ -173,3 +189,62 @@ def test_slots_are_four_where_they_fit_and_as_many_as_are_asked_for(world: World
             assert found.parallel == 3
 
     asyncio.run(act())
+
+
+def test_each_load_is_held_against_its_plan(world: World) -> None:
+    def learned() -> tuple[EstimateRecord, ...] | None:
+        return read_history(world.settings.home).estimates or None
+
+    async def act() -> None:
+        async with world.scheduler(parallel=2) as scheduler:
+            assert learned() is None
+            await answer(scheduler, of("hello"))
+            (record,) = await until(learned)
+            assert (record.loads, record.engine) == (1, "llama.cpp")
+            assert 0.5 < record.planned / record.measured < 2
+
+    asyncio.run(act())
+
+
+@pytest.mark.parametrize("keep", [0, -1, "10m"])
+def test_the_same_as_a_client_sees_it(
+    slmctl: Program, second: Path, tiny_model: Path, keep: int | str
+) -> None:
+    """Must-show 2 through the APIs: a third model under a budget for two, and what `ps` says."""
+    world = World(slmctl)
+    world.create("second", second)
+    world.create("third", tiny_model)
+    needs = sorted(world.need_of(name, CONTEXT) for name in ("hello", "second", "third"))
+    config = f'[serve]\nmax_memory = "{(needs[1] + needs[2]) // 10**6 + 1}MB"\nparallel = 1\n'
+
+    def ask(client: httpx.Client, model: str, keep_alive: int | str) -> None:
+        options = {"num_ctx": CONTEXT, "num_predict": 3}
+        body = {"model": model, "prompt": "Hi", "stream": False, "keep_alive": keep_alive, "options": options}
+        answer = client.post("/api/generate", json=body)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["done"] is True
+
+    def there(client: httpx.Client) -> dict[str, str]:
+        return {each["name"]: each["expires_at"] for each in client.get("/api/ps").json()["models"]}
+
+    with (
+        serving(slmctl, config=config) as server,
+        httpx.Client(base_url=server.base_url, timeout=DEADLINE_SECONDS) as client,
+    ):
+        ask(client, "second", -1)
+        ask(client, "hello", -1)
+        assert set(there(client)) == {"second:latest", "hello:latest"}
+        ask(client, "third", keep)
+        if keep == 0:
+            wait(lambda: True if set(there(client)) == {"hello:latest"} else None)
+            return
+        rows = there(client)
+        assert set(rows) == {"hello:latest", "third:latest"}
+        left = datetime.fromisoformat(rows["third:latest"][:19]) - datetime.now(UTC).replace(tzinfo=None)
+        if keep == -1:
+            assert left > timedelta(days=365)
+        else:
+            assert timedelta(minutes=9) < left <= timedelta(minutes=10, seconds=1)
+        listed = slmctl("ps").out
+        assert "hello" in listed
+        assert "second" not in listed
