@@ -381,3 +381,14 @@ def test_what_came_before_an_error_comes_before_it() -> None:
     assert [next(events), next(events)] == [TextDelta("a"), TextDelta("b")]
     with pytest.raises(EngineRefused, match="Context size exceeded"):
         next(events)
+
+
+def test_a_text_that_one_batch_cannot_hold_is_too_long() -> None:
+    body = (
+        b'{"error":{"code":500,"type":"server_error","message":"input (1003 tokens) is too large to process. '
+        b'increase the physical batch size (current batch size: 512)"}}'
+    )
+    with pytest.raises(EngineRefused) as caught:
+        raise_for_status(500, body)
+    assert caught.value.is_too_long
+    assert (caught.value.prompt_tokens, caught.value.context) == (1003, 512)
