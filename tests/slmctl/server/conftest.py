@@ -32,8 +32,26 @@ def stocked(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Itera
 @pytest.fixture(scope="session")
 def served(stocked: Program) -> Iterator[Server]:
     """One server for all tests of a session that need nothing of their own."""
-    with serving(stocked) as server:
-        yield server
+    runtime = Path(tempfile.mkdtemp(prefix="slm"))  # of its own: commands of other tests do not find it
+    try:
+        with serving(Program(stocked.home, runtime)) as server:
+            yield server
+    finally:
+        shutil.rmtree(runtime)
+
+
+@pytest.fixture
+def neighbour(stocked: Program, tmp_path: Path) -> Iterator[Program]:
+    """The same models, with a home and a runtime directory of its own: for keys, which close a server for
+    good, and settings."""
+    runtime = Path(tempfile.mkdtemp(prefix="slm"))
+    try:
+        program = Program(tmp_path / "home", runtime)
+        program.store = stocked.store
+        program.environment["SLMCTL_STORE"] = str(stocked.store)
+        yield program
+    finally:
+        shutil.rmtree(runtime)
 
 
 @pytest.fixture

@@ -126,15 +126,13 @@ def test_somebody_elses_server_is_never_asked(stocked: Program, server: Server) 
     assert _answered(server) == 1
 
 
-def test_keys_keep_no_command_of_its_own_user_out(stocked: Program) -> None:
-    assert stocked("key", "add").code == 0
-    try:
-        with serving(stocked) as server:
-            assert stocked("run", "hello", "Hi").code == 0
-            assert stocked("stop", "hello").code == 0
-            assert {event["principal"] for event in server.events if "principal" in event} == {"local"}
-    finally:
-        (stocked.home / "keys.json").unlink()
+def test_keys_keep_no_command_of_its_own_user_out(neighbour: Program) -> None:
+    assert neighbour("key", "add").code == 0
+    with serving(neighbour) as server:
+        assert neighbour("run", "hello", "Hi").code == 0
+        assert neighbour("stop", "hello").code == 0
+        assert _answered(server) == 1
+        assert {event["principal"] for event in server.events if "principal" in event} == {"local"}
 
 
 def test_ps_and_stop(stocked: Program, server: Server) -> None:
