@@ -178,7 +178,7 @@ def template_variables(think: Think | None) -> dict[str, object]:
 
 def tokenize_request(text: str, *, add_special: bool = False, with_pieces: bool = False) -> HttpRequest:
     """`add_special` adds the tokens that begin and end a text where the model has them; `with_pieces` asks
-    for the text of each token too, which `parse_pieces` reads."""
+    for the text of each token too."""
     fields: dict[str, object] = {"content": text, "add_special": add_special}
     if with_pieces:
         fields["with_pieces"] = True

@@ -43,7 +43,7 @@ HARMLESS = frozenset(
 
 _INT32 = 2**31 - 1
 
-MOST_TOKENS = 1_000_000
+MOST_TOKENS = 262_144
 """In a list of tokens that takes the place of a text."""
 
 Name = Annotated[str, Field(min_length=1, max_length=1024)]
