@@ -6,11 +6,12 @@ import abc
 import base64
 import binascii
 import json
+import re
 import struct
 from collections.abc import Mapping
 from typing import NoReturn
 
-from runtimes.errors import EngineRefused, EngineSpokeNonsense
+from runtimes.errors import TOO_LONG, EngineRefused, EngineSpokeNonsense
 from runtimes.events import (
     Event,
     Finished,
@@ -249,16 +250,25 @@ def _delta_events(delta: Mapping[str, object], logprobs: tuple[TokenLogprob, ...
     return events
 
 
+# models that look at a whole text at once (BERT) take no more than one batch has
+_TOO_LARGE = re.compile(
+    r"input \((\d{1,18}) tokens\) is too large to process\..*\(current batch size: (\d{1,18})\)"
+)
+
+
 def _refuse(error: object, status: int | None) -> NoReturn:
     said = error if isinstance(error, Mapping) else {}
     unsaid = "no reason given" if status is None else f"HTTP status {status}"
     message = _text(said, "message") or (error if isinstance(error, str) else unsaid)
+    kind, tokens, context = _text(said, "type"), _count(said, "n_prompt_tokens"), _count(said, "n_ctx")
+    if too_large := _TOO_LARGE.match(message):
+        kind, tokens, context = TOO_LONG, int(too_large[1]), int(too_large[2])
     raise EngineRefused(
         f"The engine refused the request: {' '.join(message.split()).rstrip('.')}.",
         status=_count(said, "code") or status,
-        kind=_text(said, "type"),
-        prompt_tokens=_count(said, "n_prompt_tokens"),
-        context=_count(said, "n_ctx"),
+        kind=kind,
+        prompt_tokens=tokens,
+        context=context,
     )
 
 

@@ -371,3 +371,14 @@ def test_refusals(status: int, body: bytes, message: str, kind: str | None) -> N
     assert caught.value.message == f"The engine refused the request: {message}."
     assert (caught.value.status, caught.value.kind) == (status, kind)
     raise_for_status(200, b"")
+
+
+def test_a_text_that_one_batch_cannot_hold_is_too_long() -> None:
+    body = (
+        b'{"error":{"code":500,"type":"server_error","message":"input (1003 tokens) is too large to process. '
+        b'increase the physical batch size (current batch size: 512)"}}'
+    )
+    with pytest.raises(EngineRefused) as caught:
+        raise_for_status(500, body)
+    assert caught.value.is_too_long
+    assert (caught.value.prompt_tokens, caught.value.context) == (1003, 512)
