@@ -18,6 +18,9 @@ from __future__ import annotations
 
 from registry.errors import DoesNotFit, EngineFailed
 
+TOO_LONG = "exceed_context_size_error"
+"""llama-server's name for a prompt that its context cannot hold."""
+
 
 class EngineStartFailed(EngineFailed):
     pass
@@ -69,7 +72,7 @@ class EngineRefused(EngineFailed):
     @property
     def is_too_long(self) -> bool:
         """Whether the prompt is longer than the context."""
-        return self.kind == "exceed_context_size_error"
+        return self.kind == TOO_LONG
 
 
 class EngineSpokeNonsense(EngineFailed):

@@ -35,14 +35,6 @@ class TokenLogprob:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class TokenPiece:
-    """A token of a text: its number, and what it stands for; bytes where that is a part of a character."""
-
-    id: int
-    piece: str | bytes
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class TextDelta:
     """A piece of the answer. `logprobs`, where they were asked for, belong to the tokens since the last
     delta; with them the text may be empty, where a token is half of a character."""

@@ -18,7 +18,6 @@ from runtimes.events import (
     TextDelta,
     ThinkingDelta,
     TokenLogprob,
-    TokenPiece,
     ToolCallDelta,
 )
 from runtimes.protocol_answers import (
@@ -28,7 +27,6 @@ from runtimes.protocol_answers import (
     parse_count,
     parse_embeddings,
     parse_health,
-    parse_pieces,
     parse_prompt,
     parse_scores,
     parse_text,
@@ -80,7 +78,6 @@ __all__ = [
     "Think",
     "ThinkingDelta",
     "TokenLogprob",
-    "TokenPiece",
     "ToolCallDelta",
     "ToolUse",
     "apply_template_request",
@@ -94,7 +91,6 @@ __all__ = [
     "parse_count",
     "parse_embeddings",
     "parse_health",
-    "parse_pieces",
     "parse_prompt",
     "parse_scores",
     "parse_text",

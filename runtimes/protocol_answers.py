@@ -5,13 +5,13 @@ from __future__ import annotations
 import abc
 import base64
 import binascii
-import contextlib
 import json
+import re
 import struct
 from collections.abc import Mapping
 from typing import NoReturn
 
-from runtimes.errors import EngineRefused, EngineSpokeNonsense
+from runtimes.errors import TOO_LONG, EngineRefused, EngineSpokeNonsense
 from runtimes.events import (
     Event,
     Finished,
@@ -21,7 +21,6 @@ from runtimes.events import (
     TextDelta,
     ThinkingDelta,
     TokenLogprob,
-    TokenPiece,
     ToolCallDelta,
 )
 from runtimes.protocol_requests import CHAT, COMPLETION, INFILL
@@ -39,25 +38,6 @@ def parse_tokens(body: bytes) -> tuple[int, ...]:
     if not isinstance(tokens, list) or not all(type(token) is int for token in tokens):
         raise EngineSpokeNonsense("The engine's answer to /tokenize has no list of tokens.")
     return tuple(tokens)
-
-
-def parse_pieces(body: bytes) -> tuple[TokenPiece, ...]:
-    """The answer of /tokenize where the text of each token was asked for."""
-    pieces = _object(body).get("tokens")
-    if not isinstance(pieces, list):
-        raise EngineSpokeNonsense("The engine's answer to /tokenize has no list of tokens.")
-    return tuple(_piece(piece) for piece in pieces)
-
-
-def _piece(said: object) -> TokenPiece:
-    piece = said if isinstance(said, dict) else {}
-    number, text = piece.get("id"), piece.get("piece")
-    if type(number) is int and isinstance(text, str):
-        return TokenPiece(number, text)
-    if type(number) is int and isinstance(text, list):  # bytes that are no text by themselves
-        with contextlib.suppress(TypeError, ValueError):
-            return TokenPiece(number, bytes(text))
-    raise EngineSpokeNonsense("The engine's answer to /tokenize has a token without a piece.")
 
 
 def parse_text(body: bytes) -> str:
@@ -270,16 +250,25 @@ def _delta_events(delta: Mapping[str, object], logprobs: tuple[TokenLogprob, ...
     return events
 
 
+# models that look at a whole text at once (BERT) take no more than one batch has
+_TOO_LARGE = re.compile(
+    r"input \((\d{1,18}) tokens\) is too large to process\..*\(current batch size: (\d{1,18})\)"
+)
+
+
 def _refuse(error: object, status: int | None) -> NoReturn:
     said = error if isinstance(error, Mapping) else {}
     unsaid = "no reason given" if status is None else f"HTTP status {status}"
     message = _text(said, "message") or (error if isinstance(error, str) else unsaid)
+    kind, tokens, context = _text(said, "type"), _count(said, "n_prompt_tokens"), _count(said, "n_ctx")
+    if too_large := _TOO_LARGE.match(message):
+        kind, tokens, context = TOO_LONG, int(too_large[1]), int(too_large[2])
     raise EngineRefused(
         f"The engine refused the request: {' '.join(message.split()).rstrip('.')}.",
         status=_count(said, "code") or status,
-        kind=_text(said, "type"),
-        prompt_tokens=_count(said, "n_prompt_tokens"),
-        context=_count(said, "n_ctx"),
+        kind=kind,
+        prompt_tokens=tokens,
+        context=context,
     )
 
 

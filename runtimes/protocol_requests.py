@@ -74,14 +74,20 @@ def completion_request(
     top_logprobs: int | None = None,
     logit_bias: Mapping[int, float] | None = None,
     progress: Telling | None = None,
+    images: Sequence[str] = (),
 ) -> HttpRequest:
     """Continue `prompt`. Before a text the engine puts the token that begins one, and nothing else.
+
+    `images`, in base64, belong where the engine's mark for them stands in a text.
 
     With `ignore_end` the answer goes on where the model would end it, up to the limit. `grammar` is GBNF, and
     comes before a schema. `top_logprobs` has the probability of each token told, with so many alternatives.
     """
+    given: object = prompt if isinstance(prompt, str) else list(prompt)
+    if images:
+        given = {"prompt_string": prompt, "multimodal_data": list(images)}
     fields: dict[str, object] = {
-        "prompt": prompt if isinstance(prompt, str) else list(prompt),
+        "prompt": given,
         "stream": True,
         "response_fields": _LAST_FIELDS,
     }
@@ -178,7 +184,7 @@ def template_variables(think: Think | None) -> dict[str, object]:
 
 def tokenize_request(text: str, *, add_special: bool = False, with_pieces: bool = False) -> HttpRequest:
     """`add_special` adds the tokens that begin and end a text where the model has them; `with_pieces` asks
-    for the text of each token too, which `parse_pieces` reads."""
+    for the text of each token too."""
     fields: dict[str, object] = {"content": text, "add_special": add_special}
     if with_pieces:
         fields["with_pieces"] = True

@@ -133,7 +133,7 @@ def serving(
 ) -> Iterator[Server]:
     """Start `slmctl serve` and wait until it is ready; flags that name no place get a port that is free.
 
-    `config` is written as config.toml. `ends_with` is the exit code to be expected at the end, None where the
+    `config` is config.toml for as long. `ends_with` is the exit code to be expected at the end, None where the
     test ends it by itself.
     """
     if config is not None:
@@ -167,6 +167,8 @@ def serving(
             process.wait()
         assert process.stderr is not None
         process.stderr.close()
+        if config is not None:
+            (program.home / "config.toml").unlink()
 
 
 def left_behind(program: Program) -> list[Path]:

@@ -14,7 +14,6 @@ from contextlib import aclosing
 from registry.errors import UsageError
 from runtimes import protocol
 from runtimes.errors import EngineRefused
-from runtimes.protocol import TokenPiece
 from slmctl.app.ask_limits import check_tokens
 from slmctl.app.asks import ChatAsk, CompletionAsk, EmbedAsk, Embedded, RankAsk, Ranked
 from slmctl.server import overflowing, vectors
@@ -36,7 +35,6 @@ __all__ = [
     "prompt_of",
     "rank",
     "tokenize",
-    "tokenize_pieces",
 ]
 
 
@@ -92,12 +90,6 @@ async def rank(served: Served, ask: RankAsk) -> Ranked:
 async def tokenize(served: Served, text: str, *, add_special: bool = False) -> Sequence[int]:
     """The tokens of a text; `add_special` adds those that begin and end one."""
     return await tokens_of(served, text, add_special=add_special)
-
-
-async def tokenize_pieces(served: Served, text: str, *, add_special: bool = False) -> Sequence[TokenPiece]:
-    """As `tokenize`, each with what it stands for."""
-    asked = protocol.tokenize_request(text, add_special=add_special, with_pieces=True)
-    return protocol.parse_pieces(await served.engine.body(asked))
 
 
 async def detokenize(served: Served, tokens: Sequence[int]) -> str:

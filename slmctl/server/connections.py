@@ -17,6 +17,9 @@ from slmctl.serve_settings import ServeSettings
 STALLED_READER_SECONDS = 60.0
 """How long a client may leave unread what is written to it."""
 
+MOST_BYTES_AHEAD = 1 << 20
+"""How much a client may send ahead while it waits for an answer."""
+
 
 def protocol(serve: ServeSettings) -> type[asyncio.Protocol]:
     """The class for uvicorn's `http`; the limit of heads is uvicorn's `h11_max_incomplete_event_size`."""
@@ -55,8 +58,18 @@ class _Bounded(H11Protocol):
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE:
             self._has_head()
+            if self.conn.their_state is h11.DONE:
+                self._read_on()
         elif self.conn.trailing_data[0]:
             self._begin_to_wait()
+
+    def _read_on(self) -> None:
+        """uvicorn stops reading when the next request comes before the answer to this one is whole; then it would
+        not notice that the client has gone."""
+        if len(self.conn.trailing_data[0]) > MOST_BYTES_AHEAD:
+            self.transport.abort()
+        else:
+            self.flow.resume_reading()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

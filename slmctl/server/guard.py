@@ -120,15 +120,20 @@ class _Visit:
         try:
             await self._answer(task)
         except asyncio.CancelledError:
-            if not self._incoming.is_gone or task.uncancel() > 0:
-                raise
+            task.uncancel()
+            if not self._incoming.is_gone:  # the server ends, and this one has not ended when it was cut
+                self._out.closes = True
+                await self._fail(Busy("The server ends.", retry_after_seconds=_DRAIN_SECONDS))
         except ClientDisconnect:
             pass
         except (SlmctlError, Exception) as error:  # noqa: BLE001 - the last line of defence
-            problem = self._state.log.failure(self._call, error)
-            self._reason = problem.code
-            if not self._out.status:  # else it is too late to tell: the connection is closed in the middle
-                await self._send(self._told(problem))
+            await self._fail(error)
+
+    async def _fail(self, error: BaseException) -> None:
+        problem = self._state.log.failure(self._call, error)
+        self._reason = problem.code
+        if not self._out.status:  # else it is too late to tell: the connection is closed in the middle
+            await self._send(self._told(problem))
 
     async def _answer(self, task: asyncio.Task[object]) -> None:
         early = self._let_in()

@@ -28,6 +28,7 @@ class HttpServer:
     """In place of uvicorn's own Server, which polls, takes the signals, and has TLS everywhere or nowhere."""
 
     def __init__(self, app: ASGIApp, serve: ServeSettings) -> None:
+        self._handshake_seconds = serve.header_seconds
         self._make: Callable[..., asyncio.Protocol] = protocol(serve)
         self._config = uvicorn.Config(
             app,
@@ -55,7 +56,13 @@ class HttpServer:
         self._tick()
         self._clock = asyncio.create_task(self._keep_time())
         for each in listeners.tcp:
-            server = await loop.create_server(self._protocol, sock=each, ssl=tls, backlog=BACKLOG)
+            server = await loop.create_server(
+                self._protocol,
+                sock=each,
+                ssl=tls,
+                ssl_handshake_timeout=None if tls is None else self._handshake_seconds,
+                backlog=BACKLOG,
+            )
             self._servers.append(server)
         for plain in (listeners.unix, own):
             if plain is not None:

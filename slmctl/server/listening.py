@@ -85,8 +85,7 @@ def _addresses(serve: ServeSettings) -> Sequence[tuple[int, str]]:
             found = socket.getaddrinfo(serve.host, serve.port, type=socket.SOCK_STREAM)
         except (socket.gaierror, UnicodeError):
             raise UsageError(
-                f"There is no address {serve.host!r:.80} to listen at.",
-                hint="127.0.0.1 is this machine alone, 0.0.0.0 all of its IPv4 addresses.",
+                f"There is no address {serve.host!r:.80} to listen at.", hint=_hint_about(serve)
             ) from None
     return list(dict.fromkeys((int(family), str(address[0])) for family, _, _, _, address in found))
 
@@ -101,14 +100,21 @@ def _open(family: int, address: str, port: int, serve: ServeSettings) -> socket.
         new.listen(BACKLOG)
     except OSError as error:
         new.close()
-        raise _refused(error, address, port) from None
+        raise _refused(error, address, port, serve) from None
     except BaseException:
         new.close()
         raise
     return new
 
 
-def _refused(error: OSError, address: str, port: int) -> OperationFailed | UsageError:
+def _hint_about(serve: ServeSettings) -> str:
+    """Where the host is from, if that is not what was typed, and what to say instead."""
+    usual = "127.0.0.1 is this machine alone, 0.0.0.0 all of its IPv4 addresses."
+    origin = next((each.origin for each in serve.resolved if each.key == "serve.host"), "default")
+    return usual if origin == "default" or origin.startswith("flag") else f"It is from the {origin}. {usual}"
+
+
+def _refused(error: OSError, address: str, port: int, serve: ServeSettings) -> OperationFailed | UsageError:
     place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     if error.errno == errno.EADDRINUSE:
         return OperationFailed(
@@ -116,10 +122,7 @@ def _refused(error: OSError, address: str, port: int) -> OperationFailed | Usage
             hint="Stop that one first, or choose another port: slmctl serve --port 11435",
         )
     if error.errno == errno.EADDRNOTAVAIL:
-        return UsageError(
-            f"{address} is no address of this machine.",
-            hint="127.0.0.1 is this machine alone, 0.0.0.0 all of its IPv4 addresses.",
-        )
+        return UsageError(f"{address} is no address of this machine.", hint=_hint_about(serve))
     if error.errno in {errno.EACCES, errno.EPERM}:
         return OperationFailed(
             f"The system does not let you listen at {place}.", hint="Ports from 1024 up are for everybody."

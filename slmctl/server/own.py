@@ -8,15 +8,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 from starlette.responses import Response
 
-from modelfiles.spec import ParameterValue
+from modelfiles.spec import ParameterValue, parse_parameter
 from registry.errors import SlmctlError
 from registry.names import parse_name
-from runtimes.protocol import Think
 from slmctl.app.asks import ChatAsk, CompletionAsk
 from slmctl.app.server_wire import (
     ANSWER,
@@ -31,12 +30,14 @@ from slmctl.app.server_wire import (
 from slmctl.server import answering
 from slmctl.server.answering import AnswerEvent, Cut
 from slmctl.server.call import Call, Endpoint
-from slmctl.server.parsing import Fields, parse
+from slmctl.server.parsing import Fields, bad_field, parse
 from slmctl.server.scheduler import Served, Want
 from slmctl.server.streams import answer, line, ndjson
 from slmctl.server.telling import begin, told
 
 Parameter = bool | int | float | list[str]
+
+_LONGEST_SECONDS = 366 * 86400.0
 
 
 class LoadFields(Fields):
@@ -44,15 +45,20 @@ class LoadFields(Fields):
 
     name: str
     parameters: dict[str, Parameter] = Field(default_factory=dict)
-    keep_seconds: float | None = None
+    keep_seconds: float | None = Field(default=None, le=_LONGEST_SECONDS)
+
+
+class Turn(Fields):
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
 
 
 class AnswerFields(LoadFields):
     """A conversation with all that belongs into it, the author's messages too; or a text to continue."""
 
-    messages: list[dict[str, Any]] | None = None
-    prompt: str | list[int] | None = None
-    think: bool | str | None = None
+    messages: list[Turn] | None = None
+    prompt: str = ""
+    think: bool | Literal["low", "medium", "high", "max"] | None = None
     json_schema: dict[str, Any] | None = None
 
 
@@ -137,13 +143,14 @@ async def _answer(call: Call, asked: AnswerFields) -> AsyncGenerator[bytes]:
 def _events(served: Served, asked: AnswerFields) -> AsyncGenerator[AnswerEvent]:
     parameters = _parameters(asked.parameters)
     if asked.messages is None:
-        prompt = asked.prompt if isinstance(asked.prompt, str) else tuple(asked.prompt or ())
-        return answering.complete(
-            served, CompletionAsk(prompt=prompt, parameters=parameters, schema=asked.json_schema)
-        )
+        continued = CompletionAsk(prompt=asked.prompt, parameters=parameters, schema=asked.json_schema)
+        return answering.complete(served, continued)
     alone = dataclasses.replace(served.spec, system=None, messages=())  # they stand in the conversation
     ask = ChatAsk(
-        messages=asked.messages, parameters=parameters, think=_think(asked.think), schema=asked.json_schema
+        messages=[{"role": turn.role, "content": turn.content} for turn in asked.messages],
+        parameters=parameters,
+        think=asked.think,
+        schema=asked.json_schema,
     )
     return answering.chat(dataclasses.replace(served, spec=alone), ask)
 
@@ -158,16 +165,17 @@ def _want(call: Call, asked: LoadFields) -> Want:
 
 
 def _parameters(given: Mapping[str, Parameter]) -> dict[str, ParameterValue]:
+    """Raises UsageError for what is no parameter, or no value of it."""
     parameters: dict[str, ParameterValue] = {}
     for name, value in given.items():
-        parameters[name] = tuple(value) if isinstance(value, list) else value
+        if isinstance(value, list):
+            texts = [parse_parameter(name, each) for each in value]
+            if not all(isinstance(each, tuple) for each in texts):
+                raise bad_field(f"parameters.{name}", "takes one value")
+            parameters[name] = tuple(text for each in texts if isinstance(each, tuple) for text in each)
+        else:
+            parameters[name] = parse_parameter(name, str(value).lower())
     return parameters
-
-
-def _think(value: bool | str | None) -> Think | None:
-    if isinstance(value, bool) or value is None:
-        return value
-    return next((each for each in ("low", "medium", "high", "max") if each == value), True)
 
 
 def _refused(call: Call, error: SlmctlError) -> Response:

@@ -166,6 +166,8 @@ class Problem:
             return replace(problem, status=400, kind="invalid_request_error", code="engine_refused")
         if isinstance(error, BadField | ModelMissing | PromptTooLong):
             problem = replace(problem, parameter=error.parameter)
+        if problem.code == UsageError.code:
+            problem = replace(problem, code="invalid_request")
         for branch, status, kind in _BRANCHES:
             if isinstance(error, branch):
                 return replace(problem, status=status, kind=kind)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import resource
 import secrets
 import signal
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -43,6 +45,8 @@ from slmctl.server.state import ServerState
 
 _FILES = 65536
 _TOKEN_BYTES = 32
+_LAST_SECONDS = 20.0
+"""So long what still runs in threads may take when all else is put away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +95,8 @@ def run(
         None if serve.tls_certificate is None else tls.server_context(serve.tls_certificate, serve.tls_key)
     )
     _raise_file_limit()
+    gc.collect()
+    gc.freeze()  # what is imported stays to the end: looking for garbage in it would hold everybody up
     with ExitStack() as stack:
         listeners = listen(serve)
         stack.callback(listeners.close)
@@ -161,6 +167,7 @@ class _Running:
                 await scheduler.close()
                 state.uploads.close()
             assert signals.first is not None
+            _end_within(_LAST_SECONDS, 128 + signals.first)
             seconds = loop.time() - began
             self._log.event("info", "ended", signal=signals.first.name, cut=cut, seconds=seconds)
         return Ended(
@@ -257,6 +264,13 @@ def _library_logs(log: ServerLog) -> Iterator[None]:
         for logger in loggers:
             logger.removeHandler(handler)
             logger.propagate = True
+
+
+def _end_within(seconds: float, code: int) -> None:
+    """Have the process end by then even if a thread never does: one that writes to a disk that hangs."""
+    last = threading.Timer(seconds, os._exit, (code,))
+    last.daemon = True
+    last.start()
 
 
 def _raise_file_limit() -> None:

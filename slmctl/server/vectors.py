@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Sequence
 
@@ -76,7 +77,8 @@ def _check_inputs(served: Served, ask: EmbedAsk) -> None:
 
 
 async def _vectors(served: Served, inputs: Sequence[Input]) -> tuple[tuple[tuple[float, ...], ...], int]:
-    return protocol.parse_embeddings(await served.engine.body(protocol.embeddings_request(inputs)))
+    body = await served.engine.body(protocol.embeddings_request(inputs))
+    return await asyncio.to_thread(protocol.parse_embeddings, body)  # thousands of vectors take their time
 
 
 async def _shortened(

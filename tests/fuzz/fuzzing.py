@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import seed as seeded
 from hypothesis.errors import Unsatisfiable
 from schemathesis import Case, GenerationMode
+from schemathesis.core.errors import InvalidSchema
 from schemathesis.core.failures import FailureGroup
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
@@ -135,7 +136,8 @@ def _ask(
         if until is None or time.monotonic() < until:
             _look(case, server, session, headers, findings)
 
-    with contextlib.suppress(Unsatisfiable):  # there is nothing that would not fit
+    # there is nothing that would not fit, or schemathesis fails at what it makes of a schema to break it
+    with contextlib.suppress(Unsatisfiable, InvalidSchema):
         ask()
 
 

@@ -22,7 +22,6 @@ from runtimes.protocol import (
     TextDelta,
     Think,
     ThinkingDelta,
-    TokenPiece,
     ToolCallDelta,
     apply_template_request,
     chat_request,
@@ -31,7 +30,6 @@ from runtimes.protocol import (
     health_request,
     parse_count,
     parse_health,
-    parse_pieces,
     parse_prompt,
     parse_tokens,
     raise_for_status,
@@ -330,10 +328,6 @@ def test_media_inside_the_message_is_passed_on() -> None:
 
 def test_answers_of_small_requests() -> None:
     assert parse_tokens(b'{"tokens":[1,2]}') == (1, 2)
-    assert parse_pieces(b'{"tokens":[{"id":1,"piece":" a"},{"id":2,"piece":[240,159]}]}') == (
-        TokenPiece(1, " a"),
-        TokenPiece(2, b"\xf0\x9f"),
-    )
     assert parse_prompt(b'{"prompt":"x"}') == "x"
     assert parse_health(200)
     assert not parse_health(503)
@@ -347,15 +341,12 @@ def test_answers_of_small_requests() -> None:
         b"{}",
         b'{"tokens":1,"prompt":1}',
         b'{"tokens":["1"]}',
-        b'{"tokens":[{"id":1,"piece":[256]}]}',
         b"\xff",
     ],
 )
 def test_answers_without_what_was_asked_for(body: bytes) -> None:
     with pytest.raises(EngineSpokeNonsense):
         parse_tokens(body)
-    with pytest.raises(EngineSpokeNonsense):
-        parse_pieces(body)
     with pytest.raises(EngineSpokeNonsense):
         parse_prompt(body)
 
@@ -380,3 +371,14 @@ def test_refusals(status: int, body: bytes, message: str, kind: str | None) -> N
     assert caught.value.message == f"The engine refused the request: {message}."
     assert (caught.value.status, caught.value.kind) == (status, kind)
     raise_for_status(200, b"")
+
+
+def test_a_text_that_one_batch_cannot_hold_is_too_long() -> None:
+    body = (
+        b'{"error":{"code":500,"type":"server_error","message":"input (1003 tokens) is too large to process. '
+        b'increase the physical batch size (current batch size: 512)"}}'
+    )
+    with pytest.raises(EngineRefused) as caught:
+        raise_for_status(500, body)
+    assert caught.value.is_too_long
+    assert (caught.value.prompt_tokens, caught.value.context) == (1003, 512)

@@ -16,7 +16,7 @@ from slmctl.server.call import Call, Endpoint
 from slmctl.server.openai.answers import using
 from slmctl.server.openai.fields import HARMLESS, ModelFields, Tokens, inputs_of, want_of
 from slmctl.server.parsing import parse
-from slmctl.server.streams import answer
+from slmctl.server.streams import json_bytes, list_bytes
 
 MOST_INPUTS = 2048
 Text = Annotated[str, Field(min_length=1)]
@@ -42,16 +42,14 @@ async def embed(call: Call) -> Response:
     async with using(call, want_of(call, request, "embedding"), "input") as served:
         found = await answering.embed(served, ask)
     call.told.prompt_tokens = found.prompt_tokens
-    whole = {
-        "object": "list",
-        "data": [
-            {"object": "embedding", "index": index, "embedding": _written(vector, request.encoding_format)}
-            for index, vector in enumerate(found.vectors)
-        ],
-        "model": request.model,
-        "usage": {"prompt_tokens": found.prompt_tokens, "total_tokens": found.prompt_tokens},
-    }
-    return answer(call, whole)
+    data = await list_bytes(
+        {"object": "embedding", "index": index, "embedding": _written(vector, request.encoding_format)}
+        for index, vector in enumerate(found.vectors)
+    )
+    usage = {"prompt_tokens": found.prompt_tokens, "total_tokens": found.prompt_tokens}
+    head = json_bytes({"object": "list", "model": request.model, "usage": usage})
+    whole = head[:-1] + b',"data":' + data + b"}"
+    return Response(whole, media_type="application/json", headers=call.headers)
 
 
 def _written(vector: Sequence[float], encoding: str | None) -> Sequence[float] | str:

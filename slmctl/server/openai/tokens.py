@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
 from starlette.responses import Response
 
-from runtimes.protocol import TokenPiece
+from runtimes import protocol
+from runtimes.errors import EngineSpokeNonsense
 from slmctl.server import answering
 from slmctl.server.call import Call, Endpoint
 from slmctl.server.openai.answers import using
@@ -16,11 +16,13 @@ from slmctl.server.openai.fields import MOST_TOKENS, ModelFields, Token, want_of
 from slmctl.server.parsing import parse
 from slmctl.server.streams import answer
 
+MOST_CHARACTERS = 1_000_000
+
 
 class TokenizeRequest(ModelFields):
     """`add_special` adds the tokens that begin and end a text; `with_pieces` tells the text of each token."""
 
-    content: str
+    content: Annotated[str, Field(max_length=MOST_CHARACTERS)]
     add_special: bool | None = None
     with_pieces: bool | None = None
 
@@ -30,19 +32,17 @@ class DetokenizeRequest(ModelFields):
 
 
 async def tokenize(call: Call) -> Response:
+    """The engine's own answer, as it is: a long text has so many tokens that reading and writing them again
+    would hold everybody up."""
     request = parse(TokenizeRequest, await call.json())
-    special = request.add_special is True
+    asked = protocol.tokenize_request(
+        request.content, add_special=request.add_special is True, with_pieces=request.with_pieces is True
+    )
     async with using(call, want_of(call, request), "content") as served:
-        if request.with_pieces:
-            pieces = await answering.tokenize_pieces(served, request.content, add_special=special)
-            return answer(call, {"tokens": [_piece(each) for each in pieces]})
-        tokens = await answering.tokenize(served, request.content, add_special=special)
-    return answer(call, {"tokens": list(tokens)})
-
-
-def _piece(each: TokenPiece) -> Mapping[str, object]:
-    """A part of a character is told as the numbers of its bytes, as llama-server does."""
-    return {"id": each.id, "piece": each.piece if isinstance(each.piece, str) else list(each.piece)}
+        body = await served.engine.body(asked)
+    if not body.startswith(b'{"tokens":'):
+        raise EngineSpokeNonsense("The engine's answer to /tokenize has no list of tokens.")
+    return Response(body, media_type="application/json", headers=call.headers)
 
 
 async def detokenize(call: Call) -> Response:

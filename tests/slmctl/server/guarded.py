@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import io
 import json
+import logging
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -77,6 +78,9 @@ class Guarded:
             listeners = listen(serve)
             handler = LogHandler(log)
             with contextlib.ExitStack() as stack:
+                for name in ("uvicorn.error", "asyncio"):
+                    logging.getLogger(name).addHandler(handler)
+                    stack.callback(logging.getLogger(name).removeHandler, handler)
                 stack.callback(listeners.close)
                 await server.start(listeners, None)
                 self.address = ("127.0.0.1", listeners.port or 0)
@@ -84,8 +88,7 @@ class Guarded:
                 await self._end.wait()
                 await server.close()
                 await scheduler.close()
-                log.close()
-                del handler
+            log.close()
         except BaseException as error:
             if not ready.done():
                 ready.set_exception(error)
@@ -178,4 +181,4 @@ def guarded(
         if ready.done() and ready.exception() is None:
             server.end()
         thread.join(60)
-    assert "Traceback" not in server.log
+    assert [line for line in server.lines if line["event"] == "library" and line["level"] == "error"] == []

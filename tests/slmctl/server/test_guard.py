@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import socket
+import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from registry.errors import NotFound
 from slmctl.app.api_keys import Scope, add_key, keys_file, revoke_key
+from slmctl.server import connections
 from slmctl.server.call import Call, Endpoint, Handler
 from slmctl.server.problems import Busy, Family
 from slmctl.server.streams import DONE, answer, event, line, ndjson, sse
@@ -63,6 +66,18 @@ async def stream(call: Call) -> Response:
                 await asyncio.sleep(0.001)
         finally:
             SEEN.ended.append("stream")
+
+    return await ndjson(call, pieces())
+
+
+async def flood(call: Call) -> Response:
+    async def pieces() -> AsyncGenerator[bytes]:
+        try:
+            while True:
+                yield b"x" * 65536
+                await asyncio.sleep(0)  # as whoever makes pieces has to wait for something
+        finally:
+            SEEN.ended.append("flood")
 
     return await ndjson(call, pieces())
 
@@ -127,6 +142,7 @@ TABLE = (
     endpoint("/v1/look", echo, method="DELETE", scope="manage"),
     endpoint("/v1/wait", wait),
     endpoint("/v1/stream", stream),
+    endpoint("/v1/flood", flood),
     endpoint("/v1/broken-stream", broken_stream),
     endpoint("/v1/broken", broken),
     endpoint("/api/broken", broken, family="ollama"),
@@ -512,3 +528,66 @@ def test_limits_of_strangers_are_behind_the_key(tmp_path: Path) -> None:
         ):
             assert server.ask("POST", "/v1/echo", body, headers=headers)[0] == 401
         assert server.ask("PUT", "/v1/echo")[0] == 401
+
+
+# Connections
+
+
+def test_who_does_not_read_is_dropped(tmp_path: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "STALLED_READER_SECONDS", 0.3)
+    with guarded(tmp_path, *TABLE) as server, server.connect() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(b"POST /v1/flood HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}")
+        until(lambda: seen.ended or None)
+        assert server.line(path="/v1/flood", status=499)
+        assert len(server.state.running) == 0
+
+
+def test_who_reads_slowly_gets_all_of_it(server: Guarded, seen: Seen) -> None:
+    with server.connect() as connection:
+        connection.sendall(b"POST /v1/flood HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}")
+        taken = 0
+        while taken < 20_000_000:
+            taken += len(connection.recv(100_000))
+        assert seen.ended == []
+
+
+@pytest.mark.parametrize(
+    "nonsense", [b"\x00\xff nonsense\r\n\r\n", b"GET / HTTP/1.1\r\n: x\r\n\r\n", b"x" * 200_000]
+)
+def test_nonsense_in_the_middle_of_an_answer_ends_the_connection_and_the_answer(
+    server: Guarded, seen: Seen, nonsense: bytes
+) -> None:
+    with server.connect() as connection:
+        connection.sendall(b"POST /v1/stream HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}")
+        connection.recv(1000)
+        connection.sendall(nonsense)
+        connection.shutdown(socket.SHUT_WR)
+        rest_of(connection)
+    until(lambda: seen.ended or None, deadline_seconds=2.5)
+    assert server.ask("GET", "/livez")[0] == 200
+
+
+def test_requests_that_wait_behind_an_answer_are_not_begun_by_who_has_gone(
+    server: Guarded, seen: Seen
+) -> None:
+    ask = b"POST /v1/wait HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
+    with server.connect() as connection:
+        connection.sendall(ask * 50)
+        until(lambda: seen.begun or None)
+        assert (seen.begun, len(server.state.running)) == (1, 1)
+    until(lambda: seen.ended or None, deadline_seconds=2.5)
+    until(lambda: len(server.state.running) == 0 or None, deadline_seconds=2.5)
+    assert seen.begun == 1
+
+
+def test_a_server_ends_however_much_was_asked_ahead(tmp_path: Path, seen: Seen) -> None:
+    ask = b"POST /v1/wait HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
+    with contextlib.ExitStack() as stack:
+        with guarded(tmp_path, *TABLE) as server:
+            for _ in range(5):
+                stack.enter_context(server.connect()).sendall(ask * 50)
+            until(lambda: seen.begun == 5 or None)
+            began = time.monotonic()
+        assert time.monotonic() - began < 30
+    assert "Exception" not in server.log

@@ -83,6 +83,14 @@ def test_an_address_that_is_not_here(slmctl: Program) -> None:
     assert "192.0.2.1 is no address of this machine." in done.err
 
 
+def test_an_address_that_a_variable_names_is_told_by_it(slmctl: Program) -> None:
+    """OLLAMA_HOST names the server for Ollama's clients, too, and that may be another machine."""
+    done = slmctl("serve", "--open-to-all", environment={"OLLAMA_HOST": "http://192.0.2.1:11434"})
+    assert done.code == 2
+    assert "192.0.2.1 is no address of this machine." in done.err
+    assert done.hint.startswith("It is from the environment OLLAMA_HOST.")
+
+
 def test_an_address_that_nobody_knows(slmctl: Program) -> None:
     done = slmctl("serve", "--host", "nobody.invalid", "--port", "0", "--open-to-all")
     assert done.code == 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import signal
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from tests.processes import until
 from tests.servers import Server, serving
 from tests.slmctl.cli.program import Program
 from tests.slmctl.cli.terminal.driver import Terminal
-from tools.random_model import TINY, write_random_model
 
 SHORT = ("--max-tokens", "8")
 ENDLESS = ("--max-tokens", "90000", "--ctx", "100000")
@@ -30,14 +28,6 @@ def server(stocked: Program) -> Iterator[Server]:
     """With nothing loaded."""
     with serving(stocked) as started:
         yield started
-
-
-@pytest.fixture
-def endless(slmctl: Program, tmp_path: Path) -> Program:
-    """A model that was trained for so much context that an answer can go on for minutes."""
-    write_random_model(tmp_path / "endless.gguf", shape=replace(TINY, context=131072))
-    assert slmctl("create", "endless", "--from", str(tmp_path / "endless.gguf")).code == 0
-    return slmctl
 
 
 def _answered(server: Server) -> int:
@@ -126,15 +116,13 @@ def test_somebody_elses_server_is_never_asked(stocked: Program, server: Server) 
     assert _answered(server) == 1
 
 
-def test_keys_keep_no_command_of_its_own_user_out(stocked: Program) -> None:
-    assert stocked("key", "add").code == 0
-    try:
-        with serving(stocked) as server:
-            assert stocked("run", "hello", "Hi").code == 0
-            assert stocked("stop", "hello").code == 0
-            assert {event["principal"] for event in server.events if "principal" in event} == {"local"}
-    finally:
-        (stocked.home / "keys.json").unlink()
+def test_keys_keep_no_command_of_its_own_user_out(neighbour: Program) -> None:
+    assert neighbour("key", "add").code == 0
+    with serving(neighbour) as server:
+        assert neighbour("run", "hello", "Hi").code == 0
+        assert neighbour("stop", "hello").code == 0
+        assert _answered(server) == 1
+        assert {event["principal"] for event in server.events if "principal" in event} == {"local"}
 
 
 def test_ps_and_stop(stocked: Program, server: Server) -> None:

@@ -74,22 +74,20 @@ class _Named(httpx.HTTPTransport):
 
 
 @pytest.fixture
-def secret(stocked: Program) -> Iterator[str]:
-    """A key; afterwards the server's home has none, as the other tests expect."""
-    made = stocked("key", "add", "--json").json
-    yield made["secret"]
-    (stocked.home / "keys.json").unlink()
+def secret(neighbour: Program) -> str:
+    """A key."""
+    return str(neighbour("key", "add", "--json").json["secret"])
 
 
 @pytest.mark.parametrize("by", ["port", "socket"])
-def test_chat_streams_token_by_token(stocked: Program, secret: str, tmp_path: Path, by: str) -> None:
+def test_chat_streams_token_by_token(neighbour: Program, secret: str, tmp_path: Path, by: str) -> None:
     authority = Authority(tmp_path)
-    runtime = Path(stocked.environment["XDG_RUNTIME_DIR"])
+    runtime = Path(neighbour.environment["XDG_RUNTIME_DIR"])
     place = ("--socket", str(runtime / "n.sock")) if by == "socket" else ()
     trusted = "unix" if by == "socket" else "127.0.0.1"
     flags = ("--allowed-host", NAME, "--trusted-proxy", trusted, *place)
     with (
-        serving(stocked, *flags) as server,
+        serving(neighbour, *flags) as server,
         _nginx(tmp_path / "nginx", server, authority) as port,
         httpx.Client(
             base_url=f"https://{NAME}", transport=_Named(authority, port), timeout=60, trust_env=False
@@ -112,9 +110,8 @@ def test_chat_streams_token_by_token(stocked: Program, secret: str, tmp_path: Pa
         with client.stream("POST", "/v1/completions", json=long) as response:
             stream = Stream(response)
             assert stream.next() is not None
-            (row,) = [
-                each for each in stocked("ps", "--json").json["models"] if each["name"] == "tiny:latest"
-            ]
+            rows = client.get("/slmctl/ps").json()["models"]
+            (row,) = [each for each in rows if each["name"] == "tiny:latest"]
             assert row["running"] == 1, "what came first was here before the last was said"
             stream.rest()
             assert stream.is_done
@@ -123,10 +120,10 @@ def test_chat_streams_token_by_token(stocked: Program, secret: str, tmp_path: Pa
         assert said[0]["client"] == "127.0.0.1", "nginx told whose request it was"
 
 
-def test_a_client_that_leaves_nginx_frees_its_slot(stocked: Program, secret: str, tmp_path: Path) -> None:
+def test_a_client_that_leaves_nginx_frees_its_slot(neighbour: Program, secret: str, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     with (
-        serving(stocked, "--allowed-host", NAME, "--trusted-proxy", "127.0.0.1") as server,
+        serving(neighbour, "--allowed-host", NAME, "--trusted-proxy", "127.0.0.1") as server,
         _nginx(tmp_path / "nginx", server, authority) as port,
         httpx.Client(
             base_url=f"https://{NAME}", transport=_Named(authority, port), timeout=60, trust_env=False

@@ -12,7 +12,8 @@ from anthropic.types import MessageParam, ThinkingConfigParam
 from pydantic import BaseModel
 
 from tests.servers import Server
-from tests.slmctl.server.models import GO_TOOLS, HELLO, THINKER, TOOLS
+from tests.slmctl.server.models import GO_TOOLS, HELLO, SEER, THINKER, TOOLS
+from tests.slmctl.server.test_images import BLUE, RED
 
 HI: list[MessageParam] = [{"role": "user", "content": "Which runtimes can slmctl use?"}]
 GREEDY: dict[str, Any] = {"temperature": 0}  # the client has no argument for it any more
@@ -259,6 +260,28 @@ def test_the_count_is_what_the_answer_counts(client: anthropic.Anthropic, model:
     assert counted.input_tokens == prompt_tokens(
         create(client, model=model, messages=turns, system="Be short.")
     )
+
+
+def test_what_a_tool_has_shown_is_seen(client: anthropic.Anthropic) -> None:
+    def asked(picture: str) -> anthropic.types.Message:
+        source: Any = {"type": "base64", "media_type": "image/png", "data": picture}
+        use: Any = {"type": "tool_use", "id": "t", "name": "look", "input": {}}
+        shown: Any = {
+            "type": "tool_result",
+            "tool_use_id": "t",
+            "content": [{"type": "image", "source": source}],
+        }
+        turns: list[MessageParam] = [
+            {"role": "user", "content": "look"},
+            {"role": "assistant", "content": [use]},
+            {"role": "user", "content": [shown, {"type": "text", "text": "now"}]},
+        ]
+        counted = client.messages.count_tokens(model=SEER, messages=turns)
+        message = create(client, model=SEER, messages=turns, max_tokens=8)
+        assert prompt_tokens(message) == counted.input_tokens
+        return message
+
+    assert text_of(asked(RED)) != text_of(asked(BLUE))
 
 
 def test_the_same_under_its_beta_address(client: anthropic.Anthropic) -> None:

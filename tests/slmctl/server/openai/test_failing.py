@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import httpx
 import pytest
-from openai import APIError, InternalServerError, OpenAI
+from openai import APIError, APIStatusError, InternalServerError, OpenAI
+from openai.types import Completion
 
-from tests.processes import until
 from tests.servers import Server, serving, until_workers
 from tests.slmctl.cli.program import Program
 from tests.slmctl.server.models import TINY
@@ -52,30 +52,40 @@ def test_the_last_words_of_a_stream_that_broke_off(stocked: Program) -> None:
         assert end == "data: [DONE]"
 
 
+@contextmanager
+def narrow(stocked: Program) -> Iterator[tuple[Server, OpenAI]]:
+    """A server with one slot and room for one who waits; the model is loaded."""
+    limits = {"SLMCTL_SERVE_PARALLEL": "1", "SLMCTL_SERVE_QUEUE_PER_MODEL": "1"}
+    with serving(stocked, environment=limits) as server, client_of(server) as client:
+        client.completions.create(model=TINY, prompt="Once", max_tokens=1)
+        yield server, client
+
+
+def ask_at_once(client: OpenAI, count: int) -> list[Completion | APIStatusError]:
+    def ask(_: int) -> Completion | APIStatusError:
+        try:
+            return client.completions.create(model=TINY, prompt="Once", max_tokens=800)
+        except APIStatusError as error:
+            return error
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(ask, range(count)))
+
+
 def test_a_server_that_is_full_says_when_to_come_again(stocked: Program) -> None:
-    config = "[serve]\nparallel = 1\nqueue_per_model = 1\n"
-    with serving(stocked, config=config) as server, client_of(server) as client:
-        asked = {"model": TINY, "prompt": "Once", "max_tokens": 100_000, "stream": True}
-        first = client.completions.create(model=TINY, prompt="Once", max_tokens=100_000, stream=True)
-        next(first)
-        with httpx.Client(base_url=server.base_url, timeout=60) as other:
-            request = other.build_request("POST", "/v1/completions", json=asked)
-            waiting = threading.Thread(target=lambda: other.send(request, stream=True), daemon=True)
-            waiting.start()
+    with narrow(stocked) as (_, client):
+        outcomes = ask_at_once(client, 6)
+    refused = [each for each in outcomes if isinstance(each, APIStatusError)]
+    assert refused
+    assert len(outcomes) - len(refused) >= 2
+    for error in refused:
+        assert isinstance(error, InternalServerError)
+        assert (error.status_code, error.code) == (503, "busy")
+        assert int(error.response.headers["retry-after"]) > 0
 
-            def refused() -> InternalServerError | None:
-                try:
-                    client.completions.create(model=TINY, prompt="Once", max_tokens=1, timeout=1)
-                except InternalServerError as error:
-                    return error
-                except APIError:
-                    return None
-                return None
 
-            error = until(refused)
-            assert error.status_code == 503
-            assert error.code == "busy"
-            assert int(error.response.headers["retry-after"]) > 0
-            first.close()
-            waiting.join(60)
-            assert not waiting.is_alive()
+def test_the_client_comes_again_by_itself(stocked: Program) -> None:
+    with narrow(stocked) as (server, client):
+        outcomes = ask_at_once(client.with_options(max_retries=100), 5)
+        assert any(event.get("status") == 503 for event in server.events)
+    assert all(isinstance(each, Completion) for each in outcomes)

@@ -49,6 +49,13 @@ def test_a_model_that_does_not_rank(served: Server) -> None:
     assert answer.json()["error"]["code"] == "not_supported"
 
 
+def test_a_document_that_is_too_long(served: Server) -> None:
+    answer = ask(served, documents=["a dog", "the cat " * 1000])
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "context_length_exceeded"
+    assert answer.json()["error"]["param"] == "documents"
+
+
 @pytest.mark.parametrize(
     ("fields", "parameter"),
     [

@@ -15,7 +15,8 @@ from pydantic import BaseModel
 
 from tests.servers import Server, serving, until_workers
 from tests.slmctl.cli.program import Program
-from tests.slmctl.server.models import GO_TOOLS, HELLO, THINKER, TINY, TOOLS
+from tests.slmctl.server.models import GO_TOOLS, HELLO, SEER, THINKER, TINY, TOOLS
+from tests.slmctl.server.test_images import BLUE, RED
 
 HI = "Which runtimes can slmctl use?"
 
@@ -206,6 +207,22 @@ def test_the_count_is_what_the_answer_counts(client: OpenAI, model: str) -> None
     usage = create(client, model=model, instructions="Be short.").usage
     assert usage is not None
     assert counted.input_tokens == usage.input_tokens
+
+
+def test_an_image(client: OpenAI) -> None:
+    def asked(picture: str) -> str:
+        parts: Any = [
+            {"type": "input_image", "image_url": f"data:image/png;base64,{picture}", "detail": "auto"},
+            {"type": "input_text", "text": "look"},
+        ]
+        items: Any = [{"role": "user", "content": parts}]
+        counted = client.responses.input_tokens.count(model=SEER, input=items)
+        response = create(client, model=SEER, input=items, max_output_tokens=8)
+        assert response.usage is not None
+        assert response.usage.input_tokens == counted.input_tokens
+        return response.output_text
+
+    assert asked(RED) != asked(BLUE)
 
 
 def test_what_is_left_out_is_told(client: OpenAI) -> None:
