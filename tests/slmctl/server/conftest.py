@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.servers import Server, serving
 from tests.slmctl.cli.program import Program
 from tests.slmctl.server.models import make_models
 from tests.slmctl.server.scheduling import FakeEngines, World
+from tools.random_model import TINY, write_random_model
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +54,14 @@ def neighbour(stocked: Program, tmp_path: Path) -> Iterator[Program]:
         yield program
     finally:
         shutil.rmtree(runtime)
+
+
+@pytest.fixture
+def endless(slmctl: Program, tmp_path: Path) -> Program:
+    """Alone in a store: a model that was trained for so much context that an answer can go on for minutes."""
+    write_random_model(tmp_path / "endless.gguf", shape=replace(TINY, context=131072))
+    assert slmctl("create", "endless", "--from", str(tmp_path / "endless.gguf")).code == 0
+    return slmctl
 
 
 @pytest.fixture

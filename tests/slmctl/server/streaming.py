@@ -12,6 +12,9 @@ import httpx
 LONG = 1000
 """Tokens that take the tiny model a second or two."""
 
+LONGER = 4000
+"""More than its context holds: for the model "endless", which takes some seconds over them."""
+
 
 class Stream:
     """One answer on its way. `events` are the parsed events so far; `is_done` whether [DONE] has come."""

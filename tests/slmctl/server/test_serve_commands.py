@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import signal
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from tests.processes import until
 from tests.servers import Server, serving
 from tests.slmctl.cli.program import Program
 from tests.slmctl.cli.terminal.driver import Terminal
-from tools.random_model import TINY, write_random_model
 
 SHORT = ("--max-tokens", "8")
 ENDLESS = ("--max-tokens", "90000", "--ctx", "100000")
@@ -30,14 +28,6 @@ def server(stocked: Program) -> Iterator[Server]:
     """With nothing loaded."""
     with serving(stocked) as started:
         yield started
-
-
-@pytest.fixture
-def endless(slmctl: Program, tmp_path: Path) -> Program:
-    """A model that was trained for so much context that an answer can go on for minutes."""
-    write_random_model(tmp_path / "endless.gguf", shape=replace(TINY, context=131072))
-    assert slmctl("create", "endless", "--from", str(tmp_path / "endless.gguf")).code == 0
-    return slmctl
 
 
 def _answered(server: Server) -> int:

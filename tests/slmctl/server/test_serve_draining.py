@@ -10,25 +10,30 @@ import pytest
 
 from tests.servers import Server, serving
 from tests.slmctl.cli.program import Program
-from tests.slmctl.server.streaming import Stream, streaming
+from tests.slmctl.server.streaming import LONGER, Stream, streaming
 
 STREAMS = 4
+_ENOUGH = ("--grace", "10m")
+"""However busy the machine is."""
 
 
 def _streams(stack: ExitStack, server: Server) -> list[Stream]:
     client = stack.enter_context(httpx.Client(timeout=60))
-    return [stack.enter_context(streaming(client, server.base_url)) for _ in range(STREAMS)]
+    return [
+        stack.enter_context(streaming(client, server.base_url, model="endless", tokens=LONGER))
+        for _ in range(STREAMS)
+    ]
 
 
-def test_no_stream_breaks_and_nobody_new_comes_in(stocked: Program) -> None:
-    with serving(stocked) as server, ExitStack() as stack:
+def test_no_stream_breaks_and_nobody_new_comes_in(endless: Program) -> None:
+    with serving(endless, *_ENOUGH) as server, ExitStack() as stack:
         streams = _streams(stack, server)
         server.process.send_signal(signal.SIGTERM)
         assert server.event("draining")["under_way"] == STREAMS
         assert httpx.get(f"{server.base_url}/livez").status_code == 200
         unready = httpx.get(f"{server.base_url}/readyz")
         assert unready.status_code == 503
-        refused = httpx.post(f"{server.base_url}/v1/completions", json={"model": "tiny", "prompt": "x"})
+        refused = httpx.post(f"{server.base_url}/v1/completions", json={"model": "endless", "prompt": "x"})
         assert refused.status_code == 503
         assert int(refused.headers["retry-after"]) > 0
         assert refused.headers["connection"] == "close"
@@ -44,10 +49,10 @@ def test_no_stream_breaks_and_nobody_new_comes_in(stocked: Program) -> None:
 
 
 @pytest.mark.parametrize("second", [False, True])
-def test_what_the_grace_does_not_hold_for_gets_one_error(stocked: Program, second: bool) -> None:
+def test_what_the_grace_does_not_hold_for_gets_one_error(endless: Program, second: bool) -> None:
     """And so does what is under way when somebody asks a second time."""
     grace = "1h" if second else "100ms"
-    with serving(stocked, "--grace", grace) as server, ExitStack() as stack:
+    with serving(endless, "--grace", grace) as server, ExitStack() as stack:
         streams = _streams(stack, server)
         server.process.send_signal(signal.SIGTERM)
         if second:
@@ -64,18 +69,18 @@ def test_what_the_grace_does_not_hold_for_gets_one_error(stocked: Program, secon
             assert stream.finish_reasons == []
 
 
-def test_ctrl_c_is_told_from_a_sigterm(stocked: Program) -> None:
-    with serving(stocked, ends_with=None) as server:
+def test_ctrl_c_is_told_from_a_sigterm(endless: Program) -> None:
+    with serving(endless, ends_with=None) as server:
         assert server.stop(signal.SIGINT) == 130
 
 
-def test_nobody_finds_a_server_that_is_about_to_end(stocked: Program) -> None:
+def test_nobody_finds_a_server_that_is_about_to_end(endless: Program) -> None:
     """A run that starts now has a worker of its own, and is no victim of the end."""
-    with serving(stocked) as server, ExitStack() as stack:
+    with serving(endless, *_ENOUGH) as server, ExitStack() as stack:
         streams = _streams(stack, server)
         server.process.send_signal(signal.SIGTERM)
         server.event("draining")
-        assert stocked("run", "hello", "Hi").code == 0
+        assert endless("run", "hello", "Hi").code == 0
         for stream in streams:
             stream.rest()
             assert stream.errors == []

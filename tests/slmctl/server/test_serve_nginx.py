@@ -110,9 +110,8 @@ def test_chat_streams_token_by_token(neighbour: Program, secret: str, tmp_path: 
         with client.stream("POST", "/v1/completions", json=long) as response:
             stream = Stream(response)
             assert stream.next() is not None
-            (row,) = [
-                each for each in neighbour("ps", "--json").json["models"] if each["name"] == "tiny:latest"
-            ]
+            rows = client.get("/slmctl/ps").json()["models"]
+            (row,) = [each for each in rows if each["name"] == "tiny:latest"]
             assert row["running"] == 1, "what came first was here before the last was said"
             stream.rest()
             assert stream.is_done

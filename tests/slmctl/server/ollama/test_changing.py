@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 import threading
@@ -15,6 +16,9 @@ import pytest
 
 from tests.servers import Server
 from tests.slmctl.server.models import HELLO
+from tests.slmctl.server.test_images import RED
+from tools.random_model import write_random_model
+from tools.random_projector import write_random_projector
 
 ABSENT = "sha256:" + "0" * 64
 
@@ -262,3 +266,31 @@ def test_the_asynchronous_client_does_all_of_it_too(changing: Server, place: str
 
     said = asyncio.run(run())
     assert said == ["success", "success", "success", "success", True, True, True, 404]
+
+
+def test_a_model_in_parts_is_made_of_all_of_them(
+    author: ollama.Client, tiny_shards: list[Path], changing: Server
+) -> None:
+    files = {path.name: author.create_blob(path) for path in tiny_shards}
+    assert author.create("parts", files=files).status == "success"
+    (variant,) = changing.program("show", "parts", "--json").json["variants"]
+    weights = [file for file in variant["files"] if file["role"] == "weights"]
+    assert [file["digest"] for file in weights] == [files[path.name] for path in tiny_shards]
+    assert author.generate("parts", "a", raw=True, options={"num_predict": 2}).eval_count == 2
+    lacking = dict(list(files.items())[:2])
+    with pytest.raises(ollama.ResponseError) as caught:
+        author.create("lacking", files=lacking)
+    assert caught.value.status_code in {400, 404}
+
+
+def test_a_projector_makes_a_model_see(author: ollama.Client, tmp_path: Path) -> None:
+    model, projector = tmp_path / "model.gguf", tmp_path / "mmproj.gguf"
+    write_random_model(model, chat_template="{{ messages[-1].content }} now answer")
+    write_random_projector(projector)
+    files = {path.name: author.create_blob(path) for path in (model, projector)}
+    assert author.create("seeing", files=files).status == "success"
+    shown = author.show("seeing")
+    assert shown.capabilities == ["completion", "vision"]
+    assert author._client.post("/api/show", json={"model": "seeing"}).json()["projector_info"]
+    answer = author.generate("seeing", "look", images=[base64.b64decode(RED)], options={"num_predict": 2})
+    assert answer.eval_count == 2
