@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from modelfiles.spec import ParameterValue
-from registry.errors import MalformedFile
 from registry.formats.facts import ModelFacts
-from registry.formats.gguf import GgufHeader, read_header
-from registry.formats.gguf_facts import facts_from_gguf
 from registry.store.reader import StoreReader
-from registry.store.store import Store
 from runtimes.engines.base import Engine, LaunchRequest
 from runtimes.engines.catalog import engine_for
 from runtimes.environment import worker_environment
@@ -26,15 +21,15 @@ from runtimes.holding import start_kept
 from runtimes.kept import Kept
 from runtimes.process import Ended, Launch, Worker, fd_path, worker_argv
 from slmctl.app.cpus import usable_cpus
-from slmctl.app.events import ByteCounter, EngineLog, Note, OnEvent, ReadsFromDisk
+from slmctl.app.events import EngineLog, Note, OnEvent, ReadsFromDisk
 from slmctl.app.file_names import file_path
 from slmctl.app.formats import engine_template
 from slmctl.app.holds import Hold, hold
 from slmctl.app.load import LOADED_ROLES, LoadedFile, LoadRequest, Serving, finite, identity_of
-from slmctl.app.logs import begin_log, has_log
+from slmctl.app.logs import begin_log
+from slmctl.app.opening import OpenModel, comes_from_disk, open_model
 from slmctl.app.own_template import packaged_template
-from slmctl.app.package import Package, Variant, check_unpacked
-from slmctl.app.pagecache import is_in_memory
+from slmctl.app.package import Variant, check_unpacked
 from slmctl.app.parameters import flag, whole
 from slmctl.app.planning.launching import lesson_of, pace_of, planned_flags
 from slmctl.app.planning.learn import Learning
@@ -118,7 +113,7 @@ def _start(
     parameters = {**variant.spec.parameters, **request.parameters}
     serving = request.serving
     roles = LOADED_ROLES if serving is None or serving.purpose != "text" else (*LOADED_ROLES, "projector")
-    with _open_model(store, variant, request.verify, on_event, roles) as model:
+    with open_model(store, variant, request.verify, on_event, roles) as model:
         if variant.facts is not None and model.facts != variant.facts and decided.launch is not None:
             decided = _planned_again(store, settings, request, variant, model.facts)
         context, notes = _context_length(parameters, settings, model.facts)
@@ -135,7 +130,7 @@ def _start(
             pace=pace_of(decided),
         )
         size = sum(file.size for file in variant.weights)
-        if size >= big_bytes and not request.verify and _comes_from_disk(model, settings, request.package):
+        if size >= big_bytes and not request.verify and comes_from_disk(model, settings, request.package):
             on_event(ReadsFromDisk(size=size))
         log = begin_log(settings.home, name=request.package.name, variant=variant.id, engine=engine.name)
         wanted = _request(model, parameters, context, engine_template(variant.spec) or template, decided)
@@ -178,83 +173,6 @@ def _planned_again(
     return _plan(store, settings, dataclasses.replace(request, package=alone, variant=variant.id))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _OpenModel:
-    """The files of a variant that are loaded, opened and checked, in order; which weights were in memory."""
-
-    streams: tuple[BinaryIO, ...]
-    adapters: tuple[BinaryIO, ...]
-    draft: tuple[BinaryIO, ...]
-    projector: tuple[BinaryIO, ...]
-    in_memory: tuple[bool | None, ...]
-    facts: ModelFacts
-    chat_template: str | None
-    has_chat_template: bool
-
-    @property
-    def all_streams(self) -> tuple[BinaryIO, ...]:
-        return (*self.streams, *self.adapters, *self.draft, *self.projector)
-
-
-@contextmanager
-def _open_model(
-    store: StoreReader,
-    variant: Variant,
-    verify: bool,
-    on_event: OnEvent,
-    roles: Sequence[str] = LOADED_ROLES,
-) -> Iterator[_OpenModel]:
-    if not variant.weights:
-        raise MalformedFile(f"The variant {variant.id} has no weights.")
-    with ExitStack() as stack:
-        opened: dict[str, list[BinaryIO]] = {role: [] for role in roles}
-        in_memory = []
-        for role, streams in opened.items():
-            for file in variant.of_role(role):
-                stage = "verify" if store.origin is None else "unpack"
-                progress = ByteCounter(on_event, stage=stage, item=file.path, total=file.size)
-                opened_file = store.open_file(file.descriptor, progress, check_notes=not verify)
-                stream = stack.enter_context(opened_file)
-                if role == "weights":
-                    in_memory.append(is_in_memory(stream.fileno()))
-                if verify:
-                    hashing = ByteCounter(on_event, stage="verify", item=file.path, total=file.size)
-                    Store(store.root).verify_open_blob(file.descriptor, stream, hashing)
-                streams.append(stream)
-        headers = [_header(stream) for stream in opened["weights"]]
-        projector = opened.get("projector", [])[:1]
-        for stream in (*opened["adapter"], *opened["draft"], *projector):
-            _header(stream)  # the engine is given nothing that nobody has looked at
-        facts = facts_from_gguf(headers)
-        if variant.facts is not None and facts != variant.facts:
-            on_event(Note(text="The package's facts contradict the file's header; the header counts."))
-        yield _OpenModel(
-            streams=tuple(opened["weights"]),
-            adapters=tuple(opened["adapter"]),
-            draft=tuple(opened["draft"]),
-            projector=tuple(projector),
-            in_memory=tuple(in_memory),
-            facts=facts,
-            chat_template=headers[0].chat_template,
-            has_chat_template=headers[0].has_chat_template,
-        )
-
-
-def _comes_from_disk(model: _OpenModel, settings: Settings, package: Package) -> bool:
-    """Where the system does not say what is in memory: whether the model has never run."""
-    if None in model.in_memory:
-        return not has_log(settings.home, package.name)
-    return not all(model.in_memory)
-
-
-def _header(stream: BinaryIO) -> GgufHeader:
-    stream.seek(0)
-    try:
-        return read_header(stream)
-    except MalformedFile as error:
-        raise MalformedFile(error.message, hint=error.hint or "Make or pull the model again.") from None
-
-
 def _context_length(
     parameters: Mapping[str, ParameterValue], settings: Settings, facts: ModelFacts
 ) -> tuple[int, tuple[str, ...]]:
@@ -281,7 +199,7 @@ def named_flags(parameters: Mapping[str, ParameterValue]) -> dict[str, Any]:
 
 
 def _request(
-    model: _OpenModel,
+    model: OpenModel,
     parameters: Mapping[str, ParameterValue],
     context: int,
     chat_template: str | None,
@@ -310,7 +228,7 @@ def _request(
     return _Wanted(request=request, links=links)
 
 
-def _served(wanted: _Wanted, model: _OpenModel, serving: Serving) -> _Wanted:
+def _served(wanted: _Wanted, model: OpenModel, serving: Serving) -> _Wanted:
     """The same for a worker of the server's: with its projector, or for vectors instead of answers."""
     request = wanted.request
     if model.projector:
@@ -331,7 +249,7 @@ class _Wanted:
     links: Mapping[str, int]
 
 
-def _launch(engine: Engine, settings: Settings, model: _OpenModel, wanted: _Wanted) -> Launch:
+def _launch(engine: Engine, settings: Settings, model: OpenModel, wanted: _Wanted) -> Launch:
     return Launch(
         argv=worker_argv(engine.worker),
         environment=worker_environment(settings.environment),

@@ -24,6 +24,9 @@ _WITH_MATRIX: Mapping[str, bool] = MappingProxyType({"bartowski": True, "unsloth
 every card that they use one; the makers' own builds of Qwen3 are counted so in fit.md 3.3."""
 
 
+_NO_POOLING, _LAST_POOLING = 0, 3
+"""llama.cpp's numbers."""
+
 _MAX_LAYERS = 4096
 _MAX_VOCABULARY = 1 << 24
 _MAX_DRAFTED = 1024
@@ -44,6 +47,11 @@ def builds_of_package(store: StoreReader, package: Package) -> tuple[Build, ...]
 def is_embedding(builds: Iterable[Build]) -> bool:
     """Whether the model turns texts into vectors, and answers nothing."""
     return any(build.facts.causal is False or build.facts.pooling for build in builds)
+
+
+def counts_all_tokens(builds: Iterable[Build]) -> bool:
+    """Whether a text's vector is made of all its tokens: the engine then takes it in one batch only."""
+    return any(build.facts.pooling not in (None, _NO_POOLING, _LAST_POOLING) for build in builds)
 
 
 def drafting(

@@ -21,10 +21,10 @@ from slmctl.app.kept import kept_models
 from slmctl.app.package import Package, Variant
 from slmctl.app.parameters import whole
 from slmctl.app.planning.files import file_of_builds
-from slmctl.app.planning.package_builds import builds_of_package, drafting, is_embedding
+from slmctl.app.planning.package_builds import builds_of_package, counts_all_tokens, drafting, is_embedding
 from slmctl.app.planning.planner import Planner
 from slmctl.app.planning.shrinking import less, shrunk
-from slmctl.app.planning.wishes import NO_WISHES, RunWishes
+from slmctl.app.planning.wishes import NO_WISHES, RunWishes, ServingPlan
 from slmctl.app.planning.words import choice_line, mib, need_words, nofit_line, unused_gpu
 from slmctl.config import Settings
 
@@ -33,9 +33,6 @@ _TINY = 128 << 20
 
 _WHOLE_TEXT = 2048
 """Tokens of a text that becomes a vector in one batch, where nobody asked for more."""
-
-_NO_POOLING, _LAST_POOLING = 0, 3
-"""llama.cpp's numbers."""
 
 _WISHES = ("PIN_CONFLICT", "KV_QUANT_UNSAFE")
 _REFUSED = frozenset({"MEM_HOST", "MEM_CGROUP", "MEM_DEVICE", "SPEED_FLOOR", "QUALITY_FLOOR", *_WISHES})
@@ -58,20 +55,6 @@ class RunPlan:
     @property
     def chosen(self) -> Evaluated | None:
         return self.plan.chosen if self.plan is not None else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServingPlan:
-    """What a server asks of a plan: so many slots, and whether for embeddings. `room` is how many bytes more
-    than are free now would be, if others went.
-
-    Where all tokens of a text count for its vector (any pooling but that of the last token), the engine takes
-    it in one batch only, whose buffers grow with it: the context is then a modest one unless somebody asks.
-    """
-
-    parallel: int = 1
-    embedding: bool = False
-    room: int = 0
 
 
 def plan_run(
@@ -98,7 +81,7 @@ def plan_run(
     builds, draft_tokens = drafting(builds, given)
     planner = Planner(settings, profile=wishes.profile, quick=True)
     trained = min((each.facts.trained_context for each in builds if each.facts.trained_context), default=None)
-    at_once = serving is not None and serving.embedding and _counts_all_tokens(builds)
+    at_once = serving is not None and serving.embedding and counts_all_tokens(builds)
     if at_once and asked is None:
         asked = _WHOLE_TEXT
     serving = serving or ServingPlan(embedding=is_embedding(builds))
@@ -185,10 +168,6 @@ def _planned(planner: Planner, request: PlanRequest, subject: _Subject, wishes: 
         siblings=subject.siblings,
         file_of=file_of_builds(subject.reader, subject.package) if wishes.profile is None else None,
     )
-
-
-def _counts_all_tokens(builds: Sequence[Build]) -> bool:
-    return any(each.facts.pooling not in (None, _NO_POOLING, _LAST_POOLING) for each in builds)
 
 
 def asked_context(given: Mapping[str, ParameterValue], settings: Settings) -> int | None:

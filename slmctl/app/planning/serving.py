@@ -13,7 +13,8 @@ from registry.errors import DoesNotFit
 from registry.store.reader import StoreReader
 from slmctl.app.load import LoadRequest, Serving
 from slmctl.app.package import check_unpacked
-from slmctl.app.planning.running import RunPlan, ServingPlan, plan_run
+from slmctl.app.planning.running import RunPlan, plan_run
+from slmctl.app.planning.wishes import ServingPlan
 from slmctl.config import Settings
 
 _MANY = (4, 2)

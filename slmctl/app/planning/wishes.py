@@ -30,3 +30,17 @@ class RunWishes:
 
 
 NO_WISHES = RunWishes()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingPlan:
+    """What a server asks of a plan: so many slots, and whether for embeddings. `room` is how many bytes more
+    than are free now would be, if others went.
+
+    Where all tokens of a text count for its vector (any pooling but that of the last token), the engine takes
+    it in one batch only, whose buffers grow with it: the context is then a modest one unless somebody asks.
+    """
+
+    parallel: int = 1
+    embedding: bool = False
+    room: int = 0

@@ -68,7 +68,7 @@ def test_a_big_model_is_told_of_when_it_comes_from_the_disk(tiny: Program) -> No
 def test_where_the_system_does_not_say_it_is_told_at_the_first_run(
     tiny: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slmctl.app.loading.is_in_memory", lambda _: None)
+    monkeypatch.setattr("slmctl.app.opening.is_in_memory", lambda _: None)
     assert len(told(tiny, big_bytes=1)) == 1
     assert told(tiny, big_bytes=1) == []
 
