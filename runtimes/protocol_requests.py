@@ -74,14 +74,20 @@ def completion_request(
     top_logprobs: int | None = None,
     logit_bias: Mapping[int, float] | None = None,
     progress: Telling | None = None,
+    images: Sequence[str] = (),
 ) -> HttpRequest:
     """Continue `prompt`. Before a text the engine puts the token that begins one, and nothing else.
+
+    `images`, in base64, belong where the engine's mark for them stands in a text.
 
     With `ignore_end` the answer goes on where the model would end it, up to the limit. `grammar` is GBNF, and
     comes before a schema. `top_logprobs` has the probability of each token told, with so many alternatives.
     """
+    given: object = prompt if isinstance(prompt, str) else list(prompt)
+    if images:
+        given = {"prompt_string": prompt, "multimodal_data": list(images)}
     fields: dict[str, object] = {
-        "prompt": prompt if isinstance(prompt, str) else list(prompt),
+        "prompt": given,
         "stream": True,
         "response_fields": _LAST_FIELDS,
     }

@@ -13,11 +13,10 @@ which /completion makes its grammar in half a second.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 
-from registry.errors import UsageError
 from runtimes import protocol
 from runtimes.errors import EngineRefused
 from runtimes.protocol import Event, Finished, Progress, TextDelta, ThinkingDelta
@@ -41,9 +40,20 @@ from slmctl.server.prompting import (
     text_of,
 )
 from slmctl.server.scheduler import Served
+from slmctl.server.seeing import check_places, images_in
 
 _NO_IMAGES = "image input is not supported"
-_ENDS_IN_IMAGE = re.compile(r"<__media[^<>]*__>\s*$")  # llama.cpp's mark; the engine dies of such a prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A prompt that is a text, with the images that belong to its marks, in base64."""
+
+    text: str
+    images: tuple[str, ...] = ()
+
+    def and_then(self, more: str) -> Text:
+        return Text(self.text + more, self.images)
 
 
 async def answered(served: Served, checked: Checked, messages: Messages) -> AsyncGenerator[Event]:
@@ -52,43 +62,46 @@ async def answered(served: Served, checked: Checked, messages: Messages) -> Asyn
     manner = manner_of(served, ask)
     sampling = sampling_for(served, ask.parameters)
     ours = parses_thoughts(served.spec)
+    images = images_in(messages)
     by_engine = manner.go_template is None and manner.has_chat_template and not is_demanded(ask)
-    if by_engine and shape != FREE and not offered_tools(ask) and not checked.has_images:
+    if by_engine and shape != FREE and not offered_tools(ask):
         by_engine = "thinking" in served.capabilities and not ours  # else there is nothing for it to read
     if by_engine:
         question = question_of(served, ask, messages, sampling, shape)
         plain = question if shape == FREE else question_of(served, ask, messages, sampling)
         prompt = await check_prompt(served.engine, plain)
-        if checked.has_images and _ENDS_IN_IMAGE.search(protocol.parse_prompt(prompt)):
-            raise UsageError(
-                "The model's chat template ends the prompt with the image, which the engine cannot answer.",
-                hint="Write some text behind the image.",
-            )
+        if images:
+            check_places(protocol.parse_prompt(prompt), images)
         thoughts = thoughts_stage(served.spec, ask.think) if ours else None
         stages = [*([thoughts] if thoughts else []), *choice_stages(ask)]
         events = _streamed(served, question, stages)
     else:
-        events = _written(served, checked, await text_of(served, ask, messages), sampling)
+        text = await text_of(served, ask, messages)
+        if images:
+            check_places(text, images)
+        events = _written(served, checked, Text(text, images), sampling)
     async with aclosing(events):
         async for event in events:
             yield event
 
 
-async def _written(served: Served, checked: Checked, text: str, sampling: Sampling) -> AsyncGenerator[Event]:
+async def _written(
+    served: Served, checked: Checked, prompt: Text, sampling: Sampling
+) -> AsyncGenerator[Event]:
     """Continue a prompt that is a text: thoughts and tool calls are ours to take out."""
     ask, shape = checked.ask, checked.shape
     spec = served.spec if ask.template is None else dataclasses.replace(served.spec, template=ask.template)
     manner = manner_of(served, ask)
-    thoughts = thoughts_stage(spec, ask.think, prompt=text) if manner.has_chat_template else None
+    thoughts = thoughts_stage(spec, ask.think, prompt=prompt.text) if manner.has_chat_template else None
     reading = tool_reading(ask, manner.chat_template, checked.call)
     if reading.shape != FREE:
         shape = reading.shape
     stages: list[Stage] = [*reading.stages, *choice_stages(ask)]
     if shape != FREE and thoughts is not None and ask.think is not False:
-        events = _thought_first(served, ask, text, reading.opening, sampling, shape, thoughts, stages)
+        events = _thought_first(served, ask, prompt, reading.opening, sampling, shape, thoughts, stages)
     else:
         before: list[Stage] = [] if thoughts is None else [thoughts]
-        request = await _request(served, ask, text + reading.opening, sampling, shape)
+        request = await _request(served, ask, prompt.and_then(reading.opening), sampling, shape)
         events = _streamed(served, request, [*before, *stages])
     async with aclosing(events):
         async for event in events:
@@ -98,7 +111,7 @@ async def _written(served: Served, checked: Checked, text: str, sampling: Sampli
 async def _thought_first(
     served: Served,
     ask: ChatAsk,
-    text: str,
+    prompt: Text,
     opening: str,
     sampling: Sampling,
     shape: Shape,
@@ -108,7 +121,7 @@ async def _thought_first(
     """The thoughts, of any shape, and then the answer in its own."""
     said: list[str] = []
     far = Progress(prompt_tokens=None, generated_tokens=0)
-    free = await _request(served, dataclasses.replace(ask, progress="tokens"), text, sampling, FREE)
+    free = await _request(served, dataclasses.replace(ask, progress="tokens"), prompt, sampling, FREE)
     async with aclosing(served.engine.stream(free)) as events:
         async for event in events:
             if isinstance(event, Progress):
@@ -131,7 +144,7 @@ async def _thought_first(
     used = far.generated_tokens or 0
     if sampling.num_predict is not None and sampling.num_predict > 0:
         sampling = dataclasses.replace(sampling, num_predict=max(1, sampling.num_predict - used))
-    request = await _request(served, ask, text + thought + opening, sampling, shape)
+    request = await _request(served, ask, prompt.and_then(thought + opening), sampling, shape)
     async with aclosing(_streamed(served, request, stages)) as rest:
         async for event in rest:
             if isinstance(event, Finished):
@@ -152,16 +165,17 @@ def _thought_part(said: str, thoughts: ThoughtsStage) -> str:
 
 
 async def _request(
-    served: Served, ask: ChatAsk, text: str, sampling: Sampling, shape: Shape
+    served: Served, ask: ChatAsk, prompt: Text, sampling: Sampling, shape: Shape
 ) -> protocol.HttpRequest:
     return protocol.completion_request(
-        await begun_once(served, text),
+        prompt.text if prompt.images else await begun_once(served, prompt.text),
         sampling,
         json_schema=shape.json_schema,
         grammar=shape.grammar,
         top_logprobs=ask.top_logprobs,
         logit_bias=ask.logit_bias,
         progress=ask.progress,
+        images=prompt.images,
     )
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from registry.errors import UsageError
-from slmctl.app.ask_limits import check_bias, check_parameters, check_tokens, check_tools, check_top_logprobs
+from slmctl.app.ask_limits import (
+    check_bias,
+    check_calls,
+    check_parameters,
+    check_tokens,
+    check_tools,
+    check_top_logprobs,
+)
 from slmctl.app.asks import ChatAsk, CompletionAsk, NamedTool
 from slmctl.app.images import check_images
 from slmctl.app.structured import Structure, structure_of
@@ -15,6 +21,7 @@ from slmctl.app.tool_schemas import call_schema, parameters_of
 from slmctl.server.problems import NotSupported
 from slmctl.server.prompting import FREE, Shape, is_demanded, manner_of, messages_of, offered_tools, tool_name
 from slmctl.server.scheduler import Served
+from slmctl.server.seeing import image_urls
 from slmctl.server.shaping import shape_for, structure_for
 from slmctl.server.threads import in_thread
 
@@ -28,7 +35,6 @@ class Checked:
     shape: Shape = FREE
     structure: Structure | None = None
     call: Shape = FREE
-    has_images: bool = False
 
 
 async def check_chat(served: Served, ask: ChatAsk) -> Checked:
@@ -37,6 +43,7 @@ async def check_chat(served: Served, ask: ChatAsk) -> Checked:
         raise not_supported(served, "chat")
     if not messages_of(served, ask):
         raise UsageError("There are no messages.")
+    check_calls(ask.messages)
     if ask.tools:
         if "tools" not in served.capabilities and ask.template is None:
             raise not_supported(served, "tools")
@@ -47,18 +54,14 @@ async def check_chat(served: Served, ask: ChatAsk) -> Checked:
         raise not_supported(served, "thinking")
     images = [url for message in ask.messages for url in image_urls(message)]
     if images:
-        manner = manner_of(served, ask)
-        by_engine = manner.has_chat_template and manner.go_template is None
-        if "vision" not in served.capabilities or not by_engine:
+        if "vision" not in served.capabilities or not manner_of(served, ask).has_chat_template:
             raise not_supported(served, "vision")
-        if is_demanded(ask):
-            raise UsageError("Images and a tool call that has to come cannot be asked for at once.")
         await in_thread(lambda: check_images(images))
     _check_common(served, ask)
     structure = await structure_for(ask.schema)
     shape = await shape_for(served, structure, ask.grammar)
     call = await _call_shape(served, ask)
-    return Checked(ask=ask, shape=shape, structure=structure, call=call, has_images=bool(images))
+    return Checked(ask=ask, shape=shape, structure=structure, call=call)
 
 
 async def _call_shape(served: Served, ask: ChatAsk) -> Shape:
@@ -91,16 +94,6 @@ def not_supported(served: Served, what: str) -> NotSupported:
 
 def vocabulary_of(served: Served) -> int | None:
     return served.variant.facts.vocabulary if served.variant.facts is not None else None
-
-
-def image_urls(message: Mapping[str, object]) -> Iterable[str]:
-    """The URLs of a message's images, of whatever kind."""
-    content = message.get("content")
-    for part in content if isinstance(content, Sequence) and not isinstance(content, str) else ():
-        if isinstance(part, Mapping) and part.get("type") == "image_url":
-            image = part.get("image_url")
-            url = image.get("url") if isinstance(image, Mapping) else image
-            yield url if isinstance(url, str) else ""
 
 
 def _check_choice(ask: ChatAsk) -> None:

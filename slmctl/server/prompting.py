@@ -16,6 +16,7 @@ from slmctl.app.parameters import sampling_of
 from slmctl.app.questions import Manner, Messages, may_begin_twice, opened, parses_thoughts, plain_text
 from slmctl.server.previewing import check_prompt
 from slmctl.server.scheduler import Served
+from slmctl.server.seeing import marked
 from slmctl.server.threads import in_thread
 
 ENDLESS = -1
@@ -108,8 +109,9 @@ async def text_of(served: Served, ask: ChatAsk, messages: Messages) -> str:
 async def rendered(served: Served, template: str, ask: ChatAsk, messages: Messages) -> str:
     """What a TEMPLATE makes of the messages, by a child process."""
     tools = offered_tools(ask)
+    texts = await marked(served.engine, messages)
     return await in_thread(
-        lambda: go_prompt(template, messages, tools=tools, think=ask.think, environment=served.environment)
+        lambda: go_prompt(template, texts, tools=tools, think=ask.think, environment=served.environment)
     )
 
 

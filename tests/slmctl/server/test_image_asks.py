@@ -10,6 +10,8 @@ import pytest
 
 from registry.errors import UsageError
 from slmctl.app.asks import ChatAsk
+from slmctl.server.scheduler import Served
+from slmctl.server.seeing import mark_of
 from tests.slmctl.cli.program import Program
 from tests.slmctl.server.asking import Asker, end_of, text_of
 from tests.slmctl.server.models import SEER
@@ -61,10 +63,35 @@ def test_several_images(asker: Asker) -> None:
     assert end_of(asker.chat(SEER, ask)).generated_tokens == 4
 
 
-def test_a_call_that_has_to_come_is_refused_beside_one(asker: Asker) -> None:
-    tool = {"type": "function", "function": {"name": "f"}}
-    with pytest.raises(UsageError):
-        asker.chat(SEER, ChatAsk(messages=looking(image(RED)), tools=[tool], tool_choice="required"))
+def test_a_template_of_gos_sees_too(asker: Asker) -> None:
+    """As models from Ollama's library do: what is said depends on the image."""
+    template = "{{ range .Messages }}{{ .Content }} {{ end }} now answer"
+    parameters = {"num_predict": 12, "temperature": 0.0}
+
+    def said(*parts: str | dict[str, object]) -> str:
+        ask = ChatAsk(messages=looking(*parts), template=template, parameters=parameters)
+        return text_of(asker.chat(SEER, ask))
+
+    assert said("look", image(RED)) == said("look", image(RED))
+    assert len({said("look", image(RED)), said("look", image(BLUE)), said("look")}) == 3
+    assert said("look", image(RED), image(BLUE))
+
+
+def test_a_template_that_leaves_an_image_out_is_told(asker: Asker) -> None:
+    with pytest.raises(UsageError, match="leaves an image out"):
+        asker.chat(SEER, ChatAsk(messages=looking("look", image(RED)), template="{{ .System }} answer"))
+
+
+def test_the_engines_own_mark_is_no_text(asker: Asker) -> None:
+    async def mark(served: Served) -> str:
+        return await mark_of(served.engine)
+
+    ask = ChatAsk(
+        messages=looking("look " + asker.with_model(SEER, mark), image(RED)),
+        template="{{ range .Messages }}{{ .Content }}{{ end }}!",
+    )
+    with pytest.raises(UsageError, match="mark"):
+        asker.chat(SEER, ask)
 
 
 def test_a_prompt_never_ends_in_an_image(slmctl: Program, tmp_path: Path) -> None:
