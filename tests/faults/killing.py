@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.faults.workers import worker_with
-from tests.load.apis import CHATS, is_well_formed
-from tests.load.lanes import Address, Asked, Asking
+from tests.load.apis import CHATS, is_well_formed, openai_lane
+from tests.load.lanes import Address, Asked, Asking, ask
 from tests.processes import until
 
 STREAMS = 2
@@ -55,7 +55,7 @@ def kill_again_and_again(
     server: int, address: Address, *, hit: tuple[str, str], other: str, every: float, times: int
 ) -> Killed:
     """Put load on two models and kill the worker of `hit` (its name, and the digest of its weights) `times`
-    times, `every` so many seconds after the one before was seen to answer."""
+    times, `every` so many seconds, but not before the one before has answered."""
     lanes = [
         make(f"{family} {which}", address, model, 200, streams=STREAMS)
         for family, make in CHATS.items()
@@ -70,7 +70,8 @@ def kill_again_and_again(
             worker = until(lambda: worker_with(server, hit[1]))
             kills.append(time.monotonic())
             os.kill(worker, signal.SIGKILL)
-        time.sleep(every)
+            until(lambda: _answers(address, hit[0]))
+        time.sleep(min(1.0, every))
         asked = asking.finish()
     told = {family: asked[f"{family} hit"] for family in CHATS}
     return Killed(
@@ -79,6 +80,11 @@ def kill_again_and_again(
         other=[each for family in CHATS for each in asked[f"{family} other"]],
         recoveries=list(_recoveries(kills, [each for lane in told.values() for each in lane])),
     )
+
+
+def _answers(address: Address, model: str) -> bool | None:
+    (asked,) = ask(openai_lane("probe", address, model, 3, requests=1))["probe"]
+    return asked.outcome == "whole" or None
 
 
 def _recoveries(kills: Sequence[float], asked: Sequence[Asked]) -> list[float]:
