@@ -8,7 +8,7 @@ import binascii
 import json
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
 from runtimes.errors import TOO_LONG, EngineRefused, EngineSpokeNonsense
@@ -116,14 +116,15 @@ class StreamReader(abc.ABC):
         self._sse = SseParser()
         self._finished = False
 
-    def feed(self, piece: bytes) -> list[Event]:
-        events: list[Event] = []
-        for event in self._sse.feed(piece):
+    def feed(self, piece: bytes) -> Iterator[Event]:
+        """The events in `piece`, to be taken to the last; those before an error come before it."""
+        for message in self._sse.feed(piece):
             if self._finished:
-                break
-            events += self._read(event.data)
-            self._finished = any(isinstance(event, Finished) for event in events)
-        return events
+                return
+            for event in self._read(message.data):
+                if type(event) is Finished:
+                    self._finished = True
+                yield event
 
     @property
     def finished(self) -> bool:

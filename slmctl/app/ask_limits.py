@@ -100,6 +100,27 @@ def check_tools(tools: Sequence[Mapping[str, object]]) -> None:
         raise UsageError(f"The tools have more than {MOST_TOOL_CHARACTERS >> 20} MiB.")
 
 
+def check_calls(messages: Sequence[Mapping[str, object]]) -> None:
+    """Raise UsageError for a call in an answer of before whose arguments are no object.
+
+    Templates and engines read them, and fail on anything else.
+    """
+    for number, message in enumerate(messages):
+        calls = message.get("tool_calls")
+        for call in calls if isinstance(calls, Sequence) and not isinstance(calls, str) else ():
+            function = call.get("function") if isinstance(call, Mapping) else None
+            arguments = function.get("arguments") if isinstance(function, Mapping) else None
+            if isinstance(arguments, str):
+                try:
+                    arguments = json.loads(arguments)
+                except (ValueError, RecursionError):
+                    arguments = None
+            if not isinstance(arguments, Mapping):
+                raise UsageError(
+                    f"Message number {number} calls a tool with arguments that are no JSON object."
+                )
+
+
 def _check_stops(stops: ParameterValue) -> None:
     if not isinstance(stops, tuple) or not all(isinstance(each, str) for each in stops):
         raise UsageError("The parameter stop takes texts.")

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registry.errors import UsageError
-from slmctl.app.ask_limits import check_bias, check_parameters, check_tokens, check_tools, check_top_logprobs
+from slmctl.app.ask_limits import (
+    check_bias,
+    check_calls,
+    check_parameters,
+    check_tokens,
+    check_tools,
+    check_top_logprobs,
+)
 from slmctl.app.asks import ChatAsk, CompletionAsk, NamedTool
 from slmctl.app.images import check_images
 from slmctl.app.structured import Structure, structure_of
@@ -36,6 +43,7 @@ async def check_chat(served: Served, ask: ChatAsk) -> Checked:
         raise not_supported(served, "chat")
     if not messages_of(served, ask):
         raise UsageError("There are no messages.")
+    check_calls(ask.messages)
     if ask.tools:
         if "tools" not in served.capabilities and ask.template is None:
             raise not_supported(served, "tools")

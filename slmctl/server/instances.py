@@ -59,7 +59,7 @@ def manner_of(
     parallel: int | None,
     settings: Settings,
 ) -> Manner:
-    """Raises UsageError for a value that no engine takes, NotFound for a variant that the model does not have.
+    """Raises UsageError for a value that no engine takes, NotFound for a variant that is none of the model's.
 
     Here, since what is found out when the model is loaded has cost the one that was loaded before.
     """

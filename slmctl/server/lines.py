@@ -98,6 +98,13 @@ class Line:
         return self.id[1]
 
     @property
+    def free_slots(self) -> int:
+        """How many may come without having to wait for others: one, where nothing is loaded yet."""
+        if self.instance is None or self.instance.state != "ready":
+            return 1
+        return max(0, self.instance.parallel - self.instance.running)
+
+    @property
     def is_empty(self) -> bool:
         return self.instance is None and not self.waiting and self.loading is None
 

@@ -123,7 +123,7 @@ def _written(path: Path) -> str:
 
 def _context(error: ErrorDetails, name: str) -> str:
     value = error.get("ctx", {}).get(name)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def _counted(error: ErrorDetails, limit: str, what: str) -> str:

@@ -188,7 +188,7 @@ class Scheduler:
 
     def _check_room_in_line(self, line: Line, principal: str | None) -> None:
         busy = "server busy, please try again.  maximum pending requests exceeded"
-        if len(line.waiting) >= self._serve.queue_per_model:
+        if len(line.waiting) >= self._serve.queue_per_model + line.free_slots:
             raise Busy(busy, retry_after_seconds=line.retry_after_seconds())
         if principal is not None and self._of_principal[principal] >= self._serve.queue_per_key:
             raise Busy(busy, retry_after_seconds=line.retry_after_seconds())

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.faults.workers import worker_with
-from tests.load.apis import CHATS, is_well_formed
-from tests.load.lanes import Address, Asked, Asking
+from tests.load.apis import CHATS, is_well_formed, openai_lane
+from tests.load.lanes import Address, Asked, Asking, ask
 from tests.processes import until
 
 STREAMS = 2
@@ -34,6 +34,7 @@ class Killed:
         """Raises AssertionError with what should not be."""
         bad = [each for each in self.other if each.outcome != "whole"]
         assert not bad, f"{len(bad)} of {len(self.other)} answers of the other model, as {bad[0]}"
+        assert self.errors >= len(self.kills), "a kill that hit nobody shows nothing"
         assert len(self.recoveries) == len(self.kills), (self.kills, self.recoveries)
         for family, asked in self.hit.items():
             assert any(each.outcome == "whole" for each in asked), family
@@ -55,9 +56,9 @@ def kill_again_and_again(
     server: int, address: Address, *, hit: tuple[str, str], other: str, every: float, times: int
 ) -> Killed:
     """Put load on two models and kill the worker of `hit` (its name, and the digest of its weights) `times`
-    times, `every` so many seconds after the one before was seen to answer."""
+    times, `every` so many seconds, but not before the one before has answered."""
     lanes = [
-        make(f"{family} {which}", address, model, 200, streams=STREAMS)
+        make(f"{family} {which}", address, model, 100, streams=STREAMS)
         for family, make in CHATS.items()
         for which, model in (("hit", hit[0]), ("other", other))
     ]
@@ -70,7 +71,8 @@ def kill_again_and_again(
             worker = until(lambda: worker_with(server, hit[1]))
             kills.append(time.monotonic())
             os.kill(worker, signal.SIGKILL)
-        time.sleep(every)
+            until(lambda: _answers(address, hit[0]))
+        time.sleep(min(1.0, every))
         asked = asking.finish()
     told = {family: asked[f"{family} hit"] for family in CHATS}
     return Killed(
@@ -81,13 +83,14 @@ def kill_again_and_again(
     )
 
 
+def _answers(address: Address, model: str) -> bool | None:
+    (asked,) = ask(openai_lane("probe", address, model, 3, requests=1))["probe"]
+    return asked.outcome == "whole" or None
+
+
 def _recoveries(kills: Sequence[float], asked: Sequence[Asked]) -> list[float]:
-    """Of each kill, the time to the first token after it, where one came before the next kill."""
-    tokens = sorted(
-        (each.at, each.at + each.first)
-        for each in asked
-        if each.first is not None and each.outcome == "whole"
-    )
+    """Of each kill, the time to the first token of what was asked after it, before the next kill."""
+    tokens = sorted((each.at, each.at + each.first) for each in asked if each.first is not None)
     found = []
     for kill, end in zip(kills, [*kills[1:], float("inf")], strict=True):
         later = [first for at, first in tokens if kill < at and first < end]

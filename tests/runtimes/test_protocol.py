@@ -145,7 +145,7 @@ def test_a_stream_that_ends_early_is_an_error_at_every_byte(make: type[StreamRea
     whole = len(stream.rstrip(b"\n")) + 2
     for end in range(whole):
         reader = make()
-        reader.feed(stream[:end])
+        list(reader.feed(stream[:end]))
         with pytest.raises(EngineSpokeNonsense):
             reader.close()
     read(make(), stream[:whole])
@@ -155,7 +155,7 @@ def test_a_stream_that_ends_early_is_an_error_at_every_byte(make: type[StreamRea
 def test_an_error_inside_the_stream(reader: StreamReader) -> None:
     error = {"error": {"code": 400, "message": "the request exceeds\nthe context", "type": "too_long"}}
     with pytest.raises(EngineRefused) as caught:
-        reader.feed(line(error))
+        list(reader.feed(line(error)))
     assert caught.value.message == "The engine refused the request: the request exceeds the context."
     assert (caught.value.status, caught.value.kind) == (400, "too_long")
 
@@ -213,7 +213,7 @@ def test_json_of_any_shape_raises_nothing_but_our_errors(make: type[StreamReader
 
 def test_deep_json_is_refused() -> None:
     with pytest.raises(EngineSpokeNonsense):
-        CompletionReader().feed(b"data: " + b"[" * 200_000 + b"\n\n")
+        list(CompletionReader().feed(b"data: " + b"[" * 200_000 + b"\n\n"))
 
 
 def test_requests_always_stream() -> None:
@@ -371,6 +371,16 @@ def test_refusals(status: int, body: bytes, message: str, kind: str | None) -> N
     assert caught.value.message == f"The engine refused the request: {message}."
     assert (caught.value.status, caught.value.kind) == (status, kind)
     raise_for_status(200, b"")
+
+
+def test_what_came_before_an_error_comes_before_it() -> None:
+    """However much of the stream was read at once."""
+    error = {"error": {"code": 500, "message": "Context size exceeded.", "type": "server_error"}}
+    whole = line({"content": "a", "stop": False}) + line({"content": "b", "stop": False}) + line(error)
+    events = CompletionReader().feed(whole)
+    assert [next(events), next(events)] == [TextDelta("a"), TextDelta("b")]
+    with pytest.raises(EngineRefused, match="Context size exceeded"):
+        next(events)
 
 
 def test_a_text_that_one_batch_cannot_hold_is_too_long() -> None:

@@ -53,7 +53,12 @@ Whole = Annotated[int, Field(ge=-1, le=_INT32)]
 StopText = Annotated[str, Field(min_length=1, max_length=1024)]
 Stop = StopText | Annotated[list[StopText], Field(max_length=MOST_STOPS)]
 Biases = dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Annotated[float, Field(ge=-100, le=100)]]
-KeepAlive = int | float | str
+_YEAR = 366 * 86400
+KeepAlive = (
+    Annotated[int, Field(ge=-_INT32, le=_YEAR)]
+    | Annotated[float, Field(ge=-_INT32, le=_YEAR)]
+    | Annotated[str, Field(max_length=60)]
+)
 """Seconds, or Go's notation (5m); negative: until it is told to go."""
 
 

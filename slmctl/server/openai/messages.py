@@ -145,5 +145,5 @@ def _part(part: TextPart | RefusalPart | ImagePart) -> Mapping[str, object]:
 
 
 def _call(call: ToolCall) -> Mapping[str, object]:
-    function = {"name": call.function.name, "arguments": call.function.arguments}
+    function = {"name": call.function.name, "arguments": call.function.arguments or "{}"}
     return {"id": call.id, "type": "function", "function": function}

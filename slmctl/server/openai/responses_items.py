@@ -160,7 +160,7 @@ def _assistant(messages: list[dict[str, object]], *without: str) -> dict[str, ob
 
 
 def _call(item: CallItem) -> JsonObject:
-    function = {"name": item.name, "arguments": item.arguments}
+    function = {"name": item.name, "arguments": item.arguments or "{}"}
     return {"id": item.call_id, "type": "function", "function": function}
 
 

@@ -176,6 +176,18 @@ def test_a_full_line_says_when_to_come_again(world: World, fake_engines: FakeEng
     asyncio.run(act())
 
 
+def test_a_line_of_none_lets_in_who_need_not_wait(world: World, fake_engines: FakeEngines) -> None:
+    async def act() -> None:
+        async with world.scheduler(parallel=2, queue_per_model=0) as scheduler:
+            assert await answer(scheduler, "hello")
+            async with held(scheduler), held(scheduler):
+                with pytest.raises(Busy):
+                    await answer(scheduler, "hello")
+            assert await answer(scheduler, "hello")
+
+    asyncio.run(act())
+
+
 def test_each_key_has_its_own_limit(world: World, fake_engines: FakeEngines) -> None:
     def of(principal: str | None) -> Want:
         return Want(name="hello", principal=principal)

@@ -226,9 +226,10 @@ def test_whatever_happens_at_once_everybody_hears_something(
             kinds = {type(each) for each in told}
             killed = {EngineDied, ModelTooBig, EngineStartFailed, CircuitOpen}
             assert kinds <= {str, asyncio.CancelledError, *killed}, kinds
-            assert sum(isinstance(each, str) for each in told) > 10
             assert scheduler.waiting == 0
-            await asyncio.sleep(0.1)  # the circuit
+            await asyncio.sleep(0.1)  # what is left of a circuit's time
+            for name in names:
+                assert await answer(scheduler, name)
             await until(lambda: True if all(each.running == 0 for each in scheduler.status()) else None)
 
     asyncio.run(act())

@@ -81,7 +81,7 @@ def test_a_model_can_be_told_to_go(client: OpenAI, served: Server) -> None:
     assert TINY not in _loaded(served)
 
 
-@pytest.mark.parametrize("keep", ["soon", "1y", [5], {"a": 1}])
+@pytest.mark.parametrize("keep", ["soon", "1y", [5], {"a": 1}, True, 10**300, 1e300])
 def test_no_length_of_time(client: OpenAI, keep: object) -> None:
     with pytest.raises(BadRequestError) as caught:
         client.completions.create(model=TINY, prompt="a", max_tokens=1, extra_body={"keep_alive": keep})
