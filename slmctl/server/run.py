@@ -51,9 +51,11 @@ _LAST_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
-    """The doors are open. `stands_open` says that others than this machine need no key."""
+    """The doors are open. `everywhere` says that `url` is one of several addresses, `stands_open` that others
+    than this machine need no key."""
 
     url: str | None
+    everywhere: bool
     socket: Path | None
     pid: int
     stands_open: bool
@@ -200,7 +202,10 @@ class _Running:
             self._log.event(
                 "warning", "open_to_all", text="Whoever reaches this server may use it: no key is defined."
             )
-        on_listening(Listening(url=self._url, socket=path, pid=pid, stands_open=stands_open))
+        everywhere = program.serve.tcp and program.serve.host in {"", "0.0.0.0", "::"}  # noqa: S104 - compared
+        on_listening(
+            Listening(url=self._url, everywhere=everywhere, socket=path, pid=pid, stands_open=stands_open)
+        )
 
     async def _preload(self, scheduler: Scheduler) -> None:
         """A model that cannot be loaded now keeps nobody from the others."""

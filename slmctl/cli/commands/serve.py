@@ -101,7 +101,8 @@ def _greet(context: Context, listening: Listening) -> None:
     if not sys.stderr.isatty() or context.output.progress != "auto":
         return
     places = [str(place) for place in (listening.url, listening.socket) if place is not None]
-    context.output.note(f"slmctl listens at {' and '.join(places)}. Ctrl-C ends it.")
+    others = ", and at every other address of this machine" if listening.everywhere else ""
+    context.output.note(f"slmctl listens at {' and '.join(places)}{others}. Ctrl-C ends it.")
 
 
 for _name, (_flag, _metavar, _help) in _SINGLE.items():

@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
+import pexpect
 import pytest
 
 from tests.servers import Server, serving
@@ -246,3 +247,22 @@ def test_a_home_of_its_own_needs_no_store(tmp_path: Path, slmctl: Program) -> No
     """It serves what is pulled later."""
     with serving(slmctl) as server:
         assert httpx.get(f"{server.base_url}/v1/models").json()["data"] == []
+
+
+@pytest.mark.filterwarnings("ignore:.*use of forkpty:DeprecationWarning")
+def test_on_a_terminal_it_speaks_to_people(slmctl: Program) -> None:
+    program, *rest = slmctl.command("serve", "--port", "0", "--host", "0.0.0.0", "--open-to-all")
+    child = pexpect.spawn(program, rest, env=slmctl.environment, encoding="utf-8", timeout=60)
+    try:
+        child.expect_exact(", and at every other address of this machine. Ctrl-C ends it.")
+        assert child.before is not None
+        assert "slmctl listens at http://127.0.0.1:" in child.before
+        child.expect_exact(" ready ")
+        child.sendintr()
+        child.expect(pexpect.EOF)
+        assert child.before is not None
+        assert "{" not in child.before
+        child.wait()
+        assert child.exitstatus == 130
+    finally:
+        child.close(force=True)
