@@ -26,15 +26,15 @@ CONTEXT = 256
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def write_random_reranker(path: Path, *, seed: int = 0) -> None:
-    """Write the model, of about 0.4 MB, to `path`."""
+def write_random_reranker(path: Path, *, context: int = CONTEXT, seed: int = 0) -> None:
+    """Write the model, of about 0.4 MB, to `path`. `context` is what it was trained for, in tokens."""
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
     begins = [f"\u2581{text}" for text in (*WORDS, *letters, *"0123456789.,?!")]
     tokens = [*_SPECIAL, *dict.fromkeys(begins), *letters]
     writer = gguf.GGUFWriter(path, "bert")
     writer.add_name("random reranker")
     writer.add_block_count(LAYERS)
-    writer.add_context_length(CONTEXT)
+    writer.add_context_length(context)
     writer.add_embedding_length(HIDDEN)
     writer.add_feed_forward_length(FEED_FORWARD)
     writer.add_head_count(HEADS)
@@ -53,7 +53,7 @@ def write_random_reranker(path: Path, *, seed: int = 0) -> None:
         getattr(writer, f"add_{name}_token_id")(_SPECIAL.index(f"[{name.upper()}]"))
     writer.add_bos_token_id(_SPECIAL.index("[CLS]"))
     writer.add_eos_token_id(_SPECIAL.index("[SEP]"))
-    for name, dimensions in _tensors(len(tokens)).items():
+    for name, dimensions in _tensors(len(tokens), context).items():
         writer.add_tensor(name, _values(name, dimensions, seed))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -61,14 +61,14 @@ def write_random_reranker(path: Path, *, seed: int = 0) -> None:
     writer.close()
 
 
-def _tensors(vocabulary: int) -> dict[str, tuple[int, ...]]:
+def _tensors(vocabulary: int, context: int) -> dict[str, tuple[int, ...]]:
     """Names and dimensions, rows first."""
     square: dict[str, tuple[int, ...]] = {"weight": (HIDDEN, HIDDEN), "bias": (HIDDEN,)}
     norm: dict[str, tuple[int, ...]] = {"weight": (HIDDEN,), "bias": (HIDDEN,)}
     parts: dict[str, dict[str, tuple[int, ...]]] = {
         "token_embd": {"weight": (vocabulary, HIDDEN)},
         "token_types": {"weight": (2, HIDDEN)},
-        "position_embd": {"weight": (CONTEXT, HIDDEN)},
+        "position_embd": {"weight": (context, HIDDEN)},
         "token_embd_norm": norm,
         "cls": square,
         "cls.output": {"weight": (1, HIDDEN), "bias": (1,)},

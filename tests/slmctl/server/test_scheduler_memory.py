@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from registry.errors import DoesNotFit
+from runtimes import protocol
 from slmctl.app.planning.history import EstimateRecord
 from slmctl.app.planning.history_file import read_history
 from slmctl.serve_settings import ModelSettings
@@ -30,6 +31,7 @@ from tests.slmctl.server.scheduling import (
     until,
 )
 from tools.random_model import write_random_model
+from tools.random_reranker import write_random_reranker
 
 CONTEXT = 256
 
@@ -187,6 +189,23 @@ def test_slots_are_four_where_they_fit_and_as_many_as_are_asked_for(world: World
             found = row(scheduler, "hello")
             assert found is not None
             assert found.parallel == 3
+
+    asyncio.run(act())
+
+
+def test_a_text_as_long_as_the_context_is_ranked(world: World, tmp_path: Path) -> None:
+    """llama.cpp takes it in one batch only, which is 512 tokens when nobody says."""
+    ranker = tmp_path / "ranker.gguf"
+    write_random_reranker(ranker, context=1024)
+    world.create("ranker", ranker)
+
+    async def act() -> None:
+        want = Want(name="ranker", purpose="rank")
+        async with world.scheduler() as scheduler, scheduler.use(want) as served:
+            request = protocol.rerank_request("cat dog", ["cat " * 900, "dog " * 700])
+            scores, tokens = protocol.parse_scores(await served.engine.body(request))
+            assert len(set(scores)) == 2
+            assert tokens > 1600
 
     asyncio.run(act())
 
