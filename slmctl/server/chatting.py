@@ -186,6 +186,8 @@ async def _request(
         logit_bias=ask.logit_bias,
         progress=ask.progress,
         images=prompt.images,
+        slot=served.slot,
+        fresh=served.fresh,
     )
 
 
