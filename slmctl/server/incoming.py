@@ -38,7 +38,7 @@ class Incoming:
         self._most = most_bytes
         self._wait = wait_seconds
         self._loop = asyncio.get_running_loop()
-        self._began = self._loop.time()
+        self._waited = 0.0
         self._size = 0
         self._gone = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
@@ -77,14 +77,16 @@ class Incoming:
         if self.is_whole:
             await self._gone.wait()
             return {"type": "http.disconnect"}
-        deadline = self._began + self._wait + self._size / SLOWEST_BYTES_PER_SECOND
+        began = self._loop.time()
+        left = self._wait + self._size / SLOWEST_BYTES_PER_SECOND - self._waited
         try:
-            async with asyncio.timeout_at(deadline) as timer:
+            async with asyncio.timeout(left) as timer:
                 message = await self._receive()
         except TimeoutError:
             if not timer.expired():
                 raise
             raise StalledBody("The request's body did not come in time.") from None
+        self._waited += self._loop.time() - began
         if message["type"] == "http.disconnect":
             self.is_gone = True
             self._gone.set()

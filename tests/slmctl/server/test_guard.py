@@ -109,6 +109,17 @@ async def upload(call: Call) -> Response:
     return PlainTextResponse(str(size))
 
 
+async def slow_upload(call: Call) -> Response:
+    """Takes a second over the first piece."""
+    size = 0
+    async for part in call.request.stream():
+        size += len(part)
+        for _ in range(3 if size == 2 else 0):
+            await asyncio.sleep(0.3)
+            SEEN.begun += 1
+    return PlainTextResponse(str(size))
+
+
 async def named(call: Call) -> Response:
     return PlainTextResponse(call.request.path_params["name"])
 
@@ -150,6 +161,7 @@ TABLE = (
     endpoint("/plain/broken", broken, family="plain"),
     endpoint("/v1/busy", busy),
     endpoint("/upload", upload, reads_body=False),
+    endpoint("/slow", slow_upload, reads_body=False),
     endpoint("/v1/models/{name:path}", named, method="GET", scope="read"),
     endpoint("/api/blobs/{name}", named, method="HEAD", scope="read", family="ollama"),
 )
@@ -591,3 +603,27 @@ def test_a_server_ends_however_much_was_asked_ahead(tmp_path: Path, seen: Seen) 
             began = time.monotonic()
         assert time.monotonic() - began < 30
     assert "Exception" not in server.log
+
+
+def test_a_body_that_drips_is_not_waited_for(tmp_path: Path) -> None:
+    """A byte now and then wins nothing; it is the time of waiting that counts, not that of a slow handler."""
+    with guarded(tmp_path, *TABLE, header_seconds=0.5) as server, server.connect() as connection:
+        connection.sendall(b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")
+        began = time.monotonic()
+        connection.settimeout(0.05)
+        answered = b""
+        while not answered and time.monotonic() - began < 10:
+            with suppress(TimeoutError):
+                connection.sendall(b"x")
+                answered = connection.recv(65536)
+        assert parsed(answered)[0] == 408
+
+
+def test_a_handler_that_takes_its_time_over_a_body_is_not_the_clients_fault(tmp_path: Path) -> None:
+    with guarded(tmp_path, *TABLE, header_seconds=0.5) as server, server.connect() as connection:
+        connection.sendall(
+            b"POST /slow HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 4\r\n\r\nab"
+        )
+        until(lambda: SEEN.begun == 3 or None)
+        connection.sendall(b"cd")
+        assert parsed(rest_of(connection))[2] == b"4"
