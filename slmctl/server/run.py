@@ -213,7 +213,9 @@ class _Running:
     async def _preload(self, scheduler: Scheduler) -> None:
         """A model that cannot be loaded now keeps nobody from the others."""
         for name, error in (await scheduler.preload()).items():
-            if error is not None:
+            if error is None:
+                self._log.event("info", "preloaded", model=name)
+            else:
                 self._log.event("warning", "not_preloaded", model=name, text=error.message)
         path = self._program.serve.socket
         where = {"url": self._url, "socket": None if path is None else str(path), "pid": os.getpid()}
