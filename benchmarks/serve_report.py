@@ -36,14 +36,14 @@ class Pair:
         ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Limit:
-    """An event that has a limit: how long it took each time, in seconds. Its `quantile` is what counts."""
+    """How long an event took each time, in seconds. Where it has a `limit`, the `quantile` is held to it."""
 
     event: str
     seconds: Sequence[float]
-    limit: float | None
-    quantile: float
+    limit: float | None = None
+    quantile: float = 1.0
 
     @property
     def held(self) -> float:

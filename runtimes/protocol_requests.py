@@ -75,6 +75,8 @@ def completion_request(
     logit_bias: Mapping[int, float] | None = None,
     progress: Telling | None = None,
     images: Sequence[str] = (),
+    slot: int | None = None,
+    fresh: bool = False,
 ) -> HttpRequest:
     """Continue `prompt`. Before a text the engine puts the token that begins one, and nothing else.
 
@@ -82,6 +84,8 @@ def completion_request(
 
     With `ignore_end` the answer goes on where the model would end it, up to the limit. `grammar` is GBNF, and
     comes before a schema. `top_logprobs` has the probability of each token told, with so many alternatives.
+    `slot` is the engine's slot that answers, else it chooses one; with `fresh` nothing that was computed for
+    an earlier prompt is used.
     """
     given: object = prompt if isinstance(prompt, str) else list(prompt)
     if images:
@@ -91,7 +95,9 @@ def completion_request(
         "stream": True,
         "response_fields": _LAST_FIELDS,
     }
-    fields |= _completion_shape(json_schema, grammar) | _biased(logit_bias) | _told(progress)
+    fields |= (
+        _completion_shape(json_schema, grammar) | _biased(logit_bias) | _told(progress) | _placed(slot, fresh)
+    )
     if ignore_end:
         fields["ignore_eos"] = True
     if top_logprobs is not None:
@@ -108,6 +114,8 @@ def infill_request(
     grammar: str | None = None,
     top_logprobs: int | None = None,
     logit_bias: Mapping[int, float] | None = None,
+    slot: int | None = None,
+    fresh: bool = False,
 ) -> HttpRequest:
     """Fill in what stands between, with the model's own tokens for that; its answer is a completion's."""
     fields: dict[str, object] = {
@@ -117,7 +125,7 @@ def infill_request(
         "stream": True,
         "response_fields": _LAST_FIELDS,
     }
-    fields |= _completion_shape(json_schema, grammar) | _biased(logit_bias)
+    fields |= _completion_shape(json_schema, grammar) | _biased(logit_bias) | _placed(slot, fresh)
     if top_logprobs is not None:
         fields["n_probs"] = max(1, top_logprobs)
     return _post(INFILL, fields | completion_fields(sampling or Sampling()))
@@ -138,12 +146,14 @@ def chat_request(
     logit_bias: Mapping[int, float] | None = None,
     think_tokens: int | None = None,
     progress: Telling | None = None,
+    slot: int | None = None,
+    fresh: bool = False,
 ) -> HttpRequest:
     """Answer `messages` (OpenAI's shape) with the model's chat template.
 
     With `as_written`, thoughts stay in the text of the answer. `grammar` is GBNF, and comes before a schema;
     the engine takes none beside tools. `tool_choice` and `parallel_tool_calls` count where there are tools.
-    After `think_tokens` the engine ends the thoughts.
+    After `think_tokens` the engine ends the thoughts. `slot` and `fresh` are `completion_request`'s.
 
     Raises UsageError when a message names media by anything but a data: URL: the engine would fetch it.
     """
@@ -159,7 +169,7 @@ def chat_request(
             fields["tool_choice"] = tool_choice
         if parallel_tool_calls is not None:
             fields["parallel_tool_calls"] = parallel_tool_calls
-    fields |= _chat_shape(json_schema, grammar) | _biased(logit_bias) | _told(progress)
+    fields |= _chat_shape(json_schema, grammar) | _biased(logit_bias) | _told(progress) | _placed(slot, fresh)
     if think_tokens is not None:
         fields["thinking_budget_tokens"] = think_tokens
     if think is not None:
@@ -245,6 +255,11 @@ def _chat_shape(json_schema: Mapping[str, object] | None, grammar: str | None) -
     if "json_schema" in shape:
         return {"response_format": {"type": "json_schema", "json_schema": {"schema": json_schema}}}
     return shape
+
+
+def _placed(slot: int | None, fresh: bool) -> dict[str, object]:
+    fields: dict[str, object] = {} if slot is None else {"id_slot": slot}
+    return fields | {"cache_prompt": False} if fresh else fields
 
 
 def _biased(logit_bias: Mapping[int, float] | None) -> dict[str, object]:

@@ -27,7 +27,7 @@ from slmctl.app.reaching import reach
 from slmctl.config import Settings
 
 if TYPE_CHECKING:
-    from slmctl.app.server_client import RemoteModel
+    from slmctl.app.remote_model import RemoteModel
 
 ChatEvent = Loaded | protocol.Event
 

@@ -17,7 +17,7 @@ from slmctl.app.planning.wishes import NO_WISHES
 from slmctl.config import Settings
 
 if TYPE_CHECKING:
-    from slmctl.app.server_client import RemoteModel
+    from slmctl.app.remote_model import RemoteModel
 
 
 @contextmanager
@@ -44,7 +44,8 @@ def _in_server(settings: Settings, request: LoadRequest) -> RemoteModel | None:
     """None where no server listens, or it does not have this model: its further stores may be others."""
     if find_server(settings.runtime_folders, settings.store) is None:
         return None
-    from slmctl.app.server_client import RemoteModel, ServerClient, ServerGone  # few runs have a server
+    from slmctl.app.remote_model import RemoteModel  # few runs have a server
+    from slmctl.app.server_client import ServerClient, ServerGone
 
     client = ServerClient.find(settings)
     if client is None:

@@ -29,3 +29,14 @@ def schemas_in(part: object) -> list[object]:
     for name in MAPS:
         found += part.get(name, {}).values()
     return found
+
+
+def all_schemas_in(schema: object) -> list[object]:
+    """`schema` and all that stand in it, at any depth."""
+    found: list[object] = []
+    todo: list[object] = [schema]
+    while todo:
+        part = todo.pop()
+        found.append(part)
+        todo += schemas_in(part)
+    return found

@@ -56,7 +56,7 @@ class Structure:
 def structure_of(schema: Schema) -> Structure:
     """Raises UsageError as `schema_limits.check_schema`."""
     try:
-        key = json.dumps(schema, sort_keys=True, allow_nan=False)
+        key = json.dumps(schema, allow_nan=False)  # in the author's order, which an answer keeps
     except (TypeError, ValueError, RecursionError):
         key = None
     return _structure(key) if key is not None else _made(schema)

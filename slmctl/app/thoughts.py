@@ -24,21 +24,29 @@ def thoughtful(
     return events if stage is None else through(events, stage)
 
 
-def thoughts_stage(spec: ModelSpec, think: Think | None, *, prompt: str = "") -> ThoughtsStage | None:
+def thoughts_stage(
+    spec: ModelSpec, think: Think | None, *, prompt: str = "", jinja: str = ""
+) -> ThoughtsStage | None:
     """What takes a model's thoughts out of its answer; None where it has no marks for them.
 
-    `prompt` is what the answer continues, where that is known. The marks are PARSER's; without one, the usual
-    ones where TEMPLATE writes earlier thoughts between them, or the prompt ends in one. Thoughts come first
+    `prompt` is what the answer continues, where that is known, `jinja` the template that made it, where it is
+    one in Jinja. The marks are PARSER's; without one, the usual
+    ones where a template writes thoughts between them, or the prompt ends in one. Thoughts come first
     or not at all: a mark further on is text. Blanks around the marks go with them. What never closes is
     thought to the end.
     """
     thoughts = _thoughts_of(spec)
-    if thoughts is None and prompt.rstrip().endswith(_USUAL.opening):
+    if thoughts is None and (prompt.rstrip().endswith(_USUAL.opening) or writes_thoughts(jinja)):
         thoughts = _USUAL
     if thoughts is None:
         return None
     begun = (thoughts.begun and think is not False) or prompt.rstrip().endswith(thoughts.opening)
     return ThoughtsStage(thoughts, begun=begun)
+
+
+def writes_thoughts(jinja: str) -> bool:
+    """Whether a template in Jinja knows the usual marks."""
+    return _USUAL.opening in jinja
 
 
 def _thoughts_of(spec: ModelSpec) -> Thoughts | None:

@@ -34,7 +34,7 @@ class Announcement:
         """Take the store's place, and sweep what killed servers left. None where there is no folder that
         others would find, so that nobody is told.
 
-        Raises OperationFailed when another server of this user serves the store.
+        Raises OperationFailed when another server of this user serves the store, and OSError.
         """
         base = shared_folder(folder_candidates)
         if base is None:
@@ -46,13 +46,18 @@ class Announcement:
             if time.monotonic() > end:
                 raise _in_use(folder_candidates, store)
             time.sleep(_POLL_SECONDS)  # whoever looks whether it is held has it for a moment
-        for name in (FILE_NAME, SOCKET_NAME):
-            (folder / name).unlink(missing_ok=True)  # a crashed server's
         own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with private_umask():
-            own.bind(str(folder / SOCKET_NAME))
-        own.listen(BACKLOG)
-        return cls(folder, lock, own)
+        announcement = cls(folder, lock, own)
+        try:
+            for name in (FILE_NAME, SOCKET_NAME):
+                (folder / name).unlink(missing_ok=True)  # a crashed server's
+            with private_umask():
+                own.bind(str(folder / SOCKET_NAME))
+            own.listen(BACKLOG)
+        except BaseException:
+            announcement.remove()
+            raise
+        return announcement
 
     def tell(self, announced: Announced) -> None:
         """Say it, whole or not at all."""

@@ -6,8 +6,9 @@ token on would not let it think.
 
 A tool call that has to come is always read here: the engine's own grammar for it lets any amount of text
 stand before the call, and small models never get to it. The same goes for an answer with a shape where the
-engine has no thoughts to read: its chat endpoint takes ten seconds over a schema of a thousand properties, of
-which /completion makes its grammar in half a second.
+engine has no thoughts to read in marks of its own: its chat endpoint holds thoughts to a grammar too, and
+takes ten seconds over a schema of a thousand properties, of which /completion makes its grammar in half a
+second.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from runtimes.sampling import Sampling
 from slmctl.app.asks import ChatAsk
 from slmctl.app.questions import Messages, parses_thoughts
 from slmctl.app.stages import Stage, passed
-from slmctl.app.thoughts import ThoughtsStage, thoughts_stage
+from slmctl.app.thoughts import ThoughtsStage, thoughts_stage, writes_thoughts
 from slmctl.server.checks import Checked, not_supported
 from slmctl.server.choices import choice_stages, tool_reading
 from slmctl.server.previewing import check_prompt
@@ -65,7 +66,8 @@ async def answered(served: Served, checked: Checked, messages: Messages) -> Asyn
     images = images_in(messages)
     by_engine = manner.go_template is None and manner.has_chat_template and not is_demanded(ask)
     if by_engine and shape != FREE and not offered_tools(ask):
-        by_engine = "thinking" in served.capabilities and not ours  # else there is nothing for it to read
+        thinks = "thinking" in served.capabilities and not ours
+        by_engine = thinks and not writes_thoughts(manner.chat_template or "")  # in marks that it alone knows
     if by_engine:
         question = question_of(served, ask, messages, sampling, shape)
         plain = question if shape == FREE else question_of(served, ask, messages, sampling)
@@ -92,7 +94,10 @@ async def _written(
     ask, shape = checked.ask, checked.shape
     spec = served.spec if ask.template is None else dataclasses.replace(served.spec, template=ask.template)
     manner = manner_of(served, ask)
-    thoughts = thoughts_stage(spec, ask.think, prompt=prompt.text) if manner.has_chat_template else None
+    jinja = manner.chat_template or "" if manner.go_template is None else ""
+    thoughts = None
+    if manner.has_chat_template:
+        thoughts = thoughts_stage(spec, ask.think, prompt=prompt.text, jinja=jinja)
     reading = tool_reading(ask, manner.chat_template, checked.call)
     if reading.shape != FREE:
         shape = reading.shape
@@ -137,7 +142,11 @@ async def _thought_first(
             if isinstance(event, Finished):
                 if event.reason == "length":
                     return
-                far = Progress(prompt_tokens=event.prompt_tokens, generated_tokens=event.generated_tokens)
+                far = Progress(
+                    prompt_tokens=event.prompt_tokens,
+                    cached_tokens=event.cached_tokens,
+                    generated_tokens=event.generated_tokens,
+                )
             elif thoughts.answers:
                 break
     thought = _thought_part("".join(said), thoughts)
@@ -151,6 +160,7 @@ async def _thought_first(
                 event = dataclasses.replace(
                     event,
                     prompt_tokens=far.prompt_tokens or event.prompt_tokens,
+                    cached_tokens=far.cached_tokens if far.prompt_tokens else event.cached_tokens,
                     generated_tokens=(event.generated_tokens or 0) + (used if thought else 0),
                 )
             yield event
@@ -176,6 +186,8 @@ async def _request(
         logit_bias=ask.logit_bias,
         progress=ask.progress,
         images=prompt.images,
+        slot=served.slot,
+        fresh=served.fresh,
     )
 
 

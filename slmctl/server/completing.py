@@ -43,7 +43,7 @@ async def completed(served: Served, ask: CompletionAsk, shape: Shape) -> AsyncGe
         raise too_long(served, refused)
     tokens, cut = await _shortened(served, ask, sampling, refused)
     yield cut
-    async with aclosing(served.engine.stream(_continue(ask, tokens, sampling, shape))) as events:
+    async with aclosing(served.engine.stream(_continue(served, ask, tokens, sampling, shape))) as events:
         async for event in events:
             yield event
 
@@ -62,14 +62,14 @@ async def _shortened(
 
 async def _request(served: Served, ask: CompletionAsk, sampling: Sampling, shape: Shape) -> HttpRequest:
     if ask.suffix is None:
-        return _continue(ask, ask.prompt, sampling, shape)
+        return _continue(served, ask, ask.prompt, sampling, shape)
     if not isinstance(ask.prompt, str):
         raise not_supported(served, "insert between tokens")
     template = Manner.of(served.spec, served.chat_template, served.has_chat_template).go_template
     if template is not None and ".Suffix" in template:
         prefix, suffix = ask.prompt, ask.suffix
         text = await in_thread(lambda: go_infill(template, prefix, suffix, environment=served.environment))
-        return _continue(ask, await begun_once(served, text), sampling, shape)
+        return _continue(served, ask, await begun_once(served, text), sampling, shape)
     return protocol.infill_request(
         ask.prompt,
         ask.suffix,
@@ -78,11 +78,13 @@ async def _request(served: Served, ask: CompletionAsk, sampling: Sampling, shape
         grammar=shape.grammar,
         top_logprobs=ask.top_logprobs,
         logit_bias=ask.logit_bias,
+        slot=served.slot,
+        fresh=served.fresh,
     )
 
 
 def _continue(
-    ask: CompletionAsk, prompt: str | tuple[int, ...], sampling: Sampling, shape: Shape
+    served: Served, ask: CompletionAsk, prompt: str | tuple[int, ...], sampling: Sampling, shape: Shape
 ) -> HttpRequest:
     return protocol.completion_request(
         prompt,
@@ -91,4 +93,6 @@ def _continue(
         grammar=shape.grammar,
         top_logprobs=ask.top_logprobs,
         logit_bias=ask.logit_bias,
+        slot=served.slot,
+        fresh=served.fresh,
     )

@@ -64,8 +64,8 @@ class _Bounded(H11Protocol):
             self._begin_to_wait()
 
     def _read_on(self) -> None:
-        """uvicorn stops reading when the next request comes before the answer to this one is whole; then it would
-        not notice that the client has gone."""
+        """uvicorn stops reading when the next request comes before the answer to this one is whole; it would
+        then not notice that the client has gone."""
         if len(self.conn.trailing_data[0]) > MOST_BYTES_AHEAD:
             self.transport.abort()
         else:

@@ -10,7 +10,7 @@ from typing import Protocol
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from slmctl.server.problems import StalledBody, TooLarge
+from slmctl.server.problems import Busy, StalledBody, TooLarge
 
 SLOWEST_BYTES_PER_SECOND = 1024
 """Who sends more slowly than this, after a first wait, is not waited for."""
@@ -18,27 +18,55 @@ SLOWEST_BYTES_PER_SECOND = 1024
 LINGER_SECONDS = 10.0
 """So long a client may go on sending to nobody; a twentieth of it in silence ends that."""
 
+_RETRY_SECONDS = 2
+
 
 class _Headers(Protocol):
     def get(self, name: str) -> str | None: ...
 
 
+class Room:
+    """The memory that the bodies of all requests may take together."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes
+        self.taken = 0
+
+    def take(self, size: int) -> None:
+        """Raise Busy where there is no room for so many bytes more."""
+        if self.taken + size > self._most:
+            raise Busy("Too many large requests are being read.", retry_after_seconds=_RETRY_SECONDS)
+        self.taken += size
+
+    def give(self, size: int) -> None:
+        self.taken -= size
+
+
 class Incoming:
-    """What still comes of a request. `most_bytes` is None where the handler has its own limit.
+    """What still comes of a request. `most_bytes` and `room` are None where the handler has a limit of its
+    own, and keeps nothing.
 
     `is_whole` says that all of the body was read. Only then `receive` is watched, because it is what tells
     that the client has gone, and there is one reader at a time.
     """
 
     def __init__(
-        self, receive: Receive, headers: _Headers, *, most_bytes: int | None, wait_seconds: float
+        self,
+        receive: Receive,
+        headers: _Headers,
+        *,
+        most_bytes: int | None,
+        room: Room | None,
+        wait_seconds: float,
     ) -> None:
+        self._room = room
+        self._held = 0
         self._receive = receive
         self._headers = headers
         self._most = most_bytes
         self._wait = wait_seconds
         self._loop = asyncio.get_running_loop()
-        self._began = self._loop.time()
+        self._waited = 0.0
         self._size = 0
         self._gone = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
@@ -77,19 +105,25 @@ class Incoming:
         if self.is_whole:
             await self._gone.wait()
             return {"type": "http.disconnect"}
-        deadline = self._began + self._wait + self._size / SLOWEST_BYTES_PER_SECOND
+        began = self._loop.time()
+        left = self._wait + self._size / SLOWEST_BYTES_PER_SECOND - self._waited
         try:
-            async with asyncio.timeout_at(deadline) as timer:
+            async with asyncio.timeout(left) as timer:
                 message = await self._receive()
         except TimeoutError:
             if not timer.expired():
                 raise
             raise StalledBody("The request's body did not come in time.") from None
+        self._waited += self._loop.time() - began
         if message["type"] == "http.disconnect":
             self.is_gone = True
             self._gone.set()
             return message
-        self._size += len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        if self._room is not None:
+            self._room.take(size)
+            self._held += size
+        self._size += size
         if self._most is not None and self._size > self._most:
             self._refuse()
         if not message.get("more_body", False):
@@ -114,6 +148,9 @@ class Incoming:
                     self.is_whole = not message.get("more_body", False)
 
     def close(self) -> None:
+        """The request is over."""
+        if self._room is not None:
+            self._room.give(self._held)
         if self._watcher is not None:
             self._watcher.cancel()
 

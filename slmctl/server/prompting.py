@@ -92,6 +92,8 @@ def question_of(
         top_logprobs=ask.top_logprobs,
         logit_bias=ask.logit_bias,
         progress=ask.progress,
+        slot=served.slot,
+        fresh=served.fresh,
     )
 
 

@@ -195,7 +195,10 @@ class _Running:
                 root_path=program.serve.root_path,
                 token=self._token,
             )
-            self._announcement.tell(announced)
+            try:
+                self._announcement.tell(announced)
+            except OSError as error:  # the disk is full: it serves all the same
+                self._log.event("warning", "not_announced", text=os.strerror(error.errno or 0))
         where = {"url": self._url, "socket": None if path is None else str(path), "pid": pid}
         self._log.event("info", "listening", **where)
         if stands_open:
@@ -210,7 +213,9 @@ class _Running:
     async def _preload(self, scheduler: Scheduler) -> None:
         """A model that cannot be loaded now keeps nobody from the others."""
         for name, error in (await scheduler.preload()).items():
-            if error is not None:
+            if error is None:
+                self._log.event("info", "preloaded", model=name)
+            else:
                 self._log.event("warning", "not_preloaded", model=name, text=error.message)
         path = self._program.serve.socket
         where = {"url": self._url, "socket": None if path is None else str(path), "pid": os.getpid()}
@@ -250,6 +255,9 @@ def _announcement(program: Program, log: ServerLog) -> Announcement | None:
         made = Announcement.take(program.settings.runtime_folders, program.settings.store)
     except OperationFailed as error:  # one is enough for 'slmctl run' to find
         log.event("warning", "not_announced", text=error.message)
+        return None
+    except OSError as error:
+        log.event("warning", "not_announced", text=os.strerror(error.errno or 0))
         return None
     if made is None:
         log.event("warning", "not_announced", text="There is no folder in which 'slmctl run' would look.")

@@ -45,7 +45,7 @@ async def shape_for(served: Served, structure: Structure | None, grammar: str | 
         return FREE
     if structure.normalised == ANY_OBJECT:
         return Shape(json_schema=ANY_OBJECT)
-    if await _keeps_to_schemas(served.engine):
+    if await _keeps_to_schemas(served):
         return Shape(json_schema=structure.engine)
     normalised = structure.normalised
     return Shape(grammar=await in_thread(lambda: grammar_of(normalised)))
@@ -87,11 +87,12 @@ async def _check(structure: Structure, text: str) -> None:
         raise SchemaNotMet(f"The model's answer cannot be validated: {error.message}") from None
 
 
-async def _keeps_to_schemas(engine: EngineClient) -> bool:
+async def _keeps_to_schemas(served: Served) -> bool:
     """Ask for a text of which the first token says enough."""
+    engine = served.engine
     if (known := _KEEPS.get(engine)) is None:
         question = protocol.completion_request(
-            "{", Sampling(temperature=0.0, num_predict=4), json_schema=_PROBE
+            "{", Sampling(temperature=0.0, num_predict=4), json_schema=_PROBE, slot=served.slot
         )
         said = ""
         async with aclosing(engine.stream(question)) as events:

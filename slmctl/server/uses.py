@@ -52,6 +52,10 @@ class Served:
     max_tokens: int | None
     queue_seconds: float
     load_seconds: float
+    slot: int | None = None
+    """Which of the engine's slots answers; None leaves that to the engine."""
+    fresh: bool = False
+    """Whether nothing that the slot computed before may be used: it was for somebody else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ def test_a_goal_that_is_missed_is_said() -> None:
 
     def told(rate: float, first: float) -> str:
         pair = Pair(load=Load(streams=1, tokens=1), engine=[run(100, 0.1)], server=[run(rate, first)])
-        held = Limit(event="x", seconds=[first], limit=0.104, quantile=0.99)
+        held = Limit("x", [first], 0.104, 0.99)
         return report({"m": ("", [pair], [pair])}, [held], rounds=1, load=(0.0, 0.0))
 
     assert told(98, 0.103).count("met") == 3

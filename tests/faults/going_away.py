@@ -53,7 +53,7 @@ def seconds_until_free(address: Address, model: str) -> float:
     with Asking([openai_lane("goes", address, model, ENDLESS, requests=1)]) as going:
         going.wait_until_begun()
         with Asking([openai_lane("next", address, model, 3, requests=1)]) as waiting:
-            time.sleep(0.3)  # it asks, and waits
+            waiting.wait_until_sent()
             going.kill()
             gone = time.monotonic()
             (next_one,) = waiting.results()["next"]

@@ -34,6 +34,7 @@ class Killed:
         """Raises AssertionError with what should not be."""
         bad = [each for each in self.other if each.outcome != "whole"]
         assert not bad, f"{len(bad)} of {len(self.other)} answers of the other model, as {bad[0]}"
+        assert self.errors >= len(self.kills), "a kill that hit nobody shows nothing"
         assert len(self.recoveries) == len(self.kills), (self.kills, self.recoveries)
         for family, asked in self.hit.items():
             assert any(each.outcome == "whole" for each in asked), family
@@ -57,7 +58,7 @@ def kill_again_and_again(
     """Put load on two models and kill the worker of `hit` (its name, and the digest of its weights) `times`
     times, `every` so many seconds, but not before the one before has answered."""
     lanes = [
-        make(f"{family} {which}", address, model, 200, streams=STREAMS)
+        make(f"{family} {which}", address, model, 100, streams=STREAMS)
         for family, make in CHATS.items()
         for which, model in (("hit", hit[0]), ("other", other))
     ]
@@ -88,12 +89,8 @@ def _answers(address: Address, model: str) -> bool | None:
 
 
 def _recoveries(kills: Sequence[float], asked: Sequence[Asked]) -> list[float]:
-    """Of each kill, the time to the first token after it, where one came before the next kill."""
-    tokens = sorted(
-        (each.at, each.at + each.first)
-        for each in asked
-        if each.first is not None and each.outcome == "whole"
-    )
+    """Of each kill, the time to the first token of what was asked after it, before the next kill."""
+    tokens = sorted((each.at, each.at + each.first) for each in asked if each.first is not None)
     found = []
     for kill, end in zip(kills, [*kills[1:], float("inf")], strict=True):
         later = [first for at, first in tokens if kill < at and first < end]

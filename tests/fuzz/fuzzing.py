@@ -106,10 +106,18 @@ def aimed(document: dict[str, Any]) -> dict[str, Any]:
             operation["security"] = []  # else the key in the header makes room for keys that are made up
     for name, schema in found["components"]["schemas"].items():
         properties = schema.get("properties", {})
-        for key in ("model", "source", "from"):
+        if name.endswith("_request") and "destination" in properties:
+            properties["destination"] = {"enum": ["copy"]}
+        for key in ("model", "name", "source", "from"):
             if name.endswith("_request") and key in properties:
-                properties[key] = {"enum": [RANKER, HELLO] if "rerank" in name else NAMES}
+                properties[key] = {"enum": _names(name)}
     return found
+
+
+def _names(request: str) -> list[str]:
+    if "rerank" in request:
+        return [RANKER, HELLO]
+    return ["copy", "nobody"] if "delete" in request else NAMES  # the next seed needs its models
 
 
 def _ask(

@@ -4,9 +4,9 @@
 
 It is a process of its own so that it does not share a processor lock with what looks at it, and cheap, since on
 a small machine it takes its time from the server: no library, one epoll, an event counted by a search in its
-bytes. Prints {"begun": true} when each stream of each lane has its first token, and at last {"asked": {lane:
-[...]}, "cpu_seconds"}. When standard input ends, no more requests are begun, and those that run end by
-themselves. `tests.load.lanes` starts it and reads what it prints.
+bytes. Prints {"sent": true} when each stream of each lane has asked, {"begun": true} when each has its first
+token, and at last {"asked": {lane: [...]}, "cpu_seconds"}. When standard input ends, no more requests are
+begun, and those that run end by themselves. `tests.load.lanes` starts it and reads what it prints.
 """
 
 from __future__ import annotations
@@ -233,7 +233,7 @@ def run(lanes: list[dict[str, Any]]) -> None:
         lane["asked"], lane["began"] = [], began
         streams += [Stream(lane, number) for number in range(lane["streams"])]
     idle, busy = list(streams), dict[int, Stream]()
-    begun, ending = False, False
+    sent, begun, ending = False, False, False
     looked = began
     while idle or busy:
         now = time.monotonic()
@@ -243,6 +243,9 @@ def run(lanes: list[dict[str, Any]]) -> None:
                 assert stream.socket is not None
                 busy[stream.socket.fileno()] = stream
                 poll.register(stream.socket.fileno(), select.EPOLLIN)
+        if not sent and all(each.asked for each in streams):
+            sent = True
+            say({"sent": True})
         idle = [each for each in idle if not each.over]
         if not idle and not busy:
             break

@@ -125,14 +125,17 @@ class Asking:
         self._process.kill()
         self._process.wait()
 
+    def wait_until_sent(self) -> None:
+        """Until each stream has asked."""
+        self._wait_for("sent")
+
     def wait_until_begun(self) -> None:
         """Until each stream has its first token, or has asked before."""
-        assert self._line() == {"begun": True}
+        self._wait_for("begun")
 
     def results(self) -> dict[str, list[Asked]]:
         """What became of each request, when all lanes are over by themselves."""
-        while "asked" not in (told := self._line()):
-            pass
+        told = self._wait_for("asked")
         self.cpu_seconds = told["cpu_seconds"]
         return {name: [Asked(**fields) for fields in asked] for name, asked in told["asked"].items()}
 
@@ -141,6 +144,11 @@ class Asking:
         assert self._process.stdin is not None
         self._process.stdin.close()
         return self.results()
+
+    def _wait_for(self, name: str) -> dict[str, Any]:
+        while name not in (told := self._line()):
+            assert "asked" not in told, f"all is over without {name}"
+        return told
 
     def _line(self) -> dict[str, Any]:
         assert self._process.stdout is not None

@@ -10,6 +10,7 @@ from slmctl.app.asks import ChatAsk, NamedTool, ToolChoice
 from slmctl.server.anthropic.conversation import messages_of, system_of, tools_of
 from slmctl.server.anthropic.fields import (
     HARMLESS,
+    MOST_BLOCKS,
     NEUTRAL,
     REFUSED,
     REFUSED_BLOCKS,
@@ -117,7 +118,9 @@ def _refuse(body: Mapping[str, object]) -> None:
     for name, sentence in REFUSED.items():
         if body.get(name) and body[name] != NEUTRAL.get(name):
             raise NotSupported(f"'{name}' is not supported: {sentence}")
-    for place, block in _blocks(body):
+    for number, (place, block) in enumerate(_blocks(body)):
+        if number >= MOST_BLOCKS:
+            raise bad_field("messages", f"must have at most {MOST_BLOCKS:,} blocks")
         kind = block.get("type")
         if isinstance(kind, str) and kind in REFUSED_BLOCKS:
             raise NotSupported(f"'{place}' is a {kind} block: {REFUSED_BLOCKS[kind]}")

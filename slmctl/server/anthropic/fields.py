@@ -46,6 +46,9 @@ REFUSED_BLOCKS = {
 }
 """Blocks of content that are refused, and the sentence that says so."""
 
+MOST_BLOCKS = 10_000
+"""In all messages together. Anthropic takes 100,000 messages; reading them would hold everybody up here."""
+
 Mark = object
 """A field that is taken and changes nothing: where a cache may begin, whom a citation cites."""
 
@@ -199,9 +202,9 @@ class CountRequest(Fields):
     """POST /v1/messages/count_tokens: what makes up the prompt."""
 
     model: str = Field(min_length=1)
-    messages: list[Message] = Field(min_length=1, max_length=100_000)
+    messages: list[Message] = Field(min_length=1, max_length=MOST_BLOCKS)
     system: str | list[TextBlock] | None = None
-    tools: list[Tool] | None = None
+    tools: list[Tool] | None = Field(default=None, max_length=256)
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from starlette.responses import PlainTextResponse, Response
 
+from registry.digest import Digest
 from registry.errors import SlmctlError
 from registry.names import parse_name
 from registry.store.index import Entry
@@ -64,17 +65,31 @@ def _models(reader: StoreReader) -> list[dict[str, object]]:
 
 
 def _listed(reader: StoreReader, entry: Entry) -> dict[str, object]:
-    package = Package.of(reader, entry)
-    variant = package.choose(None)
+    digest = entry.descriptor.digest
+    if (known := _KNOWN.get(digest)) is None:
+        package = Package.of(reader, entry)
+        variant = package.choose(None)
+        known = {
+            "size": package.size if len(package.variants) == 1 else variant.size,
+            "digest": digest.hex,
+            "details": details_of(variant),
+            "capabilities": capabilities_in_order(reader, variant),
+        }
+        if all(each.local for each in package.variants):  # else which one is usual may change
+            while len(_KNOWN) >= _MOST_KNOWN:
+                _KNOWN.pop(next(iter(_KNOWN)), None)
+            _KNOWN[digest] = known
     return {
         "name": entry.name,
         "model": entry.name,
         "modified_at": entry.linked or _LONG_AGO,
-        "size": package.size if len(package.variants) == 1 else variant.size,
-        "digest": entry.descriptor.digest.hex,
-        "details": details_of(variant),
-        "capabilities": capabilities_in_order(reader, variant),
+        **known,
     }
+
+
+_MOST_KNOWN = 4096
+_KNOWN: dict[Digest, dict[str, object]] = {}
+"""What is listed of models, by the digest of the manifest: what a digest names does not change."""
 
 
 def _details_by_row(reader: StoreReader, rows: Iterable[InstanceStatus]) -> list[dict[str, object]]:

@@ -39,7 +39,7 @@ from slmctl.server.openai.fields import (
     want_of,
 )
 from slmctl.server.parsing import bad_field, parse
-from slmctl.server.scheduler import Want
+from slmctl.server.scheduler import Served, Want
 from slmctl.server.streams import DONE, answer, event, sse
 from slmctl.server.telling import told
 
@@ -114,13 +114,19 @@ def _ask(
 
 
 async def _answer(call: Call, want: Want, ask: CompletionAsk, echoes: bool) -> Answer:
-    async with using(call, want, "prompt") as served:
-        if echoes:
-            prompt = ask.prompt
-            yield TextDelta(prompt if isinstance(prompt, str) else await answering.detokenize(served, prompt))
-        async with aclosing(told(call, answering.complete(served, ask))) as events:
-            async for each in events:
-                yield each
+    async with (
+        using(call, want, "prompt") as served,
+        aclosing(told(call, answering.complete(served, ask))) as events,
+    ):
+        async for each in events:
+            if echoes:  # not before the engine has taken the prompt
+                yield TextDelta(await _text_of(served, ask.prompt))
+                echoes = False
+            yield each
+
+
+async def _text_of(served: Served, prompt: str | tuple[int, ...]) -> str:
+    return prompt if isinstance(prompt, str) else await answering.detokenize(served, prompt)
 
 
 async def _chunks(call: Call, request: CompletionRequest, answers: list[Answer]) -> AsyncGenerator[bytes]:

@@ -42,6 +42,9 @@ NEUTRAL: Mapping[str, tuple[tuple[object, ...], str]] = {
 }
 """Fields that may only have a value that asks for nothing, and what is said of any other."""
 
+MOST_PARTS = 10_000
+"""Of content, in all items together: reading more would hold everybody up."""
+
 LOGPROBS = "message.output_text.logprobs"
 INCLUDABLE = (LOGPROBS, "reasoning.encrypted_content")
 """What `include` may name. Thoughts are always told, and as plain text: nothing of theirs is encrypted."""
@@ -110,7 +113,7 @@ class StreamOptions(Fields):
 class PromptFields(ModelFields):
     """What makes up the prompt."""
 
-    input: str | Annotated[list[Item], Field(min_length=1, max_length=10_000)]
+    input: str | Annotated[list[Item], Field(min_length=1, max_length=MOST_PARTS)]
     instructions: str | None = None
     tools: Annotated[list[FunctionTool], Field(max_length=MOST_TOOLS)] | None = None
     tool_choice: (
@@ -226,11 +229,20 @@ def _refuse(body: Mapping[str, object]) -> None:
     for name, (values, why) in NEUTRAL.items():
         if body.get(name) is not None and body[name] not in values:
             raise unsupported(name, why)
+    items = body.get("input")
+    parts = sum(
+        len(item[name])
+        for item in (items if isinstance(items, list) else ())
+        for name in ("content", "output", "summary")
+        if isinstance(item, dict) and isinstance(item.get(name), list)
+    )
+    if parts > MOST_PARTS:
+        raise bad_field("input", f"must have at most {MOST_PARTS:,} parts")
     for place, kind in _types("tools", body.get("tools")):
         if kind not in ("function", None):
             why = "this server runs no tools of its own; a model here calls functions."
             raise unsupported(place, f"'{place}' has the type {kind!r:.60}: {why}")
-    for place, kind in _types("input", body.get("input")):
+    for place, kind in _types("input", items):
         if kind not in ITEM_TYPES and kind is not None:
             known = ", ".join(sorted(ITEM_TYPES))
             raise unsupported(place, f"'{place}' has the type {kind!r:.60}; what is read here: {known}.")

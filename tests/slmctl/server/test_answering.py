@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterator
@@ -14,8 +15,8 @@ from slmctl.server import answering
 from slmctl.server.problems import NotSupported, PromptTooLong, SchemaNotMet
 from slmctl.server.scheduler import Served
 from tests.slmctl.cli.program import Program
-from tests.slmctl.server.asking import CONTEXT, Asker, calls_of, cut_of, end_of, text_of, thoughts_of
-from tests.slmctl.server.models import GO_TOOLS, HELLO, RANKER, TINY, TOOLS
+from tests.slmctl.server.asking import CONTEXT, Asker, calls_of, cut_of, end_of, listed, text_of, thoughts_of
+from tests.slmctl.server.models import GO_TOOLS, HELLO, RANKER, THINKER, TINY, TOOLS
 
 GREEDY = {"temperature": 0.0, "num_predict": 24}
 HI = [{"role": "user", "content": "Hi"}]
@@ -164,6 +165,29 @@ def test_structured_output_fits(asker: Asker, model: str, schema: dict[str, obje
     else:
         assert value.keys() <= {"x", "note"}
         assert type(value["x"]) is bool
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        ChatAsk(messages=HI, schema=POINT),
+        ChatAsk(messages=HI, schema={"type": "object"}),
+        ChatAsk(messages=HI, grammar='root ::= "yes" | "no"'),
+    ],
+    ids=["schema", "json", "grammar"],
+)
+@pytest.mark.parametrize("think", [None, True, False])
+def test_thoughts_are_free_and_the_answer_is_not(asker: Asker, ask: ChatAsk, think: bool | None) -> None:
+    """The engine's own chat endpoint would hold the thoughts to the grammar, and leave the answer empty."""
+    parameters = {"num_predict": 200, "seed": 2}
+    events = asker.chat(THINKER, dataclasses.replace(ask, think=think, parameters=parameters))
+    end = end_of(events)
+    assert bool(thoughts_of(events)) is (think is not False)
+    assert (end.cached_tokens or 0) <= (end.prompt_tokens or 0)
+    if end.reason == "stop" and ask.grammar is None:
+        assert isinstance(json.loads(text_of(events)), dict)
+    elif end.reason == "stop":
+        assert text_of(events) in ("yes", "no")
 
 
 def test_what_the_limit_of_tokens_cuts_comes_as_it_is(asker: Asker) -> None:
@@ -350,3 +374,21 @@ def test_a_model_thinks_first_and_then_keeps_to_the_schema(asker: Asker) -> None
     end = end_of(events)
     if end.reason == "stop":
         assert type(json.loads(text_of(events))["x"]) is bool
+
+
+@pytest.mark.parametrize("model", [HELLO, GO_TOOLS])
+def test_a_slot_that_was_somebody_elses_tells_nothing(asker: Asker, model: str) -> None:
+    """What was computed for an earlier prompt is used again, but not where it is to be fresh."""
+
+    async def cached(served: Served, *, fresh: bool) -> tuple[int, int]:
+        mine = dataclasses.replace(served, slot=0, fresh=fresh)
+        parameters = {"num_predict": 2}
+        chat = await listed(answering.chat(mine, ChatAsk(messages=HI, parameters=parameters)))
+        text = await listed(
+            answering.complete(mine, CompletionAsk(prompt="word " * 40, parameters=parameters))
+        )
+        return end_of(chat).cached_tokens or 0, end_of(text).cached_tokens or 0
+
+    asker.with_model(model, lambda served: cached(served, fresh=False))
+    assert min(asker.with_model(model, lambda served: cached(served, fresh=False))) > 0
+    assert asker.with_model(model, lambda served: cached(served, fresh=True)) == (0, 0)

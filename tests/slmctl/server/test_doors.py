@@ -242,3 +242,30 @@ def test_errors_of_the_doors_are_told_in_the_words_of_each_api(closed: Guarded) 
         {"type": "authentication_error", "message": needs},
     )
     assert "--allowed-host evil.com" in str(told("/v1/chat/completions", host="evil.com"))
+
+
+NAMES = (
+    "<img src=x onerror=alert(1)>",
+    "\x1b[31mred\x1b[0m",
+    "a\nb",
+    "../../etc/passwd",
+    "javascript:alert(1)",
+    "x" * 5000,
+)
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_names_that_would_do_something_where_they_are_shown(open_one: Guarded, name: str) -> None:
+    """An answer is never a page, and a line of the log is a line."""
+    asked = [
+        ("POST", path, json.dumps({"model": name, "name": name, "messages": [], "prompt": "x", "input": "x", "max_tokens": 1, "source": name, "destination": name}).encode())
+        for path in ("/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses", "/api/generate", "/api/show", "/api/copy")
+    ]  # fmt: skip
+    asked += [("GET", f"/v1/models/{quote(name, safe='')}", b""), ("GET", f"/{quote(name, safe='')}", b"")]
+    for method, path, body in asked:
+        status, headers, _ = open_one.ask(method, path, body)
+        assert 400 <= status < 500, path
+        assert headers["content-type"].split(";")[0] in {"application/json", "text/plain"}
+        assert headers["x-content-type-options"] == "nosniff"
+    assert open_one.log.isascii()
+    assert all(line.isprintable() for line in open_one.log.splitlines())

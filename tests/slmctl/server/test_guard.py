@@ -109,6 +109,17 @@ async def upload(call: Call) -> Response:
     return PlainTextResponse(str(size))
 
 
+async def slow_upload(call: Call) -> Response:
+    """Takes a second over the first piece."""
+    size = 0
+    async for part in call.request.stream():
+        size += len(part)
+        for _ in range(3 if size == 2 else 0):
+            await asyncio.sleep(0.3)
+            SEEN.begun += 1
+    return PlainTextResponse(str(size))
+
+
 async def named(call: Call) -> Response:
     return PlainTextResponse(call.request.path_params["name"])
 
@@ -150,6 +161,7 @@ TABLE = (
     endpoint("/plain/broken", broken, family="plain"),
     endpoint("/v1/busy", busy),
     endpoint("/upload", upload, reads_body=False),
+    endpoint("/slow", slow_upload, reads_body=False),
     endpoint("/v1/models/{name:path}", named, method="GET", scope="read"),
     endpoint("/api/blobs/{name}", named, method="HEAD", scope="read", family="ollama"),
 )
@@ -591,3 +603,43 @@ def test_a_server_ends_however_much_was_asked_ahead(tmp_path: Path, seen: Seen) 
             began = time.monotonic()
         assert time.monotonic() - began < 30
     assert "Exception" not in server.log
+
+
+def test_a_body_that_drips_is_not_waited_for(tmp_path: Path) -> None:
+    """A byte now and then wins nothing; it is the time of waiting that counts, not that of a slow handler."""
+    with guarded(tmp_path, *TABLE, header_seconds=0.5) as server, server.connect() as connection:
+        connection.sendall(b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")
+        began = time.monotonic()
+        connection.settimeout(0.05)
+        answered = b""
+        while not answered and time.monotonic() - began < 10:
+            with suppress(TimeoutError):
+                connection.sendall(b"x")
+                answered = connection.recv(65536)
+        assert parsed(answered)[0] == 408
+
+
+def test_a_handler_that_takes_its_time_over_a_body_is_not_the_clients_fault(tmp_path: Path) -> None:
+    with guarded(tmp_path, *TABLE, header_seconds=0.5) as server, server.connect() as connection:
+        connection.sendall(
+            b"POST /slow HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 4\r\n\r\nab"
+        )
+        until(lambda: SEEN.begun == 3 or None)
+        connection.sendall(b"cd")
+        assert parsed(rest_of(connection))[2] == b"4"
+
+
+def test_all_bodies_together_have_a_limit_too(tmp_path: Path, seen: Seen) -> None:
+    head = "POST {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1000\r\n\r\n"
+    with guarded(tmp_path, *TABLE, max_request_bytes=1000) as server, contextlib.ExitStack() as stack:
+        for number in range(8):
+            stack.enter_context(server.connect()).sendall(head.format("/v1/wait").encode() + b"x" * 1000)
+            until(lambda number=number: seen.begun == number + 1 or None)  # type: ignore[misc]
+        status, headers, body = parsed(server.raw(head.format("/v1/echo").encode() + b"x" * 1000))
+        assert (status, json.loads(body)["error"]["code"]) == (503, "busy")
+        assert int(headers["retry-after"]) > 0
+        assert server.ask("GET", "/livez")[0] == 200
+        stack.close()
+        until(lambda: len(server.state.running) == 0 or None)
+        until(lambda: server.ask("POST", "/v1/echo", b'{"a":"' + b"x" * 992 + b'"}')[0] == 200 or None)
+        assert server.ask("POST", "/upload", b"x" * 20_000)[2] == b"20000"

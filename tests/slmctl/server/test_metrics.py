@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 from starlette.responses import Response
@@ -13,6 +14,7 @@ from slmctl.server.call import Call, Endpoint, Told
 from slmctl.server.metrics import MOST_MODELS, Metrics
 from slmctl.server.scheduler import InstanceStatus
 from slmctl.server.streams import answer
+from tests.servers import Server
 from tests.slmctl.server.guarded import Guarded, guarded
 
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -257,3 +259,34 @@ def test_the_store_is_measured(tmp_path: Path) -> None:
         (blobs / "a").write_bytes(b"x" * 100)
         (blobs / "b").write_bytes(b"x" * 11)
         assert value(scrape(server), "store_bytes") == 111
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/chat", "/v1/messages"])
+def test_a_real_answer_is_counted(served: Server, path: str, stream: bool) -> None:
+    def scraped() -> Series:
+        return series(httpx.get(f"{served.base_url}/metrics", trust_env=False).content)
+
+    messages = [{"role": "user", "content": "Hi"}]
+    limit = {"options": {"num_predict": 5}} if path == "/api/chat" else {"max_tokens": 5}
+    asked = {"model": "hello", "messages": messages, "stream": stream, **limit}
+    before = scraped()
+    answered = httpx.post(served.base_url + path, json=asked, timeout=60, trust_env=False)
+    assert answered.status_code == 200
+    after = scraped()
+
+    def more(name: str, **labels: str) -> float:
+        key = (f"slmctl_{name}", tuple(sorted({"model": "hello:latest", **labels}.items())))
+        return after[key] - before.get(key, 0.0)
+
+    assert more("generated_tokens_total") == 5
+    assert more("prompt_tokens_total") > 0
+    assert more("time_to_first_token_seconds_count") == 1
+    assert more("time_per_output_token_seconds_count") == 1
+    assert more("queue_duration_seconds_count") == 1
+    assert more("request_duration_seconds_count", endpoint=path) == 1
+    assert more("requests_total", endpoint=path, code="200", finish_reason="length") == 1
+    assert [key for key in after if key[0] == "slmctl_model_loaded" and ("model", "hello:latest") in key[1]]
+    assert value(after, "model_memory_bytes", model="hello:latest") > 0
+    assert value(after, "model_load_seconds_count", model="hello:latest") >= 1
+    assert value(after, "requests_running", model="hello:latest") == 0

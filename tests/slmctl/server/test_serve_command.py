@@ -163,6 +163,10 @@ def test_a_model_to_preload_that_is_not_there(slmctl: Program) -> None:
 
 def test_what_is_preloaded_is_there_when_it_is_ready(stocked: Program) -> None:
     with serving(stocked, "--preload", "hello", "--preload", "tiny") as server:
+        assert [event["model"] for event in server.events if event["event"] == "preloaded"] == [
+            "hello",
+            "tiny",
+        ]
         models = stocked("ps", "--json").json["models"]
         assert [(each["name"], each["state"]) for each in models] == [
             ("hello:latest", "ready"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import httpx
 import pytest
 
+from tests.processes import until
 from tests.servers import Server, serving
 from tests.slmctl.cli.program import Program
 from tests.slmctl.server.streaming import LONGER, Stream, streaming
@@ -86,3 +88,18 @@ def test_nobody_finds_a_server_that_is_about_to_end(endless: Program) -> None:
             assert stream.errors == []
         assert server.wait() == 143
     assert "/slmctl/answer" not in server.log
+
+
+def test_a_load_is_no_reason_to_stay(endless: Program) -> None:
+    """Asked twice, it ends while a model is on its way, and whoever waits for that is told."""
+    with serving(endless, *_ENOUGH) as server, ThreadPoolExecutor(1) as pool:
+        body = {"model": "endless", "prompt": "x", "max_tokens": 90000, "options": {"num_ctx": 100000}}
+        asked = pool.submit(httpx.post, f"{server.base_url}/v1/completions", json=body, timeout=60)
+        until(lambda: server.workers or None)
+        server.process.send_signal(signal.SIGTERM)
+        server.event("draining")
+        server.process.send_signal(signal.SIGTERM)
+        answer = asked.result()
+        assert answer.status_code == 503
+        assert answer.json()["error"]["message"].startswith("The server ends before the answer does.")
+        assert server.wait() == 143

@@ -17,6 +17,7 @@ from tests.fakes.certificates import Authority
 from tests.processes import until
 from tests.servers import serving
 from tests.slmctl.cli.program import Program
+from tests.slmctl.cli.test_places import mounting
 
 
 @pytest.fixture
@@ -171,3 +172,18 @@ def test_below_a_path(stocked: Program) -> None:
             assert httpx.get(f"{server.base_url}{path}").status_code == 200, path
         assert stocked("run", "hello", "Hi").code == 0
         assert stocked("ps", "--json").json["models"][0]["served"] is True
+
+
+@pytest.mark.root
+def test_models_on_a_read_only_mount(neighbour: Program, stocked: Program) -> None:
+    """And a home there: nothing that serving does needs to write."""
+    neighbour.home.mkdir()
+    mount = f'for f in "$1" {stocked.home}; do mount --bind "$f" "$f"; mount -o remount,ro,bind "$f"; done'
+    read_only = mounting(neighbour, mount)
+    read_only.environment["SLMCTL_STORE"] = str(stocked.store)
+    with serving(read_only) as server:
+        assert read_only("run", "hello", "Hi").code == 0
+        created = httpx.post(f"{server.base_url}/api/copy", json={"source": "hello", "destination": "copy"})
+        assert created.status_code == 500
+        assert created.json()["error"].startswith("The server's store of models cannot be used.")
+        until(lambda: [e for e in server.events if e.get("path") == "/slmctl/answer"] or None)

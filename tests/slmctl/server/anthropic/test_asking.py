@@ -201,6 +201,11 @@ def test_blocks_that_are_refused(kind: str) -> None:
         ({"max_tokens": "9"}, "'max_tokens' must be a whole number."),
         ({"max_tokens": True}, "'max_tokens' must be a whole number."),
         ({"messages": []}, "'messages' must have at least 1 item."),
+        ({"messages": [HI] * 10_001}, "'messages' must have at most 10,000 items."),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}] * 10_001}]},
+            "'messages' must have at most 10,000 blocks.",
+        ),
         ({"top_x": 1}, "Unknown parameter: 'top_x'."),
         ({"stop_sequences": [""]}, "'stop_sequences[0]' must have at least 1 character."),
         ({"temperature": 1.5}, "'temperature' must be at most 1."),

@@ -71,6 +71,8 @@ def test_the_prompt_comes_along(client: OpenAI) -> None:
     asked: dict[str, Any] = {"model": HELLO, "prompt": "Hello", "temperature": 0, "max_tokens": 4}
     text = client.completions.create(**asked).choices[0].text
     assert client.completions.create(**asked, echo=True).choices[0].text == f"Hello{text}"
+    chunks = client.completions.create(**asked, echo=True, stream=True)
+    assert "".join(chunk.choices[0].text for chunk in chunks) == f"Hello{text}"
 
 
 def test_log_probabilities_in_the_older_shape(client: OpenAI) -> None:
@@ -121,10 +123,16 @@ def test_a_prompt_that_is_empty(client: OpenAI) -> None:
     assert client.completions.create(model=TINY, prompt="", max_tokens=2).choices[0].finish_reason
 
 
-def test_a_prompt_that_is_too_long(client: OpenAI) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("echo", [False, True])
+def test_a_prompt_that_is_too_long(client: OpenAI, stream: bool, echo: bool) -> None:
     with pytest.raises(BadRequestError) as caught:
         client.completions.create(
-            model=HELLO, prompt="hello " * 20_000, extra_body={"options": {"num_ctx": 256}}
+            model=HELLO,
+            prompt="hello " * 20_000,
+            stream=stream,
+            echo=echo,
+            extra_body={"options": {"num_ctx": 256}},
         )
     assert caught.value.code == "context_length_exceeded"
     assert caught.value.param == "prompt"

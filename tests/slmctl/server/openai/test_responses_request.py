@@ -180,6 +180,10 @@ def test_fields_that_are_refused(name: str) -> None:
     [
         ({"input": []}, "'input' must have at least 1 item."),
         ({"input": 5}, "'input' must be text or a list."),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_text", "text": "a"}] * 10_001}]},
+            "'input' must have at most 10,000 parts.",
+        ),
         ({"x": 1}, "Unknown parameter: 'x'."),
         ({"max_output_tokens": 0}, "'max_output_tokens' must be at least 1."),
         ({"stream_options": {"include_obfuscation": True}}, "'stream_options' is only for a stream."),
