@@ -28,7 +28,7 @@ from slmctl.server.heads import (
     trace_id,
 )
 from slmctl.server.hosts import Hosts, Peer
-from slmctl.server.incoming import Incoming
+from slmctl.server.incoming import Incoming, Room
 from slmctl.server.keys import Principal, authorize
 from slmctl.server.limit import Limit
 from slmctl.server.outgoing import Outgoing
@@ -36,6 +36,9 @@ from slmctl.server.problems import Busy, KeyMissing, Problem, WrongMethod
 from slmctl.server.routes import Found, Routes, is_clean
 from slmctl.server.state import ServerState
 from slmctl.server.streams import json_bytes
+
+MOST_BODIES = 8
+"""How many bodies of the greatest length may be held at once; shorter ones are more."""
 
 GONE = 499
 """The status in log and metrics of an answer whose client went away, as nginx has it."""
@@ -52,6 +55,7 @@ class Guard:
         self._state = state
         self._routes = routes
         self._hosts = Hosts(state.serve)
+        self._room = Room(MOST_BODIES * state.serve.max_request_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:
@@ -72,6 +76,7 @@ class Guard:
             receive,
             headers,
             most_bytes=self._state.serve.max_request_bytes if endpoint.reads_body else None,
+            room=self._room if endpoint.reads_body else None,
             wait_seconds=self._state.serve.header_seconds,
         )
         call = Call(

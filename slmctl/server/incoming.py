@@ -10,7 +10,7 @@ from typing import Protocol
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from slmctl.server.problems import StalledBody, TooLarge
+from slmctl.server.problems import Busy, StalledBody, TooLarge
 
 SLOWEST_BYTES_PER_SECOND = 1024
 """Who sends more slowly than this, after a first wait, is not waited for."""
@@ -18,21 +18,49 @@ SLOWEST_BYTES_PER_SECOND = 1024
 LINGER_SECONDS = 10.0
 """So long a client may go on sending to nobody; a twentieth of it in silence ends that."""
 
+_RETRY_SECONDS = 2
+
 
 class _Headers(Protocol):
     def get(self, name: str) -> str | None: ...
 
 
+class Room:
+    """The memory that the bodies of all requests may take together."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes
+        self.taken = 0
+
+    def take(self, size: int) -> None:
+        """Raise Busy where there is no room for so many bytes more."""
+        if self.taken + size > self._most:
+            raise Busy("Too many large requests are being read.", retry_after_seconds=_RETRY_SECONDS)
+        self.taken += size
+
+    def give(self, size: int) -> None:
+        self.taken -= size
+
+
 class Incoming:
-    """What still comes of a request. `most_bytes` is None where the handler has its own limit.
+    """What still comes of a request. `most_bytes` and `room` are None where the handler has a limit of its
+    own, and keeps nothing.
 
     `is_whole` says that all of the body was read. Only then `receive` is watched, because it is what tells
     that the client has gone, and there is one reader at a time.
     """
 
     def __init__(
-        self, receive: Receive, headers: _Headers, *, most_bytes: int | None, wait_seconds: float
+        self,
+        receive: Receive,
+        headers: _Headers,
+        *,
+        most_bytes: int | None,
+        room: Room | None,
+        wait_seconds: float,
     ) -> None:
+        self._room = room
+        self._held = 0
         self._receive = receive
         self._headers = headers
         self._most = most_bytes
@@ -91,7 +119,11 @@ class Incoming:
             self.is_gone = True
             self._gone.set()
             return message
-        self._size += len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        if self._room is not None:
+            self._room.take(size)
+            self._held += size
+        self._size += size
         if self._most is not None and self._size > self._most:
             self._refuse()
         if not message.get("more_body", False):
@@ -116,6 +148,9 @@ class Incoming:
                     self.is_whole = not message.get("more_body", False)
 
     def close(self) -> None:
+        """The request is over."""
+        if self._room is not None:
+            self._room.give(self._held)
         if self._watcher is not None:
             self._watcher.cancel()
 

@@ -15,7 +15,7 @@ from slmctl.server import answering
 from slmctl.server.problems import NotSupported, PromptTooLong, SchemaNotMet
 from slmctl.server.scheduler import Served
 from tests.slmctl.cli.program import Program
-from tests.slmctl.server.asking import CONTEXT, Asker, calls_of, cut_of, end_of, text_of, thoughts_of
+from tests.slmctl.server.asking import CONTEXT, Asker, calls_of, cut_of, end_of, listed, text_of, thoughts_of
 from tests.slmctl.server.models import GO_TOOLS, HELLO, RANKER, THINKER, TINY, TOOLS
 
 GREEDY = {"temperature": 0.0, "num_predict": 24}
@@ -374,3 +374,21 @@ def test_a_model_thinks_first_and_then_keeps_to_the_schema(asker: Asker) -> None
     end = end_of(events)
     if end.reason == "stop":
         assert type(json.loads(text_of(events))["x"]) is bool
+
+
+@pytest.mark.parametrize("model", [HELLO, GO_TOOLS])
+def test_a_slot_that_was_somebody_elses_tells_nothing(asker: Asker, model: str) -> None:
+    """What was computed for an earlier prompt is used again, but not where it is to be fresh."""
+
+    async def cached(served: Served, *, fresh: bool) -> tuple[int, int]:
+        mine = dataclasses.replace(served, slot=0, fresh=fresh)
+        parameters = {"num_predict": 2}
+        chat = await listed(answering.chat(mine, ChatAsk(messages=HI, parameters=parameters)))
+        text = await listed(
+            answering.complete(mine, CompletionAsk(prompt="word " * 40, parameters=parameters))
+        )
+        return end_of(chat).cached_tokens or 0, end_of(text).cached_tokens or 0
+
+    asker.with_model(model, lambda served: cached(served, fresh=False))
+    assert min(asker.with_model(model, lambda served: cached(served, fresh=False))) > 0
+    assert asker.with_model(model, lambda served: cached(served, fresh=True)) == (0, 0)

@@ -627,3 +627,19 @@ def test_a_handler_that_takes_its_time_over_a_body_is_not_the_clients_fault(tmp_
         until(lambda: SEEN.begun == 3 or None)
         connection.sendall(b"cd")
         assert parsed(rest_of(connection))[2] == b"4"
+
+
+def test_all_bodies_together_have_a_limit_too(tmp_path: Path, seen: Seen) -> None:
+    head = "POST {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1000\r\n\r\n"
+    with guarded(tmp_path, *TABLE, max_request_bytes=1000) as server, contextlib.ExitStack() as stack:
+        for number in range(8):
+            stack.enter_context(server.connect()).sendall(head.format("/v1/wait").encode() + b"x" * 1000)
+            until(lambda number=number: seen.begun == number + 1 or None)  # type: ignore[misc]
+        status, headers, body = parsed(server.raw(head.format("/v1/echo").encode() + b"x" * 1000))
+        assert (status, json.loads(body)["error"]["code"]) == (503, "busy")
+        assert int(headers["retry-after"]) > 0
+        assert server.ask("GET", "/livez")[0] == 200
+        stack.close()
+        until(lambda: len(server.state.running) == 0 or None)
+        until(lambda: server.ask("POST", "/v1/echo", b'{"a":"' + b"x" * 992 + b'"}')[0] == 200 or None)
+        assert server.ask("POST", "/upload", b"x" * 20_000)[2] == b"20000"

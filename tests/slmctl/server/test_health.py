@@ -61,7 +61,7 @@ def slowest(server: Server, path: str, body: bytes) -> float:
 
     def watch() -> None:
         with httpx.Client(base_url=server.base_url, trust_env=False) as client:
-            while not done.wait(0.005):
+            while not took or not done.wait(0.005):
                 began = time.monotonic()
                 assert client.get("/livez").status_code == 200
                 took.append(time.monotonic() - began)
