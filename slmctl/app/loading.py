@@ -229,8 +229,12 @@ def _request(
 
 
 def _served(wanted: _Wanted, model: OpenModel, serving: Serving) -> _Wanted:
-    """The same for a worker of the server's: with its projector, or for vectors instead of answers."""
-    request = wanted.request
+    """The same for a worker of the server's: with its projector, or for vectors instead of answers.
+
+    It has no cache of prompts beside its slots: that would grow beyond what the plan counts, and hold for one
+    key what another has asked.
+    """
+    request = dataclasses.replace(wanted.request, cache_ram_mib=0)
     if model.projector:
         (projector,) = _handed_over(model.projector, "projector", {})
         request = dataclasses.replace(request, projector=projector)

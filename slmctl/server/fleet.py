@@ -78,6 +78,8 @@ class Fleet:
         else:
             ticket.instance = None
             instance.running -= 1
+            assert ticket.seat is not None
+            instance.slots.give_back(ticket.principal, ticket.seat)
             instance.answered = instance.answered or answered
             instance.used_at = self.now
             line.used(self.now - ticket.granted_at)
@@ -104,6 +106,7 @@ class Fleet:
         if ticket.keep_seconds is not None:
             instance.keep_seconds = ticket.keep_seconds
         ticket.instance = instance
+        ticket.seat = instance.slots.take(ticket.principal)
         ticket.wake()
 
     def _rest(self, line: Line, instance: Instance) -> None:

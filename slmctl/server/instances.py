@@ -27,6 +27,7 @@ from slmctl.config import Settings
 from slmctl.server.engine import EngineClient
 from slmctl.server.lookup import Found
 from slmctl.server.problems import NotSupported
+from slmctl.server.slots import Slots
 
 _RANK_POOLING = 4
 _LEAST_CONTEXT = 2
@@ -109,6 +110,7 @@ class Instance:
         self.size_bytes = 0
         self.vram_bytes = 0
         self.running = 0
+        self.slots = Slots(1)
         self.suspicions = 0
         self.learned = False
         self.answered = False
@@ -134,6 +136,7 @@ class Instance:
             self.parallel = begun.decided.launch.parallel
         elif self.manner.parallel is not None:
             self.parallel = self.manner.parallel
+        self.slots = Slots(self.parallel)
 
     def suspect(self, broken: bool) -> None:
         """A connection broke, or the worker turned out to live all the same."""

@@ -13,6 +13,7 @@ from slmctl.app.load import Purpose
 from slmctl.server.circuit import Circuit
 from slmctl.server.instances import Instance, Manner
 from slmctl.server.problems import CircuitOpen
+from slmctl.server.slots import Seat
 
 LineId = tuple[Digest, Purpose]
 
@@ -33,6 +34,7 @@ class Ticket:
         "load_seconds",
         "manner",
         "principal",
+        "seat",
         "since",
     )
 
@@ -47,6 +49,7 @@ class Ticket:
         self.granted_at = now
         self.load_seconds = 0.0
         self.instance: Instance | None = None
+        self.seat: Seat | None = None
         self.future: asyncio.Future[None] | None = None
 
     @property

@@ -205,6 +205,7 @@ class Scheduler:
         assert instance is not None
         assert instance.begun is not None
         assert instance.engine is not None
+        assert ticket.seat is not None
         about, package = instance.begun.about, found.package
         variant = next(
             (each for each in package.variants if each.digest == instance.begun.variant.digest),
@@ -229,6 +230,8 @@ class Scheduler:
             engine=instance.engine,
             environment=self._settings.environment,
             max_tokens=self._serve.max_tokens,
+            slot=ticket.seat.slot,
+            fresh=ticket.seat.fresh,
             queue_seconds=ticket.queue_seconds,
             load_seconds=ticket.load_seconds,
         )
