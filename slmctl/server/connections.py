@@ -42,6 +42,7 @@ class _Bounded(H11Protocol):
         super().__init__(*args, **kwargs)
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
+        self._half_closed = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -63,6 +64,18 @@ class _Bounded(H11Protocol):
         elif self.conn.trailing_data[0]:
             self._begin_to_wait()
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client says nothing more. It has gone, or it waits for its answer (`nc -N`), and nothing tells
+        which: only what holds no slot is answered to nobody. TLS knows no half of a connection."""
+        cycle = self.cycle
+        self._half_closed = (
+            cycle is not None and not cycle.response_complete and self._is_plain_get(self.scope["scheme"])
+        )
+        return self._half_closed
+
+    def _is_plain_get(self, scheme: str) -> bool:
+        return scheme == "http" and self.scope["method"] == "GET"
+
     def _read_on(self) -> None:
         """uvicorn stops reading when the next request comes before the answer to this one is whole; it would
         then not notice that the client has gone."""
@@ -73,6 +86,8 @@ class _Bounded(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self._half_closed and (self.cycle.response_complete or not self._is_plain_get("http")):
+            self.transport.close()
         if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
             self.idle[self] = None
             if self.conn.trailing_data[0]:

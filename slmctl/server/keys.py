@@ -98,6 +98,11 @@ class Keyring:
             raise KeysUnusable
         if not self._closed:
             return Principal(id=None, scopes=_EVERYTHING)
+        if given is None and _secrets_in(headers):
+            raise KeyMissing(
+                "The request has two API keys that differ.",
+                hint="Send one, as 'Authorization: Bearer KEY' or as x-api-key.",
+            )
         if given is None:
             raise KeyMissing(
                 "This server needs an API key.",
@@ -137,13 +142,18 @@ def authorize(principal: Principal, scope: Scope | None) -> None:
 
 def secret_in(headers: _Headers) -> str | None:
     """The key that a request carries, as bearer token or x-api-key. Two that differ are none."""
+    found = _secrets_in(headers)
+    return found.pop() if len(found) == 1 else None
+
+
+def _secrets_in(headers: _Headers) -> set[str]:
     found = {value.strip() for value in headers.getlist("x-api-key")}
     for value in headers.getlist("authorization"):
         kind, _, rest = value.strip().partition(" ")
         if kind.lower() == "bearer":
             found.add(rest.strip())
     found.discard("")
-    return found.pop() if len(found) == 1 else None
+    return found
 
 
 def _secrets(file: Path | None) -> list[ApiKey]:

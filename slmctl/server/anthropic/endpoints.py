@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -17,7 +18,7 @@ from slmctl.server.anthropic.schemas import COUNTED, MESSAGE
 from slmctl.server.blocks import Blocks
 from slmctl.server.call import Call, Endpoint
 from slmctl.server.problems import PromptTooLong
-from slmctl.server.scheduler import Want
+from slmctl.server.scheduler import Served, Want
 from slmctl.server.stopping import stopping
 from slmctl.server.streams import answer, sse
 from slmctl.server.telling import begin, told
@@ -51,7 +52,7 @@ async def count_tokens(call: Call) -> Response:
     ask = ask_of(request)
     async with call.state.scheduler.use(Want(name=request.model, principal=call.principal)) as served:
         begin(call, served)
-        tokens = await answering.count(served, ask)
+        tokens = await answering.count(served, _for_model(served, request, ask))
     call.told.prompt_tokens = tokens
     return answer(call, {"input_tokens": tokens})
 
@@ -81,12 +82,21 @@ async def _events(
     stops = tuple(request.stop_sequences or ())
     async with call.state.scheduler.use(Want(name=request.model, principal=call.principal)) as served:
         begin(call, served)
+        answers = answering.chat(served, _for_model(served, request, ask))
         try:
-            async with aclosing(told(call, stopping(answering.chat(served, ask), stops))) as events:
+            async with aclosing(told(call, stopping(answers, stops))) as events:
                 async for event in events:
                     yield event
         except PromptTooLong as error:
             raise _too_long(error) from None
+
+
+def _for_model(served: Served, request: CountRequest, ask: ChatAsk) -> ChatAsk:
+    """Adaptive thinking leaves it to the model, and one that cannot think then does not: programs ask so of
+    every model. Whoever enables it asks for thoughts."""
+    if isinstance(request.thinking, ThinkingAdaptive) and "thinking" not in served.capabilities:
+        return dataclasses.replace(ask, think=False)
+    return ask
 
 
 def _too_long(error: PromptTooLong) -> PromptTooLong:

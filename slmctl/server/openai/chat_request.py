@@ -10,7 +10,7 @@ from pydantic import Field
 from runtimes.protocol import ANY_OBJECT, Think
 from slmctl.app.asks import ChatAsk, NamedTool, Schema, ToolChoice
 from slmctl.server.openai.fields import HARMLESS, GeneratingFields, either, parameters_of, unsupported
-from slmctl.server.openai.messages import Message, ToolName, plain
+from slmctl.server.openai.messages import Mark, Message, ToolName, plain
 from slmctl.server.parsing import Fields, bad_field, parse
 
 MOST_MESSAGES = 10_000
@@ -42,6 +42,7 @@ class Function(Fields):
 class Tool(Fields):
     type: Literal["function"]
     function: Function
+    cache_control: Mark = None
 
 
 class NamedFunction(Fields):
@@ -164,14 +165,14 @@ def ask_of(request: ChatRequest) -> ChatAsk:
     schema = _schema(request)
     if schema is not None and request.grammar is not None:
         raise bad_field("grammar", "and 'response_format' cannot be asked for together")
-    if request.top_logprobs is not None and not request.logprobs:
+    if request.top_logprobs and not request.logprobs:
         raise bad_field("top_logprobs", "needs 'logprobs' to be true")
     assert longest is None or isinstance(longest, int)
     return ChatAsk(
         messages=plain(request.messages),
         parameters=parameters_of(request, longest),
         tools=[
-            tool.model_dump(exclude_none=True, exclude={"function": {"strict"}})
+            tool.model_dump(exclude_none=True, exclude={"cache_control": True, "function": {"strict"}})
             for tool in request.tools or ()
         ],
         tool_choice=_tool_choice(request),

@@ -1,7 +1,8 @@
 """The messages of a conversation as OpenAI's clients write them.
 
 Content is text or a list of parts. An image comes as a data: URL, which holds it: nothing is ever fetched.
-What a client sends back of an answer that it got (`refusal`, `annotations`, `audio`: null) is taken as it is.
+What a client sends back of an answer that it got (`refusal`, `annotations`, `audio`: null) is taken as it is,
+and so is what programs add that speak to many services (LiteLLM, OpenRouter's clients, the AI SDK).
 """
 
 from __future__ import annotations
@@ -20,9 +21,14 @@ _DATA_URL = re.compile(_HOLDS, re.ASCII | re.IGNORECASE)
 ToolName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.:/-]+$")]
 
 
+Mark = object
+"""A field that is taken and changes nothing: where another service's cache may begin, and what it has noted."""
+
+
 class TextPart(Fields):
     type: Literal["text"]
     text: str
+    cache_control: Mark = None
 
 
 class RefusalPart(Fields):
@@ -50,18 +56,21 @@ class ImageUrl(Fields):
 class ImagePart(Fields):
     type: Literal["image_url"]
     image_url: ImageUrl
+    cache_control: Mark = None
 
 
 class SystemMessage(Fields):
     role: Literal["system", "developer"]
     content: str | list[TextPart]
     name: str | None = None
+    cache_control: Mark = None
 
 
 class UserMessage(Fields):
     role: Literal["user"]
     content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]]
     name: str | None = None
+    cache_control: Mark = None
 
 
 class CalledFunction(Fields):
@@ -74,6 +83,8 @@ class ToolCall(Fields):
     type: Literal["function"] = "function"
     function: CalledFunction
     index: int | None = None
+    provider_specific_fields: Mark = None
+    extra_content: Mark = None
 
 
 class AssistantMessage(Fields):
@@ -89,6 +100,9 @@ class AssistantMessage(Fields):
     annotations: list[object] | None = None
     audio: None = None
     function_call: None = None
+    cache_control: Mark = None
+    provider_specific_fields: Mark = None
+    reasoning_details: Mark = None
 
 
 class ToolMessage(Fields):
@@ -96,6 +110,7 @@ class ToolMessage(Fields):
     content: str | list[TextPart]
     tool_call_id: str | None = None
     name: str | None = None
+    cache_control: Mark = None
 
 
 Message = Annotated[SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")]

@@ -143,6 +143,29 @@ def test_requests_one_after_the_other_are_answered_in_their_order(server: Server
     assert statuses(answers(server, data + last)) == [200, 404, 200, 405, 200]
 
 
+@pytest.mark.parametrize("path", [b"/livez", b"/api/tags", b"/v1/models", b"/nowhere"])
+def test_who_says_nothing_more_still_hears_its_answer(server: Server, path: bytes) -> None:
+    """As `nc -N` does it, whether or not it asks for the end of the connection."""
+    ask = b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n"
+    for data, expected in ((ask + b"\r\n", 1), (ask + b"Connection: close\r\n\r\n", 1), (2 * (ask + b"\r\n"), 2)):
+        with connect(server) as connection:
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+            found = statuses(rest_of(connection))
+        assert found == expected * [404 if path == b"/nowhere" else 200]
+
+
+def test_a_slot_is_not_held_for_who_says_nothing_more(server: Server) -> None:
+    body = b'{"model": "hello", "prompt": "Hi", "stream": false}'
+    head = b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+    get = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for data, expected in ((head + body, []), (get + head + body, [200])):
+        with connect(server) as connection:
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+            assert statuses(rest_of(connection)) == expected
+
+
 def test_64_megabytes_of_headers(server: Server) -> None:
     before = memory(server)
     for begin in (b"X: ", b"X: a\r\nY: ", b""):

@@ -153,6 +153,13 @@ def test_where_a_key_stands(headers: list[tuple[str, str]]) -> None:
     assert secret_in(Headers(raw=[(name.encode(), value.encode()) for name, value in headers])) == "s"
 
 
+def test_two_keys_that_differ_are_said_to(tmp_path: Path) -> None:
+    first, second = add_key(tmp_path).secret, add_key(tmp_path).secret
+    ring = Keyring(keys_file(tmp_path))
+    with pytest.raises(KeyMissing, match="two API keys that differ"):
+        ring.principal(Headers({"authorization": f"Bearer {first}", "x-api-key": second}))
+
+
 def test_the_secret_of_the_run_opens_everything_whatever_keys_there_are(tmp_path: Path) -> None:
     ring = Keyring(keys_file(tmp_path))
     token = "t" * 43

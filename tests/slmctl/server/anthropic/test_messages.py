@@ -230,6 +230,18 @@ def test_nothing_thinks_that_was_not_asked_to(
     assert [block.type for block in message.content] == ["text"]
 
 
+@pytest.mark.parametrize("effort", [{}, {"effort": "high"}])
+def test_adaptive_thinking_leaves_it_to_a_model_that_cannot_think(
+    client: anthropic.Anthropic, effort: dict[str, str]
+) -> None:
+    """Claude Code asks so of every model."""
+    fields: dict[str, Any] = {"thinking": {"type": "adaptive"}, "output_config": effort}
+    message = create(client, extra_body={**GREEDY, **fields})
+    assert [block.type for block in message.content] == ["text"]
+    counted = client.messages.count_tokens(model=HELLO, messages=HI, extra_body=fields)
+    assert counted.input_tokens == prompt_tokens(message)
+
+
 def test_thoughts_can_be_left_out(client: anthropic.Anthropic) -> None:
     thinking = {"type": "enabled", "budget_tokens": 8, "display": "omitted"}
     first = create(client, model=THINKER, thinking=thinking).content[0]

@@ -202,6 +202,41 @@ def test_what_cannot_be_is_refused(fields: Mapping[str, object], parameter: str,
             {"role": "tool", "tool_call_id": "1", "content": "5"},
             {"role": "tool", "tool_call_id": "1", "content": "5"},
         ),
+        # as programs write it that speak to many services
+        (
+            {"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}]},
+            {"role": "user", "content": "a"},
+        ),
+        (
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [
+                    {
+                        "id": "1",
+                        "type": "function",
+                        "function": {"name": "f", "arguments": ""},
+                        "provider_specific_fields": None,
+                        "extra_content": {"google": {"thought_signature": "x"}},
+                    }
+                ],
+                "provider_specific_fields": {"refusal": None},
+                "reasoning_details": [{"type": "reasoning.text", "text": "b"}],
+                "cache_control": None,
+            },
+            {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+            },
+        ),
+        *(
+            (
+                {"role": role, "content": "a", "cache_control": {"type": "ephemeral"}},
+                {"role": role, "content": "a"},
+            )
+            for role in ("system", "user", "tool")
+        ),
     ],
 )
 def test_messages(message: Mapping[str, object], plain: Mapping[str, object]) -> None:
@@ -212,6 +247,7 @@ def test_tools_are_handed_on_without_what_says_nothing_here() -> None:
     strict = {
         "type": "function",
         "function": {"name": "look", "parameters": {"type": "object"}, "strict": True},
+        "cache_control": {"type": "ephemeral"},
     }
     asked = ask(tools=[strict], tool_choice={"type": "function", "function": {"name": "look"}})
     assert asked.tools == [TOOL]
@@ -259,6 +295,7 @@ def test_logprobs_and_biases() -> None:
     assert ask(logprobs=True).top_logprobs == 0
     assert ask(logprobs=True, top_logprobs=3).top_logprobs == 3
     assert ask(logprobs=False).top_logprobs is None
+    assert ask(top_logprobs=0).top_logprobs is None
     assert ask(logit_bias={"5": -100, "7": 1.5}).logit_bias == {5: -100.0, 7: 1.5}
 
 
