@@ -4,8 +4,7 @@
     <base>/slmctl-<uid>/s-<hash>/server.json   mode 0600: addresses, pid, store, version, and a token
     <base>/slmctl-<uid>/s-<hash>/s.sock        where the user's own commands come in, without TLS or a port
 
-One server per store and user may stand there. A file whose lock is free is a crashed server's, and is
-nobody's
+One server per store and user may stand there. A file whose lock is free is a crashed server's, and nobody's
 word any more. The folder goes when its server does.
 """
 

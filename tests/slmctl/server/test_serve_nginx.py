@@ -94,6 +94,8 @@ def test_chat_streams_token_by_token(neighbour: Program, secret: str, tmp_path: 
         ) as client,
     ):
         assert client.get("/v1/models").status_code == 401, "the key is asked for behind the proxy too"
+        made_up = {"host": "evil.example", "x-forwarded-host": NAME}
+        assert client.get("/livez", headers=made_up).status_code == 403, "nginx hands on no name but the Host"
         client.headers["authorization"] = f"Bearer {secret}"
         assert "hello" in [each["id"] for each in client.get("/v1/models").json()["data"]]
         chat = {
