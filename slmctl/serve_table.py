@@ -138,7 +138,7 @@ SERVE_SETTINGS: tuple[Setting, ...] = (
         "how long answers that are under way may go on when the server is told to end",
         shown=shown_seconds,
     ),
-    _setting("log_prompts", read_yes_or_no, "whether what is asked is written to the log, too; answers never are"),
+    _setting("log_prompts", read_yes_or_no, "whether what is asked is written to the log; answers never are"),
 )
 
 DEFAULTS: Mapping[str, Value] = {

@@ -22,7 +22,7 @@ ToolName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z
 
 
 Mark = object
-"""A field that is taken and changes nothing: where another service's cache may begin, and what it has noted."""
+"""A field that is taken and changes nothing: where another service's cache begins, and what it has noted."""
 
 
 class TextPart(Fields):

@@ -147,7 +147,8 @@ def test_requests_one_after_the_other_are_answered_in_their_order(server: Server
 def test_who_says_nothing_more_still_hears_its_answer(server: Server, path: bytes) -> None:
     """As `nc -N` does it, whether or not it asks for the end of the connection."""
     ask = b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n"
-    for data, expected in ((ask + b"\r\n", 1), (ask + b"Connection: close\r\n\r\n", 1), (2 * (ask + b"\r\n"), 2)):
+    whole, last = ask + b"\r\n", ask + b"Connection: close\r\n\r\n"
+    for data, expected in ((whole, 1), (last, 1), (whole + whole, 2)):
         with connect(server) as connection:
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
