@@ -56,9 +56,10 @@ class SourceFiles:
         return cls(MappingProxyType(found), quoted(root.name, 100))
 
     @classmethod
-    def of_package(cls, paths: Mapping[str, Path], shown: str) -> SourceFiles:
+    def of_files(cls, paths: Mapping[str, Path], shown: str = "the package") -> SourceFiles:
         """The files of a variant: checked names, and the blobs that hold them."""
-        return cls(MappingProxyType(dict(paths)), quoted(shown, 100))
+        real = {name: Path(os.path.realpath(path)) for name, path in paths.items()}
+        return cls(MappingProxyType(real), quoted(shown, 100))
 
     def __contains__(self, name: object) -> bool:
         return name in self.paths
