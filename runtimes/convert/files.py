@@ -1,8 +1,8 @@
 """The files that a model is made from: a folder's or a package's, by name, each known to be safe to open.
 
-A name that a model's own files mention (`weight_map` of an index) is looked up here and never joined to a path,
-so none leads out. A link is followed only where it stays in the folder, or goes from a snapshot of the Hugging
-Face cache (hub/models--ORG--NAME/snapshots/COMMIT/) to the blobs beside it.
+A name that a model's own files mention (`weight_map` of an index) is looked up here and never joined to a
+path, so none leads out. A link is followed only where it stays in the folder, or goes from a snapshot of the
+Hugging Face cache (hub/models--ORG--NAME/snapshots/COMMIT/) to the blobs beside it.
 """
 
 from __future__ import annotations
