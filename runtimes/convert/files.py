@@ -1,8 +1,8 @@
 """The files that a model is made from: a folder's or a package's, by name, each known to be safe to open.
 
-A name that a model's own files mention (`weight_map` of an index) is looked up here and never joined to a path,
-so none leads out. A link is followed only where it stays in the folder, or goes from a snapshot of the Hugging
-Face cache (hub/models--ORG--NAME/snapshots/COMMIT/) to the blobs beside it.
+A name that a model's own files mention (`weight_map` of an index) is looked up here and never joined to a
+path, so none leads out. A link is followed only where it stays in the folder, or goes from a snapshot of the
+Hugging Face cache (hub/models--ORG--NAME/snapshots/COMMIT/) to the blobs beside it.
 """
 
 from __future__ import annotations
@@ -56,9 +56,10 @@ class SourceFiles:
         return cls(MappingProxyType(found), quoted(root.name, 100))
 
     @classmethod
-    def of_package(cls, paths: Mapping[str, Path], shown: str) -> SourceFiles:
+    def of_files(cls, paths: Mapping[str, Path], shown: str = "the package") -> SourceFiles:
         """The files of a variant: checked names, and the blobs that hold them."""
-        return cls(MappingProxyType(dict(paths)), quoted(shown, 100))
+        real = {name: Path(os.path.realpath(path)) for name, path in paths.items()}
+        return cls(MappingProxyType(real), quoted(shown, 100))
 
     def __contains__(self, name: object) -> bool:
         return name in self.paths
