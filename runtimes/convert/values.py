@@ -1,5 +1,5 @@
-"""What a conversion is: the keys and tensors of a GGUF file that does not exist yet, its tensors to be read when
-they are written.
+"""What a conversion is: the keys and tensors of a GGUF file that does not exist yet, its tensors to be read
+when they are written.
 """
 
 from __future__ import annotations
