@@ -307,6 +307,7 @@ def main() -> NoReturn:
     die_with_parent()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.environ["GGML_NO_BACKTRACE"] = "1"
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as in runtimes/workers/llamacpp.py
     status = 0
     with os.fdopen(os.dup(1), "wb") as stream:
         os.dup2(2, 1)  # what C code prints is no part of an answer

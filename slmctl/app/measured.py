@@ -121,7 +121,11 @@ def measurements(reader: StoreReader, digest: Digest, names: NameTable | None = 
     return tuple(sorted(found, key=_rank))
 
 
-def measured_quality(reader: StoreReader, package: Package) -> dict[str, tuple[Measured, ...]]:
+Measurements = Mapping[str, tuple[Measured, ...]]
+"""Of each variant, by id, what was measured of it."""
+
+
+def measured_quality(reader: StoreReader, package: Package) -> Measurements:
     """Of each variant, by id, what was measured of it, the most telling first; those without are left out."""
     names = reader.names()
     if not names.referrers:

@@ -1,6 +1,6 @@
 """Measuring a variant: how well it predicts a text, and how far it is from another build of the model.
 
-    text -> both builds loaded, each in a child -> windows, one after the other -> numbers -> kept with the variant
+    text -> both builds loaded, each in a child -> windows, one by one -> numbers -> kept with the variant
 
 Nothing is written before all is measured.
 """
