@@ -135,6 +135,20 @@ def _hash(read_into: Callable[[bytearray, int], int], progress: Progress) -> tup
     return Digest(hasher.hexdigest()), position
 
 
+class Draft:
+    """A file of ours that is being written at `path`, and is no blob yet. Whoever writes it neither renames
+    nor replaces it."""
+
+    def __init__(self, path: Path, keep: Callable[[Check, Progress], tuple[Digest, int]]) -> None:
+        self.path = path
+        self._keep = keep
+
+    def keep(self, *, check: Check, progress: Progress = _no_progress) -> tuple[Digest, int]:
+        """Make it a blob as it is now; gives its digest and size. `check` sees it as in `Ingest.take_file`,
+        `progress` is told of the bytes that were hashed. The path is gone then."""
+        return self._keep(check, progress)
+
+
 class Ingest:
     """Puts blobs into `blobs/sha256` by way of `ingest/`, for the owner of a lease."""
 
@@ -263,6 +277,22 @@ class Ingest:
             lease.add(digest)
             self._commit(path, fd, digest, size)
         return digest
+
+    @contextmanager
+    def draft(self, size: int, lease: Lease) -> Iterator[Draft]:
+        """An empty file in `ingest/` for who writes it by path: a child process, out of order. It is gone at
+        the end unless it was kept. Whether there is room for `size` bytes is asked first."""
+        with self._temporary(lease) as (path, fd):
+            _check_room(fd, size)
+
+            def keep(check: Check, progress: Progress) -> tuple[Digest, int]:
+                digest, length = hash_open_file(fd, progress)
+                check(fd)
+                lease.add(digest)
+                self._commit(path, fd, digest, length)
+                return digest, length
+
+            yield Draft(path, keep)
 
     def share_file(
         self, source: SourceFile, lease: Lease, *, check: Check, progress: Progress = _no_progress

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from registry.digest import Digest
@@ -12,7 +12,7 @@ from registry.errors import BadContent, NotFound, SlmctlError
 from registry.manifest import Descriptor
 from registry.store.adoption import Taken, adopt_file
 from registry.store.durable import flush_folder, store_errors
-from registry.store.ingest import Check, Ingest, Progress, SourceFile
+from registry.store.ingest import Check, Draft, Ingest, Progress, SourceFile
 from registry.store.leases import Lease
 from registry.store.locks import Locks
 from registry.store.origins import note_origin
@@ -130,6 +130,14 @@ class Session:
         """Store a blob that comes as a stream and has no name yet; see `Ingest.take_stream`."""
         with store_errors(self._store.root):
             return self._ingest.take_stream(chunks, size, self._lease, progress=progress or silent)
+
+    @contextmanager
+    def draft(self, size: int) -> Iterator[Draft]:
+        """A file in the store that somebody writes by its path; see `Ingest.draft`. Every OSError on the way
+        counts as one of the store: what is read from elsewhere says its own. Raises NoSpace, StoreUnusable.
+        """
+        with store_errors(self._store.root), self._ingest.draft(size, self._lease) as draft:
+            yield draft
 
     def upload(self, digest: Digest, chunks: Iterable[bytes], *, most_bytes: int) -> int:
         """Store a blob that comes as a stream whose length nobody knows; see `Ingest.take_upload`."""

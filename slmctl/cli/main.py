@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "create": ("slmctl.cli.commands.create", "Make a model from a GGUF file or a Modelfile"),
     "run": ("slmctl.cli.commands.run", "Ask a model"),
     "plan": ("slmctl.cli.commands.plan", "Say which build of a model runs how here, and why"),
+    "footprint": ("slmctl.cli.commands.footprint", "Compare what each quantization of a model costs here"),
     "list": ("slmctl.cli.commands.list", "List the models in the store"),
     "serve": ("slmctl.cli.commands.serve", "Serve the models to other programs, as Ollama and OpenAI do"),
     "ps": ("slmctl.cli.commands.ps", "List the models that are loaded"),
@@ -62,7 +63,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "find models": ("search", "tags", "library"),
-    "run models": ("plan", "run", "ps", "stop", "logs"),
+    "run models": ("plan", "footprint", "run", "ps", "stop", "logs"),
     "serve them": ("serve", "key"),
     "keep them": ("list", "show", "create", "cp", "rm"),
     "look after them": ("verify", "gc", "df"),

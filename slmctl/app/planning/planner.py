@@ -113,12 +113,13 @@ class Planner:
         if not (doubted or (rough and (not self._quick or _is_close(chosen)))):
             return None
         model = file_of(build)
-        need = None if model is None else self._oracle(chosen, model)
+        need = None if model is None else self.engine_says(chosen, model)
         if need is None:
             return None
         return (build.key, candidate.runtime, candidate.place, candidate.shape), need
 
-    def _oracle(self, chosen: Evaluated, model: Path | bytes) -> Need | None:
+    def engine_says(self, chosen: Evaluated, model: Path | bytes) -> Need | None:
+        """What the engine itself says that a candidate takes (the oracle); None where it cannot be asked."""
         from runtimes.oracle import Place, measure  # few plans ask it
         from runtimes.planning.speed import cpu_features
 

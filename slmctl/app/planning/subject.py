@@ -8,17 +8,16 @@ Nothing is asked of anybody for what is in the store or in the library, and no w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.errors import DoesNotFit, MalformedFile, NotFound
+from registry.errors import DoesNotFit, NotFound
 from registry.formats.facts import ModelFacts
 from registry.formats.folder_facts import facts_from_folder
 from registry.formats.gguf import GgufHeader, read_header
 from registry.formats.gguf_facts import facts_from_gguf
-from registry.formats.hf_dimensions import facts_from_config, gguf_architecture
+from registry.formats.hf_dimensions import facts_from_config
 from registry.formats.safetensors import read_header as read_safetensors
 from registry.formats.shards import find_shards
 from registry.manifest import load_json_object
@@ -30,6 +29,7 @@ from slmctl.app.finding import find_package, locate
 from slmctl.app.library import LibraryModel, family_of, find_model
 from slmctl.app.package import Package, variant_id
 from slmctl.app.planning.builds import builds_of_facts, builds_of_model, named_builds
+from slmctl.app.planning.made_of import UNQUANTIZED, as_gguf
 from slmctl.app.planning.opened import opened
 from slmctl.app.planning.package_builds import builds_of_package
 
@@ -222,24 +222,11 @@ def _of_folder(path: Path) -> Subject:
         quantization=found.quantization,
         stored=True,
     )
-    if found.parameters is None or found.quantization not in _UNQUANTIZED:
+    if found.parameters is None or found.quantization not in UNQUANTIZED:
         return Subject(name=name, builds=(itself,), origin="file")
-    facts, exact = _as_gguf(config, found)
+    facts, exact = as_gguf(config, found)
     described = _described(name, facts, exact=exact)
     return replace(described, builds=(itself, *described.builds))
-
-
-_UNQUANTIZED = frozenset({"BF16", "F16", "F32"})
-
-
-def _as_gguf(config: Mapping[str, object], found: ModelFacts) -> tuple[ModelFacts, bool]:
-    """What the converter would make of the folder: known exactly, or by the folder's own tensors."""
-    with suppress(MalformedFile):
-        facts, exact = facts_from_config(config)
-        if exact:
-            return facts, True
-    architecture = gguf_architecture(found.architecture)
-    return replace(found, format="gguf", architecture=architecture), True
 
 
 def _described(name: str, facts: ModelFacts, *, exact: bool) -> Subject:
