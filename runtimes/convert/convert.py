@@ -19,10 +19,11 @@ from runtimes.convert.architectures import FAMILIES
 from runtimes.convert.architectures.family import Family, Model
 from runtimes.convert.config import ModelConfig
 from runtimes.convert.files import SourceFiles
+from runtimes.convert.generation import sampling_keys
 from runtimes.convert.rows import Rows, fits
 from runtimes.convert.source import Source
 from runtimes.convert.values import Conversion, Key, Tensor
-from runtimes.convert.vocabulary import vocabulary
+from runtimes.convert.vocabulary.vocabulary import vocabulary
 
 _KINDS = GGMLQuantizationType
 OUT_TYPES: Final[Mapping[str, LlamaFileType]] = {
@@ -62,6 +63,7 @@ def convert(files: SourceFiles, out_type: str | None = None) -> Conversion:
         keys=(
             keys.text("general.architecture", family.name),
             keys.text("general.type", "model"),
+            *sampling_keys(files),
             keys.text("general.size_label", _size_label(named)),
             *family.keys(model),
             keys.whole("general.file_type", OUT_TYPES[label]),

@@ -75,7 +75,7 @@ class Family:
         used = config.word("hidden_act") or config.word("hidden_activation") or self.activation
         if used not in self.activations:
             raise DoesNotFit(
-                f"The model's feed-forward layers use {quoted(used)}, those of {self.name} models in llama.cpp "
+                f"The model's feed-forward layers use {quoted(used)}, those of llama.cpp's {self.name} models "
                 f"{self.activation}.",
                 hint=_OTHER_ENGINE,
             )
