@@ -73,10 +73,10 @@ class Family:
         """Raise DoesNotFit for a model that has what this architecture in llama.cpp does not."""
         config = model.config
         used = config.word("hidden_act") or config.word("hidden_activation") or self.activation
+        theirs = f"llama.cpp's {self.name} models"
         if used not in self.activations:
             raise DoesNotFit(
-                f"The model's feed-forward layers use {quoted(used)}, those of llama.cpp's {self.name} models "
-                f"{self.activation}.",
+                f"The model's feed-forward layers use {quoted(used)}, those of {theirs} {self.activation}.",
                 hint=_OTHER_ENGINE,
             )
 
