@@ -177,6 +177,11 @@ def file_type(number: int) -> FileType | None:
     return _FILE_TYPES.get(number - _GUESSED if number >= _GUESSED else number)
 
 
+def file_type_number(label: str) -> int | None:
+    """The number that `general.file_type` has for a label; None for one that is none."""
+    return next((number for number, kind in _FILE_TYPES.items() if kind.label == label), None)
+
+
 def fallback_type(name: str) -> str | None:
     """What llama.cpp uses where a row is no multiple of this type's block; None for unquantized types."""
     entry = GGML_TYPES_BY_NAME[name]

@@ -99,13 +99,13 @@ class GgufHeader:
         return value if isinstance(value, str) else None
 
 
-def read_header(stream: BinaryIO, *, size: int | None = None) -> GgufHeader:
+def read_header(stream: BinaryIO, *, size: int | None = None, needs_architecture: bool = True) -> GgufHeader:
     """Read and check the header of the GGUF file that `stream`, seekable, holds from its first byte.
 
     `size` is the size of the whole file in bytes; without it the stream's own end counts. With it, the
     stream need hold no more than the header (a file that is still elsewhere). Tensor data is never read,
     and what is held in memory is bounded, whatever the file says. Trailing bytes after the last tensor are
-    accepted, as engines do.
+    accepted, as engines do. Without `needs_architecture` the file may hold something else than a model.
 
     Raises MalformedFile, with the key, tensor or byte offset that is wrong, and for file contents nothing
     else; an OSError of the stream passes through.
@@ -122,7 +122,7 @@ def read_header(stream: BinaryIO, *, size: int | None = None) -> GgufHeader:
     _check_count(key_count, "keys", MAX_KEYS, _SMALLEST_PAIR_BYTES, cursor)
     metadata = _read_metadata(cursor, key_count)
     alignment = _alignment(metadata)
-    architecture = _architecture(metadata)
+    architecture = _architecture(metadata, needs_architecture)
     tensors = read_tensors(cursor, tensor_count, alignment=alignment, architecture=architecture)
     data_offset = padded(cursor.offset, alignment)
     check_layout(tensors, data_offset=data_offset, file_size=cursor.size)
@@ -204,14 +204,14 @@ def _alignment(metadata: Mapping[str, Value]) -> int:
     return value
 
 
-def _architecture(metadata: Mapping[str, Value]) -> str | None:
+def _architecture(metadata: Mapping[str, Value], needed: bool) -> str | None:
     value = metadata.get("general.architecture")
     if isinstance(value, str) and _ARCHITECTURE.fullmatch(value):
         return value
     if value is not None:
         raise MalformedFile(f"general.architecture is {quoted(value)}, which is no architecture's name.")
     part = metadata.get("split.no")
-    if isinstance(part, int) and part > 0:
+    if not needed or (isinstance(part, int) and part > 0):
         return None  # only the first part of a sharded set repeats the model's metadata
     raise MalformedFile("The header has no general.architecture, so no engine could load it.")
 

@@ -39,8 +39,10 @@ CATEGORIES: Mapping[str, str] = MappingProxyType(
 
 _ONE_AND_TWO_BITS = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M"})
 _BETTER_TWO_BITS = frozenset({"IQ2_S", "IQ2_M"})
-_LAYERS_OF_70B = 80
-_KINDS_OF_70B = frozenset({"llama", "qwen2", "llama-embed", "deci"})
+_LAYERS_OF_70B = MappingProxyType(
+    {"llama": 80, "llama-embed": 80, "qwen2": 80, "deci": 80, "olmo": 80, "jais2": 68}
+)
+_MAYBE_65B = frozenset({"llama", "llama-embed"})  # of whom one of 80 layers may be the first LLaMA's 65B
 _EIGHT_EXPERTS = 8
 _EXPERTS_OUTPUT_AS_Q5_K = frozenset(
     {
@@ -146,7 +148,8 @@ def _value(model: Model, place: Place) -> str:
     if model.experts == _EIGHT_EXPERTS:
         return "Q8_0"
     chosen = _plain_value(model, place)
-    huge = model.layers == _LAYERS_OF_70B and model.architecture in _KINDS_OF_70B
+    is_65b = model.architecture in _MAYBE_65B and model.heads_per_kv_head == 1
+    huge = model.layers == _LAYERS_OF_70B.get(model.architecture) and not is_65b
     return "Q5_K" if huge and chosen in {"Q3_K", "Q4_K"} else chosen
 
 
