@@ -56,12 +56,14 @@ class NumpyLlama:
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         weights /= weights.sum(-1, keepdims=True)
         mixed: Floats = np.einsum("hqk,khd->qhd", weights, values).reshape(count, -1)
-        return mixed @ self._tensors[f"{prefix}attn_output.weight"].T
+        made: Floats = mixed @ self._tensors[f"{prefix}attn_output.weight"].T
+        return made
 
     def _feed_forward(self, prefix: str, state: Floats) -> Floats:
         normed = self._normed(f"{prefix}ffn_norm", state)
         gate, up = (normed @ self._tensors[f"{prefix}ffn_{name}.weight"].T for name in ("gate", "up"))
-        return (gate / (1 + np.exp(-gate)) * up) @ self._tensors[f"{prefix}ffn_down.weight"].T
+        made: Floats = (gate / (1 + np.exp(-gate)) * up) @ self._tensors[f"{prefix}ffn_down.weight"].T
+        return made
 
     def _normed(self, name: str, state: Floats) -> Floats:
         epsilon = self._fields["attention.layer_norm_rms_epsilon"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
 
@@ -68,7 +69,7 @@ def test_the_second_half_of_each_window_counts() -> None:
     logs = [
         float(table[here, following] - np.log(np.exp(table[here].astype(np.float64)).sum()))
         for window in given_windows()
-        for here, following in zip(window[25:-1], window[26:], strict=True)
+        for here, following in itertools.pairwise(window[25:])
     ]
     found = measure(Bigram(table), iter(given_windows()))
     assert found.perplexity.value == pytest.approx(math.exp(-np.mean(logs)))
