@@ -26,6 +26,10 @@ def flag(name: str, value: bool) -> Key:
     return Key(name=name, value=value, kind=GGUFValueType.BOOL)
 
 
+def flags(name: str, value: Sequence[bool]) -> Key:
+    return Key(name=name, value=list(value), kind=GGUFValueType.ARRAY, item_kind=GGUFValueType.BOOL)
+
+
 def texts(name: str, value: Sequence[str]) -> Key:
     return Key(name=name, value=list(value), kind=GGUFValueType.ARRAY, item_kind=GGUFValueType.STRING)
 

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("slmctl.cli.commands.run", "Ask a model"),
     "plan": ("slmctl.cli.commands.plan", "Say which build of a model runs how here, and why"),
     "footprint": ("slmctl.cli.commands.footprint", "Compare what each quantization of a model costs here"),
+    "perplexity": ("slmctl.cli.commands.perplexity", "Measure how well a build predicts a text"),
     "list": ("slmctl.cli.commands.list", "List the models in the store"),
     "serve": ("slmctl.cli.commands.serve", "Serve the models to other programs, as Ollama and OpenAI do"),
     "ps": ("slmctl.cli.commands.ps", "List the models that are loaded"),
@@ -63,7 +64,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "find models": ("search", "tags", "library"),
-    "run models": ("plan", "footprint", "run", "ps", "stop", "logs"),
+    "run models": ("plan", "footprint", "perplexity", "run", "ps", "stop", "logs"),
     "serve them": ("serve", "key"),
     "keep them": ("list", "show", "create", "cp", "rm"),
     "look after them": ("verify", "gc", "df"),

@@ -25,6 +25,7 @@ from runtimes.convert.values import Key
 
 _LAYER = re.compile(r"blk\.([0-9]+)\.(.+)")
 _NEVER = (".rotary_emb.inv_freq", ".attention.masked_bias", ".attention.bias")  # worked out, not learnt
+_OTHER_ENGINE = "Run it with an engine that runs safetensors."
 _HINT = "Download the model again from where its makers publish it."
 Shape = tuple[int, ...]
 
@@ -55,6 +56,8 @@ class Family:
     tied: ClassVar[bool] = False
     context: ClassVar[int | None] = None
     norm_epsilon: ClassVar[float | None] = 1e-6
+    activations: ClassVar[frozenset[str]] = frozenset({"silu", "swish"})
+    activation: ClassVar[str] = "silu"
     dropped: ClassVar[tuple[str, ...]] = ()
 
     @property
@@ -68,6 +71,18 @@ class Family:
 
     def check(self, model: Model) -> None:
         """Raise DoesNotFit for a model that has what this architecture in llama.cpp does not."""
+        config = model.config
+        used = config.word("hidden_act") or config.word("hidden_activation") or self.activation
+        theirs = f"llama.cpp's {self.name} models"
+        if used not in self.activations:
+            raise DoesNotFit(
+                f"The model's feed-forward layers use {quoted(used)}, those of {theirs} {self.activation}.",
+                hint=_OTHER_ENGINE,
+            )
+
+    def notes(self, model: Model) -> Iterator[str]:
+        """What is to be said to whoever converts it, in sentences."""
+        yield from ()
 
     def keys(self, model: Model) -> Iterator[Key]:
         """The keys of this architecture. Raises MalformedFile for a config that lacks what they say."""
@@ -98,7 +113,7 @@ class Family:
         elif rope.kind not in ("default", "llama3"):
             raise DoesNotFit(
                 f"The model scales its positions by {quoted(rope.kind)}, which llama.cpp does not do.",
-                hint="Run it with an engine that runs safetensors.",
+                hint=_OTHER_ENGINE,
             )
         yield keys.real(f"{prefix}.freq_base", rope.base)
 
@@ -131,9 +146,7 @@ class Family:
                     hint="The model is another than its config.json says.",
                 )
             if ours in found:
-                raise MalformedFile(
-                    f"The tensor {ours} is there twice, once as {quoted(theirs)}.", hint=_HINT
-                )
+                raise MalformedFile(f"Two tensors are {ours}, one of them {quoted(theirs)}.", hint=_HINT)
             found.add(ours)
             rows = self.rows(model, ours, tensor)
             self._check_shape(model, ours, theirs, rows)
@@ -150,7 +163,11 @@ class Family:
 
     def rows(self, model: Model, name: str, tensor: SourceTensor) -> Rows:
         """What becomes of a tensor, by its name in GGUF."""
-        return tensor.rows()
+        return self.ordered(model, name, tensor.rows())
+
+    def ordered(self, model: Model, name: str, rows: Rows) -> Rows:
+        """A tensor's rows in llama.cpp's order, and those that an adapter adds to them."""
+        return rows
 
     def shapes(self, model: Model) -> Mapping[str, Shape]:
         """What a model must have, by name without the layer (`attn_q.weight`), as GGUF will have it."""
@@ -186,9 +203,13 @@ class Family:
     def _is_dropped(self, model: Model, stem: str) -> bool:
         return stem.startswith(self.dropped) or (stem == "lm_head.weight" and self.is_tied(model.config))
 
+    def expected(self, model: Model, name: str) -> Shape | None:
+        """The shape that a tensor must have, by its name in GGUF; None where any will do."""
+        match = _LAYER.fullmatch(name)
+        return self.shapes(model).get(match[2] if match else name)
+
     def _check_shape(self, model: Model, ours: str, theirs: str, rows: Rows) -> None:
-        match = _LAYER.fullmatch(ours)
-        expected = self.shapes(model).get(match[2] if match else ours)
+        expected = self.expected(model, ours)
         if expected is not None and rows.shape != expected:
             raise MalformedFile(
                 f"The tensor {quoted(theirs)} has the shape {list(rows.shape)}, by the config.json it has "

@@ -13,7 +13,6 @@ from runtimes.convert import keys
 from runtimes.convert.architectures.family import Family, Model
 from runtimes.convert.config import Rope
 from runtimes.convert.rows import Floats, Rows, made
-from runtimes.convert.source import SourceTensor
 from runtimes.convert.values import Key
 
 
@@ -36,9 +35,8 @@ class Llama(Family):
             factors = llama3_factors(rope, model.config.head_size)
             yield "rope_freqs.weight", made("rope_freqs.weight", factors)
 
-    def rows(self, model: Model, name: str, tensor: SourceTensor) -> Rows:
+    def ordered(self, model: Model, name: str, rows: Rows) -> Rows:
         """llama.cpp rotates numbers that lie beside each other, Transformers those half a head apart."""
-        rows = tensor.rows()
         part = name.rsplit(".", 2)[-2]
         if part not in ("attn_q", "attn_k"):
             return rows
@@ -64,15 +62,10 @@ def llama3_factors(rope: Rope, head_size: int) -> Floats:
     if min(factor, low, high, rope.base) <= 0 or low == high:
         raise MalformedFile(f"The {settings.shown} cannot be: a factor is not above 0, or two are one.")
     exponents = np.arange(0, head_size, 2, dtype=np.float32) / np.float32(head_size)
-    frequencies = np.float32(1) / np.power(np.float32(rope.base), exponents)
-    factors = []
-    for frequency in frequencies:
-        wavelength = 2 * math.pi / float(frequency)
-        if wavelength < trained / high:
-            factors.append(1.0)
-        elif wavelength > trained / low:
-            factors.append(factor)
-        else:
-            smooth = (trained / wavelength - low) / (high - low)
-            factors.append(1 / ((1 - smooth) / factor + smooth))
-    return np.asarray(factors, np.float32)
+    # each step in F32, as Transformers and llama.cpp's converter do it
+    frequencies = np.float32(1) / np.power(rope.base, exponents.astype(np.float64)).astype(np.float32)
+    wavelengths = np.float32(2 * math.pi) / frequencies
+    smooth = (np.float32(trained) / wavelengths - np.float32(low)) / np.float32(high - low)
+    between = np.float32(1) / ((np.float32(1) - smooth) / np.float32(factor) + smooth)
+    long = np.where(wavelengths > np.float32(trained / low), np.float32(factor), between)
+    return np.where(wavelengths < np.float32(trained / high), np.float32(1), long)
