@@ -196,7 +196,7 @@ def test_fallbacks_are_noted(tmp_path: Path) -> None:
         "6 of 13 tensors are Q5_0: their rows are no multiple of Q4_K's block.",
         "1 of 13 tensors are Q8_0: their rows are no multiple of Q6_K's block.",
     )
-    assert prepared.types == {"Q4_K": 1, "Q5_0": 6, "Q8_0": 2}
+    assert prepared.types == {"Q5_0": 6, "Q6_K": 1, "Q8_0": 2}
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
