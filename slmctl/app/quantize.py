@@ -81,8 +81,9 @@ def quantize(
         labels = wanted(package, labels, call)
         if not labels:
             return _as_it_is(entry, package, source)
+    before = blobs_of(reader, entry.descriptor)
     with store.session(f"quantize {package.name}") as session:
-        bring(session, store, reader, blobs_of(reader, entry.descriptor), on_event)
+        bring(session, store, reader, before, on_event)
         maker = Maker(session, shown=short_name(package.name), environ=environ, on_event=on_event)
         with opened_source(maker, store, package, source) as paths:
             prepared = [(label, maker.prepared(paths, label, call.recipe)) for label in labels]
@@ -95,6 +96,7 @@ def quantize(
         builds = [build_made(source, file) for file in made]
         descriptor, ids = with_builds(session, store, package, builds)
         linked = _link(store, package, entry, descriptor, now)
+    store.free(each.digest for each in before)  # what was kept until now, and is not any more
     return Quantized(
         entry=linked,
         made=tuple((build.id, file.file.size) for build, file in zip(builds, made, strict=True)),

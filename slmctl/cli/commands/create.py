@@ -23,8 +23,8 @@ _MISSING = "Name it with -f FILE, or make a model straight from a file with --fr
 
 
 _ABOUT = (
-    "Make the model NAME from a Modelfile, or straight from a GGUF file or a folder of safetensors. The folder"
-    " is kept as a variant, and the GGUF made of it is another."
+    "Make the model NAME from a Modelfile, or straight from a GGUF file or a folder of safetensors. The"
+    " folder is kept as a variant, and the GGUF made of it is another."
 )
 
 
