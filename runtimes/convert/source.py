@@ -23,7 +23,6 @@ from runtimes.convert.files import SourceFiles
 from runtimes.convert.rows import STORED, Array, Rows, StoredType
 
 PIECE_BYTES = 4 << 20
-_INDEX = "model.safetensors.index.json"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _HINT = "Download the model again from where its makers publish it."
 _WHOLE_NUMBERS = {"U8": np.dtype("u1"), "I8": np.dtype("i1")}
@@ -98,11 +97,15 @@ class Source:
     tensors: Mapping[str, SourceTensor]
 
     @classmethod
-    def of(cls, files: SourceFiles) -> Source:
-        """What the weight files hold, by their headers. Raises MalformedFile for files that break the
-        format's rules or do not fit together, for pickles, and NotFound where there are no weights."""
-        index = _index(files)
-        names = sorted(set(index.values())) if index else _weight_files(files)
+    def of(cls, files: SourceFiles, stem: str = "model") -> Source:
+        """What the weight files hold, by their headers; their names begin with `stem`.
+
+        Raises MalformedFile for files that break the format's rules or do not fit together and for pickles,
+        NotFound where there are no weights.
+        """
+        table = f"{stem}.safetensors.index.json"
+        index = _index(files, table)
+        names = sorted(set(index.values())) if index else _weight_files(files, stem)
         tensors: dict[str, SourceTensor] = {}
         for file in names:
             header = _header(files, file)
@@ -112,7 +115,7 @@ class Source:
                     raise MalformedFile(f"Two files hold the tensor {quoted(tensor.name)}.", hint=_HINT)
                 tensors[tensor.name] = _placed(tensor, files, file, offset)
                 offset += tensor.size_bytes
-        _check(index, tensors)
+        _check(index, table, tensors)
         return cls(tensors)
 
     @property
@@ -124,32 +127,32 @@ class Source:
         return max(held, key=lambda name: (held[name], name)) if held else "F32"
 
 
-def _index(files: SourceFiles) -> dict[str, str]:
+def _index(files: SourceFiles, table: str) -> dict[str, str]:
     """Tensor -> file, of a checkpoint in several files; empty for one without an index."""
-    if _INDEX not in files:
+    if table not in files:
         return {}
-    weight_map = files.json(_INDEX).get("weight_map")
+    weight_map = files.json(table).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise MalformedFile(f"{quoted(_INDEX)} has no weight_map.", hint=_HINT)
+        raise MalformedFile(f"{quoted(table)} has no weight_map.", hint=_HINT)
     for tensor, file in weight_map.items():
         if not isinstance(file, str) or not file or file in (".", ".."):
             raise MalformedFile(
-                f"{quoted(_INDEX)} has {quoted(file)} as the file of {quoted(tensor)}.", hint=_HINT
+                f"{quoted(table)} has {quoted(file)} as the file of {quoted(tensor)}.", hint=_HINT
             )
         if any(mark in file for mark in "/\\\0:"):
             raise MalformedFile(
-                f"{quoted(_INDEX)} names a file outside of its folder: {quoted(file)}.",
+                f"{quoted(table)} names a file outside of its folder: {quoted(file)}.",
                 hint="This is no model that somebody made in good faith; do not use it.",
             )
         if file not in files:
-            raise MalformedFile(f"The file {quoted(file)} is missing, which {_INDEX} names.", hint=_HINT)
+            raise MalformedFile(f"The file {quoted(file)} is missing, which {table} names.", hint=_HINT)
     return weight_map
 
 
-def _weight_files(files: SourceFiles) -> list[str]:
+def _weight_files(files: SourceFiles, stem: str) -> list[str]:
     """The files of a checkpoint without an index."""
     top = [name for name in files.paths if "/" not in name]
-    found = [name for name in top if name.startswith("model") and name.endswith(".safetensors")]
+    found = [name for name in top if name.startswith(stem) and name.endswith(".safetensors")]
     if found:
         return found
     pickles = [name for name in top if name.endswith(_PICKLES)]
@@ -158,7 +161,7 @@ def _weight_files(files: SourceFiles) -> list[str]:
             f"The weights are in a pickle, {quoted(pickles[0])}, which can run code and is never opened.",
             hint="Use a copy of the model that has its weights in safetensors.",
         )
-    raise NotFound(f"{files.shown} has no model.safetensors.", hint=_HINT)
+    raise NotFound(f"{files.shown} has no {stem}.safetensors.", hint=_HINT)
 
 
 def _header(files: SourceFiles, file: str) -> SafetensorsHeader:
@@ -175,14 +178,14 @@ def _placed(tensor: SafeTensor, files: SourceFiles, file: str, offset: int) -> S
     )
 
 
-def _check(index: Mapping[str, str], tensors: Mapping[str, SourceTensor]) -> None:
+def _check(index: Mapping[str, str], table: str, tensors: Mapping[str, SourceTensor]) -> None:
     if not tensors:
         raise NotFound("The weight files hold no tensor.", hint=_HINT)
     for name, file in index.items():
         if name not in tensors or tensors[name].file != file:
             raise MalformedFile(f"The tensor {quoted(name)} is not in {quoted(file)}.", hint=_HINT)
     if index and (extra := next((name for name in tensors if name not in index), None)):
-        raise MalformedFile(f"{quoted(_INDEX)} does not name the tensor {quoted(extra)}.", hint=_HINT)
+        raise MalformedFile(f"{quoted(table)} does not name the tensor {quoted(extra)}.", hint=_HINT)
 
 
 def _fill(stream: BinaryIO, piece: Array, file: str) -> None:

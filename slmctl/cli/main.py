@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "convert": ("slmctl.cli.commands.convert", "Make a model of another format: GGUF from safetensors"),
     "quantize": ("slmctl.cli.commands.quantize", "Make smaller builds of a model"),
     "footprint": ("slmctl.cli.commands.footprint", "Compare what each quantization of a model costs here"),
+    "perplexity": ("slmctl.cli.commands.perplexity", "Measure how well a build predicts a text"),
     "list": ("slmctl.cli.commands.list", "List the models in the store"),
     "serve": ("slmctl.cli.commands.serve", "Serve the models to other programs, as Ollama and OpenAI do"),
     "ps": ("slmctl.cli.commands.ps", "List the models that are loaded"),
@@ -66,7 +67,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 GROUPS: dict[str, tuple[str, ...]] = {
     "find models": ("search", "tags", "library"),
     "run models": ("plan", "run", "ps", "stop", "logs"),
-    "make builds": ("convert", "quantize", "footprint"),
+    "make builds": ("convert", "quantize", "footprint", "perplexity"),
     "serve them": ("serve", "key"),
     "keep them": ("list", "show", "create", "cp", "rm"),
     "look after them": ("verify", "gc", "df"),

@@ -163,7 +163,11 @@ class Family:
 
     def rows(self, model: Model, name: str, tensor: SourceTensor) -> Rows:
         """What becomes of a tensor, by its name in GGUF."""
-        return tensor.rows()
+        return self.ordered(model, name, tensor.rows())
+
+    def ordered(self, model: Model, name: str, rows: Rows) -> Rows:
+        """A tensor's rows in llama.cpp's order, and those that an adapter adds to them."""
+        return rows
 
     def shapes(self, model: Model) -> Mapping[str, Shape]:
         """What a model must have, by name without the layer (`attn_q.weight`), as GGUF will have it."""
@@ -199,9 +203,13 @@ class Family:
     def _is_dropped(self, model: Model, stem: str) -> bool:
         return stem.startswith(self.dropped) or (stem == "lm_head.weight" and self.is_tied(model.config))
 
+    def expected(self, model: Model, name: str) -> Shape | None:
+        """The shape that a tensor must have, by its name in GGUF; None where any will do."""
+        match = _LAYER.fullmatch(name)
+        return self.shapes(model).get(match[2] if match else name)
+
     def _check_shape(self, model: Model, ours: str, theirs: str, rows: Rows) -> None:
-        match = _LAYER.fullmatch(ours)
-        expected = self.shapes(model).get(match[2] if match else ours)
+        expected = self.expected(model, ours)
         if expected is not None and rows.shape != expected:
             raise MalformedFile(
                 f"The tensor {quoted(theirs)} has the shape {list(rows.shape)}, by the config.json it has "

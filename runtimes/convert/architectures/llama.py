@@ -13,7 +13,6 @@ from runtimes.convert import keys
 from runtimes.convert.architectures.family import Family, Model
 from runtimes.convert.config import Rope
 from runtimes.convert.rows import Floats, Rows, made
-from runtimes.convert.source import SourceTensor
 from runtimes.convert.values import Key
 
 
@@ -36,9 +35,8 @@ class Llama(Family):
             factors = llama3_factors(rope, model.config.head_size)
             yield "rope_freqs.weight", made("rope_freqs.weight", factors)
 
-    def rows(self, model: Model, name: str, tensor: SourceTensor) -> Rows:
+    def ordered(self, model: Model, name: str, rows: Rows) -> Rows:
         """llama.cpp rotates numbers that lie beside each other, Transformers those half a head apart."""
-        rows = tensor.rows()
         part = name.rsplit(".", 2)[-2]
         if part not in ("attn_q", "attn_k"):
             return rows
