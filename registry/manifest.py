@@ -25,6 +25,9 @@ MAX_MANIFEST_BYTES = 8 << 20
 MAX_INDEX_DEPTH = 4
 """How deep indexes may lie in indexes."""
 
+EMPTY = b"{}"
+"""The config of an artifact that needs none."""
+
 _MAX_LAYERS = 20_000
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half of a character as an escape; two halves are one
 
@@ -80,7 +83,11 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """An image manifest: one config blob and layers. `raw` is the text it was read from."""
+    """An image manifest: one config blob and layers. `raw` is the text it was read from.
+
+    `subject` is the manifest that this one is about, for what is no model itself (OCI image specification
+    1.1, "subject").
+    """
 
     raw: bytes
     media_type: str
@@ -88,6 +95,7 @@ class Manifest:
     config: Descriptor
     layers: tuple[Descriptor, ...]
     annotations: Mapping[str, str]
+    subject: Descriptor | None = None
 
     @property
     def digest(self) -> Digest:
@@ -167,7 +175,33 @@ def parse(raw: bytes) -> Manifest | Index:
         config=Descriptor.from_json(value.get("config"), "config"),
         layers=_descriptors(value, "layers"),
         annotations=annotations,
+        subject=Descriptor.from_json(value["subject"], "subject") if value.get("subject") else None,
     )
+
+
+def artifact_about(
+    subject: Descriptor, layer: Descriptor, *, artifact_type: str, annotations: Mapping[str, str]
+) -> Manifest:
+    """A manifest with one layer that says something about another manifest; canonical bytes.
+
+    Its config is the empty document, `EMPTY` (OCI image specification 1.1, "Guidance for artifacts").
+    """
+    raw = canonical_json(
+        {
+            "schemaVersion": 2,
+            "mediaType": mediatypes.OCI_MANIFEST,
+            "artifactType": artifact_type,
+            "config": Descriptor(
+                media_type=mediatypes.OCI_EMPTY, digest=Digest.of(EMPTY), size=len(EMPTY)
+            ).to_json(),
+            "layers": [layer.to_json()],
+            "subject": subject.to_json(),
+            "annotations": dict(annotations),
+        }
+    )
+    manifest = parse(raw)
+    assert isinstance(manifest, Manifest)
+    return manifest
 
 
 def modelpack_manifest(

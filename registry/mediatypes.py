@@ -76,6 +76,9 @@ OCI_EMPTY = "application/vnd.oci.empty.v1+json"
 
 REF_NAME = "org.opencontainers.image.ref.name"
 
+QUALITY = "application/vnd.slmctl.quality.v1+json"
+"""What was measured of a variant: the type of the artifact that refers to it, and of its one layer."""
+
 SLMCTL_ROLE = "dev.slmctl.role"
 SLMCTL_VARIANT = "dev.slmctl.variant"
 SLMCTL_FACTS = "dev.slmctl.facts"
@@ -84,3 +87,4 @@ SLMCTL_LINKED = "dev.slmctl.linked"
 SLMCTL_TRACKS = "dev.slmctl.tracks"
 SLMCTL_PINS = "dev.slmctl.pins"
 SLMCTL_CLAIMED = "dev.slmctl.claimed"
+SLMCTL_SUBJECT = "dev.slmctl.subject"

@@ -29,6 +29,7 @@ from registry.store.durable import (
     write_all,
     write_file,
 )
+from registry.store.index import Referrer
 from registry.store.reader import Progress
 
 OCI_LAYOUT_BYTES = b'{"imageLayoutVersion":"1.0.0"}'
@@ -52,13 +53,14 @@ class Content:
     """What goes into a bundle.
 
     `blobs` are all digests with their sizes, `documents` those that are manifests or indexes; `made` are the
-    bytes of blobs that are in no store.
+    bytes of blobs that are in no store. `referrers` are about manifests among them.
     """
 
     models: Sequence[Named]
     blobs: Mapping[Digest, int]
     documents: frozenset[Digest]
     made: Mapping[Digest, bytes] = field(default_factory=dict)
+    referrers: Sequence[Referrer] = ()
 
     def index(self) -> bytes:
         """The bundle's table of names: canonical, by name, with nothing in it but what the models are."""
@@ -68,6 +70,9 @@ class Content:
             if model.source is not None:
                 annotations[mediatypes.SLMCTL_SOURCE] = model.source
             rows.append({**model.descriptor.to_json(), "annotations": annotations})
+        for referrer in sorted(self.referrers, key=lambda each: each.descriptor.digest):
+            about = {mediatypes.SLMCTL_SUBJECT: str(referrer.subject)}
+            rows.append({**referrer.descriptor.to_json(), "annotations": about})
         return canonical_json(
             {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": rows},
         )

@@ -99,7 +99,7 @@ def reached(layout: Layout, names: NameTable, known: gc.Documents) -> set[Digest
     """What names need. Raises BadContent that says which manifest cannot be read; OSError."""
     roots = {root.digest for root in names.roots()}
     try:
-        return gc.reached_from(layout, roots, known)
+        return gc.needed(layout, names, known)
     except (BadContent, FileNotFoundError):
         for root in sorted(roots):  # which of them it is
             try:

@@ -18,7 +18,7 @@ from registry.errors import BadContent, DigestMismatch
 from registry.manifest import MAX_INDEX_DEPTH, MAX_MANIFEST_BYTES, Index, Manifest, parse
 from registry.store import notes
 from registry.store.durable import flush_folder
-from registry.store.index import NameTable
+from registry.store.index import NameTable, Referrer
 from registry.store.layout import Layout
 from registry.store.leases import find_leases
 
@@ -55,6 +55,41 @@ def reached_from(layout: Layout, roots: Iterable[Digest], known: Documents | Non
     raise BadContent(f"An image index is nested deeper than {MAX_INDEX_DEPTH} levels.")
 
 
+def needed(layout: Layout, names: NameTable, known: Documents | None = None) -> set[Digest]:
+    """All that names reach, and what refers to it. Raises as `reached_from`, for what names reach."""
+    known = {} if known is None else known
+    reached = reached_from(layout, {root.digest for root in names.roots()}, known)
+    for referrer in names.referrers:
+        if referrer.subject in reached:
+            reached |= referring(layout, referrer, known)
+    return reached
+
+
+def referring(layout: Layout, referrer: Referrer, known: Documents | None = None) -> set[Digest]:
+    """What a referrer consists of; its manifest alone where that cannot be read: then no more is of use."""
+    with suppress(BadContent, OSError):
+        return reached_from(layout, [referrer.descriptor.digest], known)
+    return {referrer.descriptor.digest}
+
+
+def without_orphans(
+    layout: Layout, names: NameTable, known: Documents | None = None
+) -> tuple[NameTable, set[Digest]]:
+    """The table without referrers whose subject no name reaches any more, and what these consist of.
+
+    Where it is not known what names reach, all stay.
+    """
+    if not names.referrers or names.generation == "previous":
+        return names, set()
+    try:
+        reached = reached_from(layout, {root.digest for root in names.roots()}, known)
+    except (BadContent, OSError):
+        return names, set()
+    orphans = [each for each in names.referrers if each.subject not in reached]
+    freed = {digest for each in orphans for digest in referring(layout, each, known)}
+    return names.without_referrers(each.descriptor.digest for each in orphans), freed
+
+
 def free(
     layout: Layout, candidates: Iterable[Digest], names: NameTable, known: Documents | None = None
 ) -> tuple[int, int]:
@@ -68,7 +103,7 @@ def free(
     unneeded = set(candidates)
     leased: set[Digest] = set()
     try:
-        unneeded -= reached_from(layout, {root.digest for root in names.roots()}, known)
+        unneeded -= needed(layout, names, known)
         unneeded -= named_by_damaged(layout)
         for lease in find_leases(layout.leases):
             if lease.keeps:

@@ -3,6 +3,9 @@
 An entry is an OCI descriptor whose `org.opencontainers.image.ref.name` is a full name with its tag. Entries
 that others wrote, and fields we do not know, are kept as they are. Names are found as they are written, or
 else in any case, as Ollama compares them.
+
+What refers to a manifest (OCI image specification 1.1, "subject") has an entry without a name, which says to
+what; it stays as long as that does.
 """
 
 from __future__ import annotations
@@ -51,6 +54,14 @@ class Entry:
     tracks: tuple[str, ...] = ()
     pins: tuple[str, ...] = ()
     claimed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Referrer:
+    """A manifest that is about another, `subject`; `descriptor` is its own, with its artifact type."""
+
+    subject: Digest
+    descriptor: Descriptor
 
 
 @dataclass(frozen=True)
@@ -138,8 +149,39 @@ class NameTable:
         return replace(self, document={**self.document, "manifests": rows})
 
     def roots(self) -> list[Descriptor]:
-        """What every entry points at, foreign ones included. Raises MalformedFile for a row that hides it."""
-        return [Descriptor.from_json(row, f"entry {position}") for position, row in enumerate(self._rows())]
+        """What every entry points at, foreign ones included, without `referrers`.
+
+        Raises MalformedFile for a row that hides it.
+        """
+        return [
+            Descriptor.from_json(row, f"entry {position}")
+            for position, row in enumerate(self._rows())
+            if _referrer(row) is None
+        ]
+
+    @cached_property
+    def referrers(self) -> tuple[Referrer, ...]:
+        """What refers to manifests, those that are gone included."""
+        return tuple(found for row in self._rows() if (found := _referrer(row)) is not None)
+
+    def with_referrers(self, referrers: Iterable[Referrer]) -> NameTable:
+        """The table with these at its end, each once."""
+        new = {referrer.descriptor.digest: referrer for referrer in referrers}
+        rows = [*self._without_referrers(frozenset(new)), *map(_referring_row, new.values())]
+        return replace(self, document={**self.document, "manifests": rows}) if new else self
+
+    def without_referrers(self, digests: Iterable[Digest]) -> NameTable:
+        """The table without the referrers that have these digests."""
+        gone = frozenset(digests)
+        rows = self._without_referrers(gone)
+        return replace(self, document={**self.document, "manifests": rows}) if gone else self
+
+    def _without_referrers(self, gone: frozenset[Digest]) -> list[object]:
+        return [
+            row
+            for row in self._rows()
+            if (found := _referrer(row)) is None or found.descriptor.digest not in gone
+        ]
 
     def to_bytes(self) -> bytes:
         """One entry a line: readable, and a one-line change stays one in a diff."""
@@ -181,6 +223,26 @@ def _row(entry: Entry) -> dict[str, object]:
     if entry.claimed:
         annotations[mediatypes.SLMCTL_CLAIMED] = _CLAIMED
     return {**entry.descriptor.to_json(), "annotations": annotations}
+
+
+def _referring_row(referrer: Referrer) -> dict[str, object]:
+    annotations = {**referrer.descriptor.annotations, mediatypes.SLMCTL_SUBJECT: str(referrer.subject)}
+    return {**referrer.descriptor.to_json(), "annotations": annotations}
+
+
+def _referrer(row: object) -> Referrer | None:
+    """The referrer in `row`; None for a row that names a model, or is another tool's."""
+    annotations = row.get("annotations") if isinstance(row, dict) else None
+    if not isinstance(annotations, dict) or mediatypes.SLMCTL_SUBJECT not in annotations:
+        return None
+    others = {key: text for key, text in annotations.items() if key != mediatypes.SLMCTL_SUBJECT}
+    try:
+        subject = Digest.parse(annotations[mediatypes.SLMCTL_SUBJECT])
+        assert isinstance(row, dict)
+        descriptor = Descriptor.from_json({**row, "annotations": others}, "entry")
+    except BadContent:
+        return None
+    return None if _name(row) is not None else Referrer(subject=subject, descriptor=descriptor)
 
 
 def _name(row: object) -> str | None:

@@ -54,6 +54,7 @@ class JoinedReader(StoreReader):
             seen = {name.casefold() for name in (*entries, *table.entries)}
             new = {name: entry for name, entry in theirs.entries.items() if name.casefold() not in seen}
             entries |= new
+            table = table.with_referrers(theirs.referrers)
             homes |= dict.fromkeys(new, reader.root)
         self._complaints, self._homes = tuple(complaints), homes
         return table.with_entries(list(entries.values()))

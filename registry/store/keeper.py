@@ -18,7 +18,7 @@ from registry.store.hashing import Checked
 from registry.store.index import NameTable
 from registry.store.inventory import Temporary, temporaries
 from registry.store.leases import FoundLease, find_leases
-from registry.store.salvage import RECOVERED, nameless, salvaged
+from registry.store.salvage import RECOVERED, nameless, referrers, salvaged
 from registry.store.store import Store
 
 
@@ -49,6 +49,10 @@ class Keeper(Store):
         with store_errors(self.root), self._locks.exclusive():
             plan = collect.plan(self.layout, self.names(), known, everything=everything)
             if not dry_run:
+                names = self.names()
+                kept, _ = gc.without_orphans(self.layout, names, known)
+                if kept != names:
+                    self._write_names(kept)
                 collect.take(self.layout, plan)
         return plan
 
@@ -87,7 +91,8 @@ class Keeper(Store):
         names = replace(NameTable.empty(), generation="previous")
         names = names.with_entries([entry for path in torn for entry in salvaged(path)])
         found = list(nameless(self.layout, names))
-        self._write_names(names.with_entries(found))
+        names = names.with_entries(found).with_referrers(referrers(self.layout))
+        self._write_names(names)
         called = f"; models without a name are called {RECOVERED}... now" if found else ""
         return f"what can be read of it{called}"
 

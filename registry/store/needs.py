@@ -8,13 +8,14 @@ pulled; what was made here was whole once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from registry import mediatypes
 from registry.digest import Digest
 from registry.errors import BadContent, MalformedFile, NotFound, OperationFailed, SlmctlError
 from registry.manifest import MAX_INDEX_DEPTH, Descriptor, Index, Manifest
+from registry.store.index import Referrer
 from registry.store.reader import StoreReader
 
 
@@ -90,6 +91,17 @@ class Walker:
         for root in roots:
             self._follow(root, needs)
         return needs
+
+    def with_referrers(self, roots: Sequence[Root], referrers: Iterable[Referrer]) -> Needs:
+        """What `roots` need, and what refers to it; a referrer is needed by who needs its subject."""
+        needs = self.needs_of(roots)
+        about = []
+        for each in referrers:
+            need = needs.blobs.get(each.subject)
+            if need is not None:
+                owner = min((user.name for user in need.users if user.name), default="")
+                about.append(Root(name=owner, descriptor=each.descriptor))
+        return self.needs_of([*roots, *about]) if about else needs
 
     def _follow(self, root: Root, needs: Needs) -> None:
         user = User(root.name)

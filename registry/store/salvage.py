@@ -15,7 +15,7 @@ from registry.errors import BadContent, MalformedFile
 from registry.manifest import MAX_MANIFEST_BYTES, Descriptor, Index, Manifest
 from registry.names import DEFAULT_TAG
 from registry.store import gc
-from registry.store.index import MAX_INDEX_BYTES, Entry, NameTable
+from registry.store.index import MAX_INDEX_BYTES, Entry, NameTable, Referrer
 from registry.store.layout import Layout
 from registry.store.plain_file import read_plain_file
 
@@ -45,7 +45,7 @@ def whole_entries(raw: bytes) -> list[Entry]:
 
 def nameless(layout: Layout, names: NameTable) -> Iterator[Entry]:
     """An entry for each model whose manifest is here and that no name of `names` reaches. Raises OSError."""
-    documents = dict(_documents(layout))
+    documents = {digest: each for digest, each in _documents(layout) if not _is_about_another(each)}
     known: gc.Documents = dict(documents)
     reached: set[Digest] = set()
     for root in names.roots():
@@ -59,6 +59,23 @@ def nameless(layout: Layout, names: NameTable) -> Iterator[Entry]:
         descriptor = Descriptor(media_type=document.media_type, digest=digest, size=len(document.raw))
         name = f"{RECOVERED}{digest.short}:{DEFAULT_TAG}"
         yield Entry(name=name, descriptor=descriptor, source=None, linked=None)
+
+
+def referrers(layout: Layout) -> Iterator[Referrer]:
+    """What is here and refers to another manifest: it says so itself. Raises OSError."""
+    for digest, document in _documents(layout):
+        if isinstance(document, Manifest) and document.subject is not None:
+            descriptor = Descriptor(
+                media_type=document.media_type,
+                digest=digest,
+                size=len(document.raw),
+                artifact_type=document.artifact_type,
+            )
+            yield Referrer(subject=document.subject.digest, descriptor=descriptor)
+
+
+def _is_about_another(document: Manifest | Index) -> bool:
+    return isinstance(document, Manifest) and document.subject is not None
 
 
 def _documents(layout: Layout) -> Iterator[tuple[Digest, Manifest | Index]]:

@@ -19,7 +19,7 @@ from registry.manifest import Descriptor
 from registry.store import gc
 from registry.store.durable import flush_folder, store_errors
 from registry.store.generations import write_names
-from registry.store.index import Entry, NameTable
+from registry.store.index import Entry, NameTable, Referrer
 from registry.store.ingest import Progress, hash_open_file
 from registry.store.leases import Lease, find_leases
 from registry.store.locks import Locks
@@ -179,11 +179,12 @@ class Store(StoreReader):
         *,
         keep_equal: bool = False,
         still_named: bool = False,
+        referrers: Iterable[Referrer] = (),
     ) -> list[Entry]:
         """As `link`, for several names at once: all of them or none. `check(old, new)` raises for a name that
         may not move. With `keep_equal`, a name that points at the same manifest already stays as it is.
         Whoever holds no lease on the manifests' blobs says `still_named`: then NotFound is raised unless
-        other names keep them.
+        other names keep them. `referrers` are entered with them.
         """
         replaced = []
         linked = []
@@ -211,14 +212,34 @@ class Store(StoreReader):
                 changed[entry.name] = entry
                 spellings[entry.name.casefold()] = entry.name
                 linked.append(entry)
-            if changed:
-                names = names.with_entries(list(changed.values()))
+            before, orphaned = names, set[Digest]()
+            names = names.with_entries(list(changed.values())).with_referrers(referrers)
+            if replaced:
+                names, orphaned = gc.without_orphans(self.layout, names, ahead)
+            if changed or names != before:
                 self._write_names(names)
             else:
                 self.settle_names()
             if replaced:
-                self._free_entries(names, replaced, ahead)
+                self._free_entries(names, replaced, ahead, orphaned)
         return linked
+
+    def refer(self, referrer: Referrer, *, instead_of: Iterable[Digest] = ()) -> None:
+        """Enter what refers to a manifest that a name reaches, in the place of others, which are freed.
+
+        Its blobs are in the store. Raises NotFound where no name reaches the manifest any more.
+        """
+        ahead = self._read_ahead()
+        with store_errors(self.root), self._locks.exclusive():
+            names = self._names_to_change()
+            gone = frozenset(instead_of) - {referrer.descriptor.digest}
+            old = [each for each in names.referrers if each.descriptor.digest in gone]
+            if not self._is_named(referrer.subject, names, ahead):
+                raise NotFound(f"The manifest {referrer.subject} is not in the store any more.")
+            freed = {digest for each in old for digest in gc.referring(self.layout, each)}
+            names = names.without_referrers(gone).with_referrers([referrer])
+            self._write_names(names)
+            gc.free(self.layout, freed, names, ahead)
 
     def settle_names(self) -> None:
         """Make the names that are here durable: whoever linked them may have died before flushing the table.
@@ -237,9 +258,9 @@ class Store(StoreReader):
         with store_errors(self.root), self._locks.exclusive():
             names = self._names_to_change()
             found = {entry.name: entry for name in wanted if (entry := names.find(name))}
-            names = names.without(found)
+            names, orphaned = gc.without_orphans(self.layout, names.without(found), ahead)
             self._write_names(names)
-            freed, leased = self._free_entries(names, found.values(), ahead)
+            freed, leased = self._free_entries(names, found.values(), ahead, orphaned)
         return Removed(entries=tuple(found.values()), freed_bytes=freed, leased_bytes=leased)
 
     def free(self, candidates: Iterable[Digest]) -> int:
@@ -264,10 +285,17 @@ class Store(StoreReader):
             gc.reached_from(self.layout, {root.digest for root in names.roots()}, known)
         return known
 
+    def _is_named(self, digest: Digest, names: NameTable, known: gc.Documents) -> bool:
+        """Whether names reach a manifest; where that is not known, whether it is here."""
+        try:
+            return digest in gc.needed(self.layout, names, known)
+        except (BadContent, OSError):
+            return self.layout.blob(digest).exists()
+
     def _free_entries(
-        self, names: NameTable, entries: Iterable[Entry], known: gc.Documents
+        self, names: NameTable, entries: Iterable[Entry], known: gc.Documents, orphaned: set[Digest]
     ) -> tuple[int, int]:
-        candidates: set[Digest] = set()
+        candidates = set(orphaned)
         for entry in entries:
             with suppress(BadContent, OSError):
                 candidates |= gc.reached_from(self.layout, [entry.descriptor.digest], known)

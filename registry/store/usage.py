@@ -70,7 +70,7 @@ def usage_of(reader: StoreReader) -> Usage:
     needs_of: dict[str, tuple[frozenset[Digest], bool]] = {}
     needed: set[Digest] = set()
     for entry in table.entries.values():
-        needs = walker.needs_of([Root(name=entry.name, descriptor=entry.descriptor)])
+        needs = walker.with_referrers([Root(name=entry.name, descriptor=entry.descriptor)], table.referrers)
         here = frozenset(digest for digest in needs.blobs if digest in sizes)
         needs_of[entry.name] = (here, not needs.unread)
         users.update(here)

@@ -122,7 +122,7 @@ class _Verification:
             findings.append(self._table_finding("the table of names is damaged; the one before it answers"))
         roots, broken = self._roots(table)
         findings += [self._table_finding(text) for text in broken]
-        needs = self._walker.needs_of(roots)
+        needs = self._walker.with_referrers(roots, table.referrers)
         is_complete = not findings and not needs.unread
         return _Snapshot(needs=needs, names=len(roots), is_complete=is_complete, findings=findings)
 

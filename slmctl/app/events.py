@@ -11,7 +11,7 @@ from registry.digest import Digest
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """`done` of `total` bytes of `item` are through; `stage` says with what: "copy", "hash", "verify",
-    "export", "import" or "unpack"."""
+    "export", "import", "unpack", or "measure", of a text."""
 
     stage: str
     item: str

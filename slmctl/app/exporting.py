@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from registry.digest import Digest
-from registry.errors import MalformedFile, NoSpace, NotFound, StoreUnusable, UsageError
+from registry.errors import BadContent, MalformedFile, NoSpace, NotFound, StoreUnusable, UsageError
 from registry.manifest import Descriptor, Index, Manifest
 from registry.manifest import parse as parse_manifest
 from registry.names import ModelRef
 from registry.store import bundle_target
 from registry.store.bundle_writer import Content, Named, unreached, write_archive, write_folder
-from registry.store.index import Entry
+from registry.store.index import Entry, Referrer
 from registry.store.reach import reach
 from registry.store.reader import StoreReader
 from registry.store.store import Store
@@ -179,7 +179,22 @@ def _content(
         blobs.update(reached.blobs)
         documents |= reached.documents
         models.append(Named(name=entry.name, descriptor=descriptor, source=public_source(entry.source)))
-    return Content(models=models, blobs=blobs, documents=frozenset(documents), made=made)
+    about = tuple(_about(reader, documents))
+    for each in about:
+        reached = reach(reader, [each.descriptor])
+        blobs.update(reached.blobs)
+        documents |= reached.documents
+    return Content(models=models, blobs=blobs, documents=frozenset(documents), made=made, referrers=about)
+
+
+def _about(reader: StoreReader, documents: Collection[Digest]) -> Iterator[Referrer]:
+    """What is whole here and refers to one of the manifests."""
+    for each in reader.names().referrers:
+        if each.subject in documents:
+            with suppress(BadContent, NotFound):
+                if all(map(reader.has, reach(reader, [each.descriptor]).blobs)):
+                    descriptor = _described(reader.manifest(each.descriptor))
+                    yield Referrer(subject=each.subject, descriptor=descriptor)
 
 
 def _translated(package: Package, wanted: Sequence[str], on_event: OnEvent) -> Content:

@@ -40,7 +40,7 @@ from registry.store.bundle import (
     open_bundle,
     shown,
 )
-from registry.store.index import Entry
+from registry.store.index import Entry, NameTable, Referrer
 from registry.store.ingest import SourceFile
 from registry.store.reach import Reach, reach
 from registry.store.reader import StoreReader
@@ -121,6 +121,7 @@ class _Importing:
         self._shown = shown_path
         self._received: dict[Digest, int] = {}
         self._entries: Sequence[Entry] | None = None
+        self._referrers: Sequence[Referrer] = ()
         self._reached: Mapping[Digest, int] = {}
 
     def take_pipe(self, session: Session, fd: int) -> None:
@@ -147,7 +148,7 @@ class _Importing:
         if bundle.root.is_dir() and bundle.root.samefile(self._store.root):
             raise UsageError("That is the store itself.", hint="Its models are there already: slmctl list")
         entries = self._read_index(bundle.index_bytes)
-        reach_of_bundle = _reach(bundle, entries)
+        reach_of_bundle = _reach(bundle, entries, self._referrers)
         reached = reach_of_bundle.blobs
         for digest, size in reached.items():
             self._check_size(digest, size, bundle.size_of(digest))
@@ -171,12 +172,15 @@ class _Importing:
     def link(self) -> list[Imported]:
         """Verify what the names reach, in the store by now, and link them."""
         assert self._entries is not None
-        reached = _reach(self._store, self._entries)
+        reached = _reach(self._store, self._entries, self._referrers)
         for digest, size in reached.blobs.items():
             self._check_size(digest, size, self._received.get(digest))
         packages = [Package.of(self._store, entry) for entry in self._entries]
+        about = [each for each in self._referrers if each.subject in reached.documents]
         old = self._store.names()
-        linked = self._store.link_all(self._entries, self._check_replaceable, keep_equal=True)
+        linked = self._store.link_all(
+            self._entries, self._check_replaceable, keep_equal=True, referrers=about
+        )
         self._reached = reached.blobs
         return [
             Imported(
@@ -195,7 +199,10 @@ class _Importing:
 
     def _read_index(self, raw: bytes) -> Sequence[Entry]:
         """The names, and whether they may be linked, before gigabytes are copied; `link` decides."""
-        self._entries = entries = _entries(raw, self._request.rename, self._now)
+        index = _index(raw)
+        table = NameTable.parse(raw)
+        self._referrers = table.referrers
+        self._entries = entries = _entries(index, table, self._request.rename, self._now)
         names = self._store.names()
         for entry in entries:
             old = names.find(entry.name)
@@ -234,10 +241,14 @@ class _Importing:
             self._on_event(Note(text=f"Passed over what is no part of a bundle: {skipped}."))
 
 
-def _reach(store: StoreReader, entries: Sequence[Entry]) -> Reach:
-    """What the entries reach. A manifest that is not there is the bundle's fault."""
+def _reach(store: StoreReader, entries: Sequence[Entry], referrers: Sequence[Referrer]) -> Reach:
+    """What the entries reach, and what refers to it. A manifest that is not there is the bundle's fault."""
     try:
-        return reach(store, [entry.descriptor for entry in entries])
+        models = reach(store, [entry.descriptor for entry in entries])
+        about = [each.descriptor for each in referrers if each.subject in models.documents]
+        if not about:
+            return models
+        return reach(store, [*(entry.descriptor for entry in entries), *about])
     except NotFound as error:
         raise MalformedFile(f"The bundle is not whole: {error.message}") from None
 
@@ -253,23 +264,29 @@ def _take_file(
         raise DigestMismatch(f"The blob {digest} is damaged: its bytes have the digest {found}.")
 
 
-def _entries(raw: bytes, rename: ModelRef | None, now: str) -> list[Entry]:
-    """The names in an index.json, as they are to be linked. Raises MalformedFile, UsageError."""
+def _index(raw: bytes) -> Index:
     try:
         index = parse(raw)
     except MalformedFile as error:
         raise MalformedFile(error.message.replace("The manifest", f"The bundle's {INDEX}", 1)) from None
     if not isinstance(index, Index):
         raise MalformedFile(f"The bundle's {INDEX} is not an index.")
-    if not index.manifests:
+    return index
+
+
+def _entries(index: Index, table: NameTable, rename: ModelRef | None, now: str) -> list[Entry]:
+    """The names in an index.json, as they are to be linked. Raises MalformedFile, UsageError."""
+    about = {each.descriptor.digest for each in table.referrers}
+    models = [descriptor for descriptor in index.manifests if descriptor.digest not in about]
+    if not models:
         raise MalformedFile(f"The bundle's {INDEX} names no model.")
-    if rename is not None and len(index.manifests) > 1:
+    if rename is not None and len(models) > 1:
         raise UsageError(
-            f"The bundle has {len(index.manifests)} models; --as names one.",
+            f"The bundle has {len(models)} models; --as names one.",
             hint="Import it without --as, then: slmctl cp NAME OTHER",
         )
     entries: dict[str, Entry] = {}
-    for descriptor in index.manifests:
+    for descriptor in models:
         name = rename.full_name if rename else _name(descriptor)
         if name.casefold() in entries:
             raise MalformedFile(f"The bundle names {name} twice.")

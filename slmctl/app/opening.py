@@ -50,9 +50,10 @@ def open_model(
     if not variant.weights:
         raise MalformedFile(f"The variant {variant.id} has no weights.")
     with ExitStack() as stack:
-        opened: dict[str, list[BinaryIO]] = {role: [] for role in roles}
+        opened: dict[str, list[BinaryIO]] = {role: [] for role in (*LOADED_ROLES, "projector")}
         in_memory = []
-        for role, streams in opened.items():
+        for role in roles:
+            streams = opened[role]
             for file in variant.of_role(role):
                 stage = "verify" if store.origin is None else "unpack"
                 progress = ByteCounter(on_event, stage=stage, item=file.path, total=file.size)
@@ -65,7 +66,7 @@ def open_model(
                     Store(store.root).verify_open_blob(file.descriptor, stream, hashing)
                 streams.append(stream)
         headers = [_header(stream) for stream in opened["weights"]]
-        projector = opened.get("projector", [])[:1]
+        projector = opened["projector"][:1]
         for stream in (*opened["adapter"], *opened["draft"], *projector):
             _header(stream)  # the engine is given nothing that nobody has looked at
         facts = facts_from_gguf(headers)

@@ -7,14 +7,15 @@ variants that are here are pushed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from registry.digest import Digest
-from registry.errors import NotFound, StoreUnusable, UsageError
+from registry.errors import BadContent, NotFound, OperationFailed, StoreUnusable, UsageError
+from registry.manifest import Manifest
 from registry.names import DEFAULT_TAG, ModelRef, Source, parse, short_name
-from registry.remotes.base import Blob
+from registry.remotes.base import Blob, PushRemote
 from registry.remotes.repository import repository_of
 from registry.store.index import Entry
 from registry.store.reader import StoreReader
@@ -22,7 +23,7 @@ from registry.store.store import Store
 from registry.transfer.pace import Pace
 from registry.transfer.upload import check_limits, upload
 from slmctl.app.dialects.base_image import BaseImage, check_base, read_base
-from slmctl.app.dialects.outgoing import Outgoing, tag_plan
+from slmctl.app.dialects.outgoing import Collector, Outgoing, tag_plan
 from slmctl.app.dialects.writing import write
 from slmctl.app.events import Note, OnEvent, ignore
 from slmctl.app.fetching import Counts
@@ -106,12 +107,14 @@ def push(
             )
     for text in outgoing.notes:
         on_event(Note(text=text))
+    about = _about(reader, outgoing)
     ref = request.destination
     plan = tag_plan(outgoing, ref.tag or DEFAULT_TAG, variant_tags=request.variant_tags)
     remote = places.push_remote_of(ref)
-    blobs = [each.blob for each in outgoing.blobs]
+    sent = {each.blob.digest: each for each in (*about.blobs.values(), *outgoing.blobs)}
+    blobs = [each.blob for each in sent.values()]
     check_limits(remote, blobs, [each.document.raw for each in plan])
-    openers = {each.blob.digest: each.open_at for each in outgoing.blobs}
+    openers = {digest: each.open_at for digest, each in sent.items()}
 
     def open_blob(blob: Blob, offset: int) -> BinaryIO:
         return openers[blob.digest](offset)
@@ -123,6 +126,7 @@ def push(
         for each in plan:
             for reference in each.references:
                 remote.put_manifest(each.document.raw, each.document.media_type, reference)
+        _put_about(remote, about, on_event)
     scheme = "http" if ref.plain_http else "oci"
     return Pushed(
         reference=f"{scheme}://{ref.host}/{ref.path}:{ref.tag or DEFAULT_TAG}@{outgoing.root}",
@@ -134,6 +138,32 @@ def push(
         sent=counts.moved,
         notes=outgoing.notes,
     )
+
+
+def _about(reader: StoreReader, outgoing: Outgoing) -> Collector:
+    """What is whole here and refers to one of the manifests that are sent, as they are sent."""
+    about = Collector(reader)
+    subjects = {document.digest for document in outgoing.documents}
+    for each in reader.names().referrers:
+        if each.subject not in subjects:
+            continue
+        with suppress(BadContent, NotFound):
+            manifest = reader.manifest(each.descriptor)
+            if isinstance(manifest, Manifest) and all(reader.has(blob.digest) for blob in manifest.blobs):
+                for blob in manifest.blobs:
+                    about.stored(blob)
+                about.document(manifest.raw, manifest.media_type)
+    return about
+
+
+def _put_about(remote: PushRemote, about: Collector, on_event: OnEvent) -> None:
+    """Put what refers to the model, which stands there by now: a registry that takes none of it has the
+    model all the same."""
+    for document in about.documents.values():
+        try:
+            remote.put_manifest(document.raw, document.media_type, str(document.digest))
+        except (OperationFailed, UsageError) as error:
+            on_event(Note(text=f"What was measured of the model stays here: {error.message}"))
 
 
 def _base(places: Places, request: PushRequest) -> BaseImage | None:

@@ -7,16 +7,24 @@ from types import MappingProxyType
 
 from modelfiles.spec import ParameterValue
 from runtimes.engines.catalog import engine_name
+from slmctl.app.measured import Measured, Measurements
 from slmctl.app.package import Package, Variant
 from slmctl.app.upstream import pin_of
 from slmctl.cli.render import human_bytes, human_count, sections
 
+NOTHING_MEASURED: Measurements = MappingProxyType({})
 NOTHING_KNOWN: Mapping[str, bool] = MappingProxyType({})
 _FITS = {True: ", fits here", False: ", does not fit here", None: ""}
 
 
-def describe(package: Package, variant: Variant, fits: Mapping[str, bool] = NOTHING_KNOWN) -> str:
-    """What a model is, as `show` and the prompt's /show tell it. `fits` says by id what has room here."""
+def describe(
+    package: Package,
+    variant: Variant,
+    fits: Mapping[str, bool] = NOTHING_KNOWN,
+    measured: Measurements = NOTHING_MEASURED,
+) -> str:
+    """What a model is, as `show` and the prompt's /show tell it. `fits` says by id what has room here,
+    `measured` what was measured."""
     facts = variant.facts
     model = [
         ("name", package.name),
@@ -47,6 +55,9 @@ def describe(package: Package, variant: Variant, fits: Mapping[str, bool] = NOTH
         (each.id, f"{human_bytes(each.size)}, {runtime_of(each) or 'no engine'}{_FITS[fits.get(each.id)]}")
         for each in package.variants
     ]
+    quality = [
+        (each.id, measured_words(found)) for each in package.variants for found in measured.get(each.id, ())
+    ]
     parameters = parameter_rows(variant.spec.parameters)
     system = [(line, "") for line in _first_lines(variant.spec.system or "")]
     licenses = [
@@ -55,11 +66,24 @@ def describe(package: Package, variant: Variant, fits: Mapping[str, bool] = NOTH
     blocks = {
         "Model": model,
         "Variants": variants,
+        "Measured": quality,
         "Parameters": parameters,
         "System": system,
         "License": licenses,
     }
     return f"{sections(blocks)}\n"
+
+
+def measured_words(measured: Measured) -> str:
+    """A measurement in a line; what tells the text is the beginning of its digest."""
+    text = f"perplexity {measured.perplexity.value:.4g} on {measured.text.short}"
+    if measured.against is None:
+        return text
+    against = measured.against
+    return (
+        f"{text}; loses {against.divergence.value:.4f} against {against.variant},"
+        f" {against.same_top.value:.1%} the same token"
+    )
 
 
 def parameter_rows(parameters: Mapping[str, ParameterValue]) -> list[tuple[str, str]]:

@@ -27,6 +27,7 @@ _VERBS = {
     "export": "exporting",
     "import": "importing",
     "unpack": "unpacking",
+    "measure": "measuring",
 }
 
 _REFRESH_FRACTION = 0.01  # a progress line is drawn again when another hundredth is done

@@ -15,6 +15,7 @@ from registry.formats.gguf_facts import facts_from_gguf
 from registry.names import ModelRef, Source, short_name
 from registry.store.reader import StoreReader
 from runtimes.planning.values import Build
+from slmctl.app.measured import divergence_of, measured_quality
 from slmctl.app.package import Package, Variant
 from slmctl.app.parameters import whole
 from slmctl.app.upstream import place_of
@@ -37,8 +38,12 @@ draft guess."""
 def builds_of_package(store: StoreReader, package: Package) -> tuple[Build, ...]:
     """One for each variant whose facts are known, in the package's order."""
     name = short_name(package.name)
+    measured = measured_quality(store, package)
     return tuple(
-        _of_variant(store, package, variant, name, variant.facts)
+        replace(
+            _of_variant(store, package, variant, name, variant.facts),
+            divergence=divergence_of(measured.get(variant.id, ())),
+        )
         for variant in package.variants
         if variant.facts is not None and variant.packed is None and is_sane(variant.facts)
     )

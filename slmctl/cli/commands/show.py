@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import click
 
@@ -12,6 +12,7 @@ from registry.names import parse
 from registry.store.reader import StoreReader
 from slmctl.app.adopted import adopted_problems
 from slmctl.app.finding import locate
+from slmctl.app.measured import Measured, Measurements, measured_quality
 from slmctl.app.package import Package, Variant
 from slmctl.app.planning.fitting import variants_that_fit
 from slmctl.app.planning.planner import Planner
@@ -41,16 +42,17 @@ from slmctl.cli.plan_options import profile_option
 def command(context: Context, name: str, variant: str | None, view: str | None, profile: str | None) -> None:
     reader, package = locate(context.reader, parse(name), context.output.on_event)
     chosen = package.choose(variant)
+    measured = measured_quality(reader, package)
     for problem in adopted_problems(reader, package, chosen):
         context.output.note(problem)
     if view == "template":
-        context.output.result(_fields(package, {}), lambda: _template(reader, package, chosen))
+        context.output.result(_fields(package, {}, measured), lambda: _template(reader, package, chosen))
         return
     if view is not None:
-        context.output.result(_fields(package, {}), lambda: _VIEWS[view](package, chosen))
+        context.output.result(_fields(package, {}, measured), lambda: _VIEWS[view](package, chosen))
         return
     fits = variants_that_fit(Planner(context.settings, profile=profile, quick=True), reader, package)
-    context.output.result(_fields(package, fits), lambda: describe(package, chosen, fits))
+    context.output.result(_fields(package, fits, measured), lambda: describe(package, chosen, fits, measured))
 
 
 def _template(reader: StoreReader, package: Package, variant: Variant) -> str:
@@ -79,18 +81,21 @@ _VIEWS: Mapping[str, Callable[[Package, Variant], str]] = {
 }
 
 
-def _fields(package: Package, fits: Mapping[str, bool]) -> dict[str, object]:
+def _fields(package: Package, fits: Mapping[str, bool], measured: Measurements) -> dict[str, object]:
     return {
         "name": package.name,
         "digest": str(package.digest),
         "size": package.size,
         "source": package.source,
         "modified": package.linked,
-        "variants": [_variant_fields(variant, fits.get(variant.id)) for variant in package.variants],
+        "variants": [
+            _variant_fields(variant, fits.get(variant.id), measured.get(variant.id, ()))
+            for variant in package.variants
+        ],
     }
 
 
-def _variant_fields(variant: Variant, fits: bool | None) -> dict[str, object]:
+def _variant_fields(variant: Variant, fits: bool | None, measured: Sequence[Measured]) -> dict[str, object]:
     return {
         "id": variant.id,
         "runtime": runtime_of(variant),
@@ -106,4 +111,5 @@ def _variant_fields(variant: Variant, fits: bool | None) -> dict[str, object]:
             {"path": file.path, "role": file.role, "digest": str(file.digest), "size": file.size}
             for file in variant.files
         ],
+        "measured": [each.to_json() for each in measured],
     }
