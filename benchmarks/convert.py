@@ -1,11 +1,11 @@
 """How fast a model becomes a GGUF, and smaller, beside llama.cpp's own converter and quantizer.
 
-    python -m benchmarks.convert --llama-cpp FOLDER [--oracle PYTHON] [--rounds 5] [--threads N] [--layers 28]
+    python -m benchmarks.convert [--llama-cpp FOLDER] [--oracle PYTHON] [--rounds 5] [--threads N] [--layers 28]
 
 Writes benchmarks/results/convert.md and convert.json. The model has the shape of Qwen3-0.6B and random weights
 in BF16; its tokenizer is hello's, filled up with unused tokens. FOLDER is `vendor/llama.cpp` of
 llama-cpp-python's source distribution (convert_hf_to_gguf.py with what it imports), PYTHON one with torch,
-transformers and llama-cpp-python.
+transformers and llama-cpp-python; both are in .venv-oracle after `make compat`.
 
 Conversion: each side is a program from its start to its end, files in memory beforehand, and nothing is synced.
 The converter knows tokenizers by a digest, and this one's is none of its: it is told that it is `default`. The whole
@@ -46,6 +46,7 @@ from benchmarks.convert_sides import (
     write_source,
 )
 from slmctl.app.cpus import usable_cpus
+from tests.compat import oracle
 
 RESULTS = Path(__file__).parent / "results"
 OUT_TYPES = ("BF16", "F16")
@@ -193,8 +194,8 @@ def _digest(path: Path) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure conversion and quantization.")
-    parser.add_argument("--llama-cpp", type=Path, required=True, help="where convert_hf_to_gguf.py is")
-    parser.add_argument("--oracle", default=sys.executable, help="a Python with torch and llama-cpp-python")
+    parser.add_argument("--llama-cpp", type=Path, default=oracle.LLAMA_CPP, metavar="FOLDER")
+    parser.add_argument("--oracle", default=str(oracle.PYTHON), metavar="PYTHON")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=usable_cpus())
     parser.add_argument("--layers", type=int, default=28)

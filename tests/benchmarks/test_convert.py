@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from benchmarks.convert import run
 from benchmarks.convert_sides import COMMAND, ORIGINAL, OURS, QUANTIZER, THEIRS
+from tests.compat import oracle
 from tests.registries.programs import need
 
 
 @pytest.mark.compat
-@pytest.mark.skipif(find_spec("llama_cpp") is None, reason="llama-cpp-python is not installed: make compat")
-@pytest.mark.skipif("LLAMA_CPP_SOURCE" not in os.environ, reason="LLAMA_CPP_SOURCE names no llama.cpp")
 def test_everything_is_measured_as_often_as_is_said(tmp_path: Path) -> None:
     need("time")
+    oracle.require()
+    oracle.require_quantizer()
     text, numbers = run(
         tmp_path,
         rounds=2,
         threads=2,
-        llama_cpp=Path(os.environ["LLAMA_CPP_SOURCE"]),
-        oracle=sys.executable,
+        llama_cpp=oracle.LLAMA_CPP,
+        oracle=str(oracle.PYTHON),
         layers=2,
         vocabulary=8192,
     )
