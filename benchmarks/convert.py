@@ -1,20 +1,21 @@
 """How fast a model becomes a GGUF, and smaller, beside llama.cpp's own converter and quantizer.
 
-    python -m benchmarks.convert [--llama-cpp FOLDER] [--oracle PYTHON] [--rounds 5] [--threads N] [--layers 28]
+    python -m benchmarks.convert [--llama-cpp FOLDER] [--oracle PYTHON] [--rounds 5] [--threads N]
 
-Writes benchmarks/results/convert.md and convert.json. The model has the shape of Qwen3-0.6B and random weights
-in BF16; its tokenizer is hello's, filled up with unused tokens. FOLDER is `vendor/llama.cpp` of
+Writes benchmarks/results/convert.md and convert.json. The model has the shape of Qwen3-0.6B and random
+weights in BF16; its tokenizer is hello's, filled up with unused tokens. FOLDER is `vendor/llama.cpp` of
 llama-cpp-python's source distribution (convert_hf_to_gguf.py with what it imports), PYTHON one with torch,
 transformers and llama-cpp-python; both are in .venv-oracle after `make compat`.
 
-Conversion: each side is a program from its start to its end, files in memory beforehand, and nothing is synced.
-The converter knows tokenizers by a digest, and this one's is none of its: it is told that it is `default`. The whole
-command, `slmctl convert` into an empty store, is timed too: it also hashes and syncs what it writes.
+Conversion: each side is a program from its start to its end, files in memory beforehand, and nothing is
+synced. The converter knows tokenizers by a digest, and this one's is none of its: it is told that it is
+`default`. The whole command, `slmctl convert` into an empty store, is timed too: it also hashes and syncs
+what it writes.
 
-Quantization, from the BF16 that the conversion made, with as many threads on both sides: what is compared is the
-call, `prepare` and `write` with the child that they start here, `llama_model_quantize` there; the programs' own
-starts are in another column. Memory is the largest that one process had (GNU time; mapped pages of files
-count). All sides take turns, in the opposite order every other round, after one round for nothing.
+Quantization, from the BF16 that the conversion made, with as many threads on both sides: what is compared is
+the call, `prepare` and `write` with the child that they start here, `llama_model_quantize` there; the
+programs' own starts are in another column. Memory is the largest that one process had (GNU time; mapped pages
+of files count). All sides take turns, in the opposite order every other round, after one round for nothing.
 """
 
 from __future__ import annotations
@@ -90,9 +91,7 @@ def _at_least(what: str, least: float, ratios: Sequence[float]) -> Goal:
 
 
 def _at_most(what: str, most: float, ratios: Sequence[float]) -> Goal:
-    return Goal(
-        what=what, wanted=f"at most {most:.2f}", ratios=ratios, met=statistics.median(ratios) <= most
-    )
+    return Goal(what=what, wanted=f"at most {most:.2f}", ratios=ratios, met=statistics.median(ratios) <= most)
 
 
 def _ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
@@ -103,11 +102,11 @@ def report(results: Mapping[str, Sequence[Side]], facts: Mapping[str, object]) -
     lines = [
         "# How fast a model becomes a GGUF, and smaller",
         "",
-        f"`python -m benchmarks.convert`; see there for what is measured. A model of {facts['parameters']:,}"
-        f" parameters, {facts['rounds']} rounds on",
-        f"{facts['machine']}, {facts['threads']} threads; load average {facts['load_before']} before and"
-        f" {facts['load_after']} after. {facts['versions']}.",
-        "Medians (lowest to highest). Both quantizers' files are the same, byte for byte.",
+        "`python -m benchmarks.convert`; see there for what is measured.",
+        f"A model of {facts['parameters']:,} parameters, {facts['rounds']} rounds on {facts['machine']},",
+        f"{facts['threads']} threads; load average {facts['load_before']} before and {facts['load_after']}",
+        f"after. {facts['versions']}. Medians (lowest to highest).",
+        "Both quantizers' files are the same, byte for byte.",
     ]
     for title, sides in results.items():
         lines += [
@@ -117,13 +116,14 @@ def report(results: Mapping[str, Sequence[Side]], facts: Mapping[str, object]) -
             "| side | seconds of the program | of the call | peak memory, MB |",
             "|---|---|---|---|",
         ]
-        lines += [
-            f"| `{side.name}` | {_spread(side.seconds)} | {_spread(side.calls) if side.calls else ''} |"
-            f" {max(side.peaks) / 1e6:.0f} |"
-            for side in sides
-        ]
+        lines += [_row(side) for side in sides]
     lines += ["", "| goal | | measured, round by round | |", "|---|---|---|---|"]
     return "\n".join([*lines, *(goal.row() for goal in goals_of(results)), ""])
+
+
+def _row(side: Side) -> str:
+    call = _spread(side.calls) if side.calls else ""
+    return f"| `{side.name}` | {_spread(side.seconds)} | {call} | {max(side.peaks) / 1e6:.0f} |"
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -157,7 +157,10 @@ def run(
         for side in pair:
             side.made.unlink()
     said = subprocess.run(
-        [oracle, "-c", "import llama_cpp; print(llama_cpp.__version__)"], capture_output=True, text=True, check=True
+        [oracle, "-c", "import llama_cpp; print(llama_cpp.__version__)"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     facts: dict[str, object] = {
         "rounds": rounds,

@@ -1,4 +1,4 @@
-"""The sides of `benchmarks.convert`: programs that convert and quantize, and the model that they are given."""
+"""The sides of `benchmarks.convert`: programs that convert and quantize, and the model that they get."""
 
 from __future__ import annotations
 
@@ -86,7 +86,14 @@ class Side:
         peak = self.made.with_name("peak")
         start = perf_counter()
         done = subprocess.run(
-            ["time", "-f", "%M", "-o", str(peak), *self.command],  # a small process starts the one it measures
+            [
+                "time",
+                "-f",
+                "%M",
+                "-o",
+                str(peak),
+                *self.command,
+            ],  # a small process starts the one it measures
             env={**os.environ, **self.environment},
             cwd=REPOSITORY,
             stdin=subprocess.DEVNULL,
@@ -97,7 +104,9 @@ class Side:
         assert done.returncode == 0, (self.name, done.stderr.decode(errors="replace")[-2000:])
         self.peaks.append(int(peak.read_text().split()[-1]) << 10)
         self.calls += [
-            float(line.split()[1]) for line in done.stdout.decode().splitlines() if line.startswith("seconds ")
+            float(line.split()[1])
+            for line in done.stdout.decode().splitlines()
+            if line.startswith("seconds ")
         ]
 
     def forget(self) -> None:

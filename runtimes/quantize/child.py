@@ -78,9 +78,7 @@ def run(
 
 def _launched(environ: Mapping[str, str], passed: Sequence[int]) -> subprocess.Popen[bytes]:
     try:
-        return launch(
-            worker_argv("llamacpp_quantize"), env=worker_environment(environ), pass_fds=passed
-        )
+        return launch(worker_argv("llamacpp_quantize"), env=worker_environment(environ), pass_fds=passed)
     except (OSError, subprocess.SubprocessError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise EngineFailed(f"The program that quantizes cannot be run ({reason}).") from None

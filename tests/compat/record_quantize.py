@@ -2,8 +2,8 @@
 
     python -m tests.compat.record_quantize
 
-writes tests/golden/quantize.json: for each model and label the digest of the header and that of the data, which
-is the same on every x86-64 (other compilers fuse multiplications and additions).
+writes tests/golden/quantize.json: for each model and label the digest of the header and that of the data,
+which is the same on every x86-64 (other compilers fuse multiplications and additions).
 """
 
 from __future__ import annotations

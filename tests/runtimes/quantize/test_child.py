@@ -31,7 +31,12 @@ JOB = Job(
 
 
 def do(
-    job: Job, folder: Path, *, data: bytes = bytes(256), flags: int = os.O_RDWR, environ: Mapping[str, str] = os.environ
+    job: Job,
+    folder: Path,
+    *,
+    data: bytes = bytes(256),
+    flags: int = os.O_RDWR,
+    environ: Mapping[str, str] = os.environ,
 ) -> bytes:
     source, made = folder / "source", folder / "made"
     source.write_bytes(data)

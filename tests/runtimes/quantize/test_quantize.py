@@ -67,9 +67,7 @@ def test_the_plan_foresees_every_byte(tmp_path: Path) -> None:
         with request.sources[0].open("rb") as stream:
             facts = facts_from_gguf([read_header(stream)])
         assert is_exact(facts)
-        foreseen = quantized_bytes(
-            facts, request.quantization, importance_matrix=request.imatrix is not None
-        )
+        foreseen = quantized_bytes(facts, request.quantization, importance_matrix=request.imatrix is not None)
         prepared = prepare(request)
         made = read_header(io.BytesIO(prepared.header), size=prepared.size)
         assert sum(tensor.size_bytes for tensor in made.tensors) == foreseen, label
@@ -314,5 +312,5 @@ def test_the_child_dies_with_its_parent(tmp_path: Path, how: signal.Signals) -> 
 def _long(folder: Path) -> Prepared:
     """Some seconds of work for one thread."""
     source = folder / "long.gguf"
-    write_model(source, Sizes(layers=24, hidden=1024, feed_forward=2048, rows=1024), kind="F16")
+    write_model(source, Sizes(layers=8, hidden=1024, feed_forward=2048, rows=1024), kind="F16")
     return prepare(QuantizeRequest(sources=(source,), quantization="Q3_K_L", threads=1))

@@ -13,9 +13,7 @@ from runtimes.quantize.tensor_types import Wishes, in_order, stays, targets, val
 
 
 def tensor(name: str, *dims: int, kind: str = "F16") -> TensorInfo:
-    return TensorInfo(
-        name=name, dims=dims or (256, 8), type=GGML_TYPES_BY_NAME[kind], offset=0, size_bytes=0
-    )
+    return TensorInfo(name=name, dims=dims or (256, 8), type=GGML_TYPES_BY_NAME[kind], offset=0, size_bytes=0)
 
 
 def model(label: str, tensors: list[TensorInfo], *, layers: int = 8, experts: int = 0) -> Model:
