@@ -25,6 +25,7 @@ from slmctl.app.making import MadeFile, Maker, describe_files, stored_path
 from slmctl.app.package import Package, Variant, check_unpacked, default_id, variant_id
 from slmctl.app.packaging import Build, build_of, write_model, write_variants
 from slmctl.app.planning.made_of import is_convertible, is_unquantized
+from slmctl.app.upstream import tracked
 from slmctl.app.wanted import Recipe
 
 _BEST_FIRST = ("F32", "BF16", "F16")
@@ -95,7 +96,7 @@ def quantize(
             made = [maker.quantized(each, label) for label, each in prepared]
         builds = [build_made(source, file) for file in made]
         descriptor, ids = with_builds(session, store, package, builds)
-        linked = _link(store, package, entry, descriptor, now)
+        linked = _link(store, package, entry, descriptor, [build.id for build in builds], now)
     store.free(each.digest for each in before)  # what was kept until now, and is not any more
     return Quantized(
         entry=linked,
@@ -239,4 +240,5 @@ def _link(store: Store, package: Package, entry: Entry, descriptor: Descriptor, 
                 f"The model {short_name(package.name)} changed while it was quantized.", hint="Try again."
             )
 
-    return store.link_all([replace(entry, descriptor=descriptor, linked=now)], unchanged)[0]
+    moved = replace(entry, descriptor=descriptor, linked=now, made=made)
+    return store.link_all([moved], unchanged)[0]
