@@ -92,8 +92,7 @@ def create(
     Each set of weights is a variant of its own, completed by the projector, the adapter and the draft that
     are named; a folder of safetensors is one, and the GGUF made of it another; a model in the store brings
     its variants and its author's spec, over which the request's goes. What is to be quantized gives its place
-    to what is made of it.
-    `reader` is where models are looked for, if that is more than the store: what lies elsewhere is copied.
+    to what is made of it. `reader` is where models are looked for, if that is more than the store: what lies elsewhere is copied.
 
     Raises UsageError, NotFound, MalformedFile for the sources, NameTaken, StoreUnusable, NoSpace.
     """
@@ -108,8 +107,8 @@ def create(
     bases = [
         find_package(reader, base, on_event) if isinstance(base, ModelRef) else base for base in sources.bases
     ]
-    _check_wanted(bases, request)
     check_builds(bases, sources)  # before a byte is copied
+    _check_wanted(bases, request)
     check_extras(reader, bases, sources)
     config = None if sources.peft is None else base_config(reader, bases, sources.peft.shown)
     _check_name_is_free(store, request)
