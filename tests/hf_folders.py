@@ -48,13 +48,16 @@ def write_tiny_folder(folder: Path, *, seed: int = 0, shards: int = 1, hidden: i
     if shards == 1:
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
         return folder
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number in range(shards):
         file = f"model-{number + 1:05}-of-{shards:05}.safetensors"
         part = {name: tensors[name] for name in sorted(tensors)[number::shards]}
         save_file(part, folder / file, {"format": "pt"})
         weight_map |= dict.fromkeys(part, file)
-    index = {"metadata": {"total_size": sum(each.nbytes for each in tensors.values())}, "weight_map": weight_map}
+    index = {
+        "metadata": {"total_size": sum(each.nbytes for each in tensors.values())},
+        "weight_map": weight_map,
+    }
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     return folder
 
@@ -62,7 +65,13 @@ def write_tiny_folder(folder: Path, *, seed: int = 0, shards: int = 1, hidden: i
 def write_peft_folder(folder: Path, *, hidden: int = 64, scale: float = 1.0) -> Path:
     """A LoRA adapter of rank 4 for the first layer of a model of these folders, as PEFT saves it."""
     folder.mkdir(parents=True)
-    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], "bias": "none"}
+    config = {
+        "peft_type": "LORA",
+        "r": 4,
+        "lora_alpha": 8,
+        "target_modules": ["q_proj", "v_proj"],
+        "bias": "none",
+    }
     (folder / "adapter_config.json").write_text(json.dumps(config))
     chance = np.random.default_rng(9)
     tensors = {}

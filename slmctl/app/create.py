@@ -92,7 +92,8 @@ def create(
     Each set of weights is a variant of its own, completed by the projector, the adapter and the draft that
     are named; a folder of safetensors is one, and the GGUF made of it another; a model in the store brings
     its variants and its author's spec, over which the request's goes. What is to be quantized gives its place
-    to what is made of it. `reader` is where models are looked for, if that is more than the store: what lies elsewhere is copied.
+    to what is made of it. `reader` is where models are looked for, if that is more than the store: what lies
+    elsewhere is copied.
 
     Raises UsageError, NotFound, MalformedFile for the sources, NameTaken, StoreUnusable, NoSpace.
     """

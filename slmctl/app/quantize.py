@@ -208,8 +208,8 @@ def _first_under(
         raise refusal
     smallest = min(sizes, key=lambda label: sizes[label])
     raise DoesNotFit(
-        f"No quantization of {short_name(package.name)} takes {call.max_size:,} bytes or less: {smallest}, the"
-        f" smallest, takes {sizes[smallest]:,}.",
+        f"No quantization of {short_name(package.name)} takes {call.max_size:,} bytes or less: the smallest,"
+        f" {smallest}, takes {sizes[smallest]:,}.",
         hint="Smaller ones need an importance matrix: --imatrix FILE.",
     )
 

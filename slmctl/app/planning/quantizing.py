@@ -18,9 +18,7 @@ from slmctl.app.planning.planner import Planner
 from slmctl.app.planning.words import nofit_line
 
 
-def possible(
-    name: str, facts: ModelFacts, source: str | None, *, with_matrix: bool
-) -> tuple[Build, ...]:
+def possible(name: str, facts: ModelFacts, source: str | None, *, with_matrix: bool) -> tuple[Build, ...]:
     """What could be made of a model with these facts, as if it were made already: a plan chooses by what it
     costs to run them. Unquantized it is had as what it is made of has it: `source`, where that is not
     quantized itself."""

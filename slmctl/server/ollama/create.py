@@ -86,7 +86,7 @@ def _refuse(fields: Fields) -> None:
         if fields.text(field):
             raise UsageError(
                 "slmctl serve does not quantize models yet.",
-                hint="'slmctl quantize' does, on the server's machine; or upload a file that is quantized already.",
+                hint="'slmctl quantize' does, on the server's machine; or upload a quantized file.",
             )
     for field in ("remote_host", "modelfile", "path"):
         if fields.text(field):
@@ -118,7 +118,7 @@ def _files(fields: Fields, name: str) -> Files:
         if path.suffix in (".safetensors", ".bin", ".pth"):
             raise UsageError(
                 "slmctl serve does not convert models yet.",
-                hint="'slmctl create' does, on the server's machine; or upload a GGUF file made from this one.",
+                hint="'slmctl create' does, on the server's machine; or upload a GGUF file of it.",
             )
         try:
             found[file] = Digest.parse(str(digest))
