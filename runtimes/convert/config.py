@@ -6,7 +6,6 @@ version 4 rotary settings stood in `rope_theta` and `rope_scaling`, since versio
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -16,6 +15,7 @@ from registry.formats.quote import quoted
 
 MAX_LAYERS = 1024
 _MAX_WHOLE = 2**31 - 1
+_LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
 _BY_TRAINED_CONTEXT = frozenset({"llama3", "yarn", "longrope"})
 _OF_THE_WHOLE = ("architectures", "auto_map", "quantization_config", "quantization")
 _HINT = "Download the model again from where its makers publish it."
@@ -180,7 +180,5 @@ class ModelConfig(Section):
 
 
 def _finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number beyond any float
-        return False
+    """Whether a float of 32 bits can hold it, which is what GGUF's are."""
+    return -_LARGEST_FLOAT <= value <= _LARGEST_FLOAT

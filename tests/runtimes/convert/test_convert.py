@@ -247,7 +247,9 @@ def test_a_model_of_several_networks_is_what_the_whole_says_it_is(tmp_path: Path
 
 def test_biases_have_a_number_for_each_row(tmp_path: Path) -> None:
     folder = llama(tmp_path / "llama", "F32")
-    weights = {name: each.numbers() for name, each in Source.of(SourceFiles.of_folder(folder)).tensors.items()}
+    weights = {
+        name: each.numbers() for name, each in Source.of(SourceFiles.of_folder(folder)).tensors.items()
+    }
     weights["model.layers.0.mlp.up_proj.bias"] = np.zeros(7, "<f4")
     write_folder(folder, json.loads((folder / "config.json").read_text()), weights)
     with pytest.raises(MalformedFile, match=r"up_proj\.bias' has the shape \[7\], by the config"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from runtimes.convert.convert import convert
 from runtimes.convert.files import SourceFiles
 from runtimes.convert.header import header_bytes
 from runtimes.convert.lora import convert_adapter
+from runtimes.convert.values import Conversion
 from tests.runtimes.convert.folders import MAKERS
 from tests.runtimes.convert.test_lora import adapter
 
@@ -35,7 +36,7 @@ def strange(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from ({**config, name: value} for value in STRANGE)
     for outer in NESTED:
         for name in INNER:
-            for value in STRANGE[:8]:
+            for value in STRANGE[:6:2]:
                 yield {**config, outer: {name: value}}
     for kind in KINDS:
         for name in INNER[2:]:
@@ -54,17 +55,24 @@ def test_no_config_is_a_traceback(name: str, tmp_path: Path, monkeypatch: pytest
     converted = refused = 0
     for changed in strange(config):
         (folder / "config.json").write_text(json.dumps(changed))
-        try:
-            made = convert(plain)
-            header_bytes(made.keys, made.tensors)
-            converted += 1
-        except SlmctlError as error:
-            assert "\n" not in error.message
-            assert error.message.isprintable()
-            assert len(error.message) < 500
+        if refusal := refused_as(lambda: convert(plain)):
+            assert len(refusal) < 500
+            assert refusal.isprintable()
             refused += 1
+        else:
+            converted += 1
     assert converted
     assert refused > 100
+
+
+def refused_as(make: Callable[[], Conversion]) -> str:
+    """The sentence; empty where it was converted."""
+    try:
+        made = make()
+        header_bytes(made.keys, made.tensors)
+    except SlmctlError as error:
+        return error.message
+    return ""
 
 
 def test_no_adapter_config_is_a_traceback(tmp_path: Path) -> None:
@@ -75,10 +83,5 @@ def test_no_adapter_config_is_a_traceback(tmp_path: Path) -> None:
     names = (*config, "use_rslora", "alpha_pattern", "fan_in_fan_out", "alora_invocation_tokens")
     for changed in [{**config, name: value} for name in names for value in STRANGE]:
         (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(changed))
-        try:
-            made = convert_adapter(files, base)
-            header_bytes(made.keys, made.tensors)
-        except SlmctlError as error:
-            assert error.message.isprintable()
-            refused += 1
+        refused += bool(refused_as(lambda: convert_adapter(files, base)))
     assert refused > 20

@@ -30,7 +30,10 @@ OUTPUTS = {"self_attn.q_proj": 64, "self_attn.k_proj": 32, "mlp.up_proj": 96}
 
 
 def adapter(
-    folder: Path, tensors: dict[str, Array] | None = None, outputs: dict[str, int] = OUTPUTS, **changes: object
+    folder: Path,
+    tensors: dict[str, Array] | None = None,
+    outputs: dict[str, int] = OUTPUTS,
+    **changes: object,
 ) -> SourceFiles:
     """A folder as PEFT saves it."""
     chance = np.random.default_rng(5)
@@ -147,7 +150,10 @@ ONE = np.ones((1, 1), "<f4")
         ({}, {f"{AT}.lora_A.weight": np.ones((3, HIDDEN), "<f4")}, MalformedFile, "one of the two"),
         (
             {},
-            {f"{AT}.lora_A.weight": np.ones((3, HIDDEN), "<f4"), f"{AT}.lora_B.weight": np.ones((96, 4), "<f4")},
+            {
+                f"{AT}.lora_A.weight": np.ones((3, HIDDEN), "<f4"),
+                f"{AT}.lora_B.weight": np.ones((96, 4), "<f4"),
+            },
             MalformedFile,
             "do not fit together",
         ),

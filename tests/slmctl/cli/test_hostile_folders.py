@@ -49,7 +49,9 @@ def endless_header(folder: Path) -> None:
 def traversal(folder: Path) -> None:
     (folder.parent / "outside.safetensors").write_bytes((folder / SHARD).read_bytes())
     index = json.loads((folder / INDEX).read_text())
-    moved = {name: file.replace(SHARD, "../outside.safetensors") for name, file in index["weight_map"].items()}
+    moved = {
+        name: file.replace(SHARD, "../outside.safetensors") for name, file in index["weight_map"].items()
+    }
     (folder / INDEX).write_text(json.dumps({"weight_map": moved}))
 
 
