@@ -145,7 +145,7 @@ def _steps(value: object, plural: str, name: str, depth: int = 0) -> tuple[Step,
     if value is None:
         return ()
     if depth > _MAX_DEPTH:
-        raise MalformedFile(f"The {name} of {NAME} has more than {_MAX_DEPTH} Sequences in each other.", hint=_HINT)
+        raise MalformedFile(f"The {name} of {NAME} has Sequences in each other without end.", hint=_HINT)
     fields = _object(value, name)
     kind = fields.get("type")
     if kind == "Sequence":

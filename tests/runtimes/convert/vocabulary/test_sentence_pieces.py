@@ -148,6 +148,20 @@ def test_pipelines_that_are_not_sentence_pieces_are_refused(pre_tokenizer: dict[
         keys_of(tmp_path)
 
 
+def test_merges_that_sentence_piece_would_not_make_are_refused(tmp_path: Path) -> None:
+    """As the library `tokenizers` learns them: one way to make a piece."""
+    pieces = ["th", "he", "the", "er", "her", "re", "ere", "here", *"ehrt"]
+    write_json(tmp_path, "config.json", llama_config(folders.sentence_piece_pair(tmp_path, pieces)))
+    (tmp_path / "tokenizer.model").unlink()
+    assert keys_of(tmp_path)["tokenizer.ggml.model"] == "llama"
+    tokenizer = json.loads((tmp_path / "tokenizer.json").read_text())
+    once = {left + right: [left, right] for left, right in tokenizer["model"]["merges"]}
+    tokenizer["model"]["merges"] = list(once.values())
+    write_json(tmp_path, "tokenizer.json", tokenizer)
+    with pytest.raises(DoesNotFit, match="rules of its own"):
+        keys_of(tmp_path)
+
+
 @pytest.mark.parametrize(("scheme", "prefixed"), [("first", True), ("always", True), ("never", False)])
 def test_metaspace_is_what_newer_files_have(scheme: str, prefixed: bool, tmp_path: Path) -> None:
     pair(tmp_path)
