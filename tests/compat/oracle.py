@@ -60,7 +60,9 @@ def convert_all(jobs: Iterable[Job]) -> list[Answer]:
 
 def embed(folder: Path, texts: Iterable[str]) -> list[list[float]]:
     """What Transformers makes of texts with the embedding model in a folder."""
-    vectors: list[list[float]] = json.loads(_run("tests.compat.oracle_embed", [str(folder)], json.dumps(list(texts))))
+    vectors: list[list[float]] = json.loads(
+        _run("tests.compat.oracle_embed", [str(folder)], json.dumps(list(texts)))
+    )
     return vectors
 
 

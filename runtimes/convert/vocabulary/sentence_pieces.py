@@ -92,8 +92,9 @@ def _of_json(found: TokenizerFiles, tokenizer: TokenizerJson, count: int | None)
 
 
 def _require_all_merges(tokenizer: TokenizerJson) -> None:
-    """Raise DoesNotFit for pieces that are made in one way only, though two others would give them as well: those
-    were learnt by the library `tokenizers`. SentencePiece, and llama.cpp, put together whatever gives a piece."""
+    """Raise DoesNotFit for pieces that are made in one way only, though two others would give them as well:
+    those were learnt by the library `tokenizers`. SentencePiece, and llama.cpp, put together whatever gives
+    a piece."""
     merges = set(tokenizer.merges)
     known = tokenizer.vocabulary
     ways = missing = 0
@@ -105,7 +106,7 @@ def _require_all_merges(tokenizer: TokenizerJson) -> None:
                 missing += pair not in merges
     if missing * 10 > ways:  # of a model of SentencePiece's none is missing
         raise DoesNotFit(
-            "The model's tokenizer falls back to bytes as SentencePiece does, and merges by rules of its own, "
+            "The model's tokenizer falls back to bytes as SentencePiece does but merges by rules of its own, "
             "which llama.cpp has not.",
             hint=_STRANGE,
         )

@@ -111,7 +111,10 @@ def llama_config(tokens: int, **more: object) -> Json:
 def keys_of(folder: Path, config: Mapping[str, object] | None = None) -> dict[str, Any]:
     """The keys that are made of a folder's tokenizer."""
     files = SourceFiles.of_folder(folder)
-    return {key.name: key.value for key in vocabulary(files, files.json("config.json") if config is None else config)}
+    return {
+        key.name: key.value
+        for key in vocabulary(files, files.json("config.json") if config is None else config)
+    }
 
 
 def piece(text: str, score: float = 0.0, kind: int = 1) -> bytes:
@@ -122,7 +125,9 @@ def piece(text: str, score: float = 0.0, kind: int = 1) -> bytes:
 
 def sentence_piece_model(pieces: Sequence[bytes], *, model_type: int = 2, prefixed: bool = True) -> bytes:
     """A tokenizer.model."""
-    return b"".join(pieces) + _field(2, b"\x18" + bytes([model_type])) + _field(3, b"\x18" + bytes([prefixed]))
+    return (
+        b"".join(pieces) + _field(2, b"\x18" + bytes([model_type])) + _field(3, b"\x18" + bytes([prefixed]))
+    )
 
 
 def _field(number: int, value: bytes) -> bytes:

@@ -86,7 +86,9 @@ def test_a_vocabulary_that_no_model_has(count: object, tmp_path: Path) -> None:
         keys_of(tmp_path, llama_config(4) | {"vocab_size": count})
 
 
-@pytest.mark.parametrize("decoder", [[], {"x": added(1, "a")}, {"-1": added(1, "a")}, {"1": 2}, {"9" * 5000: added(1, "a")}])
+@pytest.mark.parametrize(
+    "decoder", [[], {"x": added(1, "a")}, {"-1": added(1, "a")}, {"1": 2}, {"9" * 5000: added(1, "a")}]
+)
 def test_an_added_tokens_decoder_that_is_none(decoder: object, tmp_path: Path) -> None:
     write_json(tmp_path, "tokenizer.json", tokenizer())
     write_json(tmp_path, "tokenizer_config.json", {"added_tokens_decoder": decoder})
@@ -109,5 +111,7 @@ def test_no_tokenizer_at_all(tmp_path: Path) -> None:
 def test_special_tokens_of_the_settings_are_no_text(tmp_path: Path) -> None:
     """Though tokenizer.json has them among the others: Transformers takes them out when it loads."""
     write_json(tmp_path, "tokenizer.json", tokenizer())
-    write_json(tmp_path, "tokenizer_config.json", {"eos_token": "b", "additional_special_tokens": ["nowhere"]})
+    write_json(
+        tmp_path, "tokenizer_config.json", {"eos_token": "b", "additional_special_tokens": ["nowhere"]}
+    )
     assert keys_of(tmp_path, llama_config(3))["tokenizer.ggml.token_type"] == [1, 3, 5]

@@ -20,8 +20,12 @@ def split(expression: str, behavior: str = "Isolated", invert: bool = False) -> 
     return {"type": "Split", "pattern": {"Regex": expression}, "behavior": behavior, "invert": invert}
 
 
-def tokenizer(*steps: dict[str, Any], normalizer: dict[str, Any] | None = None, **model: object) -> TokenizerJson:
-    pipeline = steps[0] if len(steps) == 1 else {"type": "Sequence", "pretokenizers": list(steps)} if steps else None
+def tokenizer(
+    *steps: dict[str, Any], normalizer: dict[str, Any] | None = None, **model: object
+) -> TokenizerJson:
+    pipeline = (
+        steps[0] if len(steps) == 1 else {"type": "Sequence", "pretokenizers": list(steps)} if steps else None
+    )
     return TokenizerJson.of(
         {
             "normalizer": normalizer,
@@ -66,10 +70,14 @@ def test_a_normal_form_that_texts_have_anyway() -> None:
         tokenizer(split(folders.QWEN2, "Removed"), BYTES),
         tokenizer(split(folders.QWEN2.replace("'ve", "'VE")), BYTES),
         tokenizer(split(r"\w+"), BYTES),
-        tokenizer({"type": "Split", "pattern": {"String": "a"}, "behavior": "Isolated", "invert": False}, BYTES),
+        tokenizer(
+            {"type": "Split", "pattern": {"String": "a"}, "behavior": "Isolated", "invert": False}, BYTES
+        ),
         tokenizer({"type": "Whitespace"}, BYTES),
         tokenizer(split(folders.QWEN2), BYTES, normalizer={"type": "Lowercase"}),
-        tokenizer(split(folders.QWEN2), BYTES, normalizer={"type": "Sequence", "normalizers": [{"type": "NFKC"}]}),
+        tokenizer(
+            split(folders.QWEN2), BYTES, normalizer={"type": "Sequence", "normalizers": [{"type": "NFKC"}]}
+        ),
     ],
 )
 def test_what_llama_cpp_does_not_do_is_refused(given: TokenizerJson) -> None:

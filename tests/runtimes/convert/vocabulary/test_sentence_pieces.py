@@ -25,7 +25,12 @@ def pair(folder: Path, *, prefixed: bool = True, tokens: int = 0) -> int:
 
 
 def test_a_model_is_read() -> None:
-    raw = [piece("<unk>", 0.0, 2), piece("<s>", 0.0, 3), piece("<0x0A>", 0.0, 6), piece("\u2581th\u00e9", -7.5)]
+    raw = [
+        piece("<unk>", 0.0, 2),
+        piece("<s>", 0.0, 3),
+        piece("<0x0A>", 0.0, 6),
+        piece("\u2581th\u00e9", -7.5),
+    ]
     model = SentencePieceModel.of(folders.sentence_piece_model(raw, prefixed=False))
     assert (model.model_type, model.prefixed) == (ModelType.BPE, False)
     assert model.pieces[0][:] == ("<unk>", 0.0, PieceType.UNKNOWN)
@@ -139,7 +144,9 @@ def test_a_unigram_model_is_refused(tmp_path: Path) -> None:
         {"type": "Digits", "individual_digits": True},
     ],
 )
-def test_pipelines_that_are_not_sentence_pieces_are_refused(pre_tokenizer: dict[str, Any], tmp_path: Path) -> None:
+def test_pipelines_that_are_not_sentence_pieces_are_refused(
+    pre_tokenizer: dict[str, Any], tmp_path: Path
+) -> None:
     pair(tmp_path)
     (tmp_path / "tokenizer.model").unlink()
     tokenizer = json.loads((tmp_path / "tokenizer.json").read_text())

@@ -42,7 +42,9 @@ def folder_with(
         write_json(folder, "tokenizer_config.json", settings)
     keys = keys_of(folder, llama_config(len(TEXTS), **config))
     ends = ("_token_id", "add_bos_token", "add_eos_token", "add_sep_token")
-    return {name.removeprefix("tokenizer.ggml."): value for name, value in keys.items() if name.endswith(ends)}
+    return {
+        name.removeprefix("tokenizer.ggml."): value for name, value in keys.items() if name.endswith(ends)
+    }
 
 
 def test_roles_are_found_by_their_text_then_by_the_config(tmp_path: Path) -> None:
@@ -63,7 +65,10 @@ def test_without_tokenizer_config_only_numbers_of_the_config_count(tmp_path: Pat
 
 def test_a_template_wins_over_what_the_settings_say(tmp_path: Path) -> None:
     settings = {"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": False, "add_eos_token": True}
-    processor = {"type": "Sequence", "processors": [GPT2, template("<s>", "A", pair=("<s>", "A", "<s>", "B"))]}
+    processor = {
+        "type": "Sequence",
+        "processors": [GPT2, template("<s>", "A", pair=("<s>", "A", "<s>", "B"))],
+    }
     made = folder_with(tmp_path, processor, settings)
     adds = {"add_bos_token": True, "add_eos_token": False, "add_sep_token": False}
     assert made == {"bos_token_id": 0, "eos_token_id": 1, **adds}
@@ -104,7 +109,9 @@ def test_strange_post_processors_do_no_harm(processor: object, tmp_path: Path) -
     assert folder_with(tmp_path, processor, {"bos_token": "<s>"})["bos_token_id"] == 0
 
 
-@pytest.mark.parametrize("processor", [[], "x", {"no": "type"}, {"type": "Sequence"}, {"type": "Sequence", "processors": [1]}])
+@pytest.mark.parametrize(
+    "processor", [[], "x", {"no": "type"}, {"type": "Sequence"}, {"type": "Sequence", "processors": [1]}]
+)
 def test_what_is_no_pipeline_is_a_sentence(processor: object, tmp_path: Path) -> None:
     with pytest.raises(MalformedFile, match="post_processor"):
         folder_with(tmp_path, processor, None)
@@ -121,7 +128,9 @@ def test_smollm_begins_without_a_token(tmp_path: Path) -> None:
 
 def templates(folder: Path) -> dict[str, Any]:
     folder_with(folder, None, None)
-    return {name: value for name, value in keys_of(folder, llama_config(8)).items() if "chat_template" in name}
+    return {
+        name: value for name, value in keys_of(folder, llama_config(8)).items() if "chat_template" in name
+    }
 
 
 def test_a_template_in_the_settings(tmp_path: Path) -> None:
@@ -161,7 +170,10 @@ def test_half_a_character_is_a_sentence(tmp_path: Path) -> None:
 
 def sampling(folder: Path, text: str) -> dict[str, object]:
     (folder / "generation_config.json").write_text(text)
-    return {key.name.removeprefix("general.sampling."): key.value for key in sampling_keys(SourceFiles.of_folder(folder))}
+    return {
+        key.name.removeprefix("general.sampling."): key.value
+        for key in sampling_keys(SourceFiles.of_folder(folder))
+    }
 
 
 def test_generation_defaults(tmp_path: Path) -> None:
@@ -170,7 +182,8 @@ def test_generation_defaults(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['{"top_k": 1.5, "top_p": "x", "temperature": true}', '{"top_k": 1e99, "min_p": NaN}', "[]", "{", ""]
+    "text",
+    ['{"top_k": 1.5, "top_p": "x", "temperature": true}', '{"top_k": 1e99, "min_p": NaN}', "[]", "{", ""],
 )
 def test_strange_generation_defaults_are_left_out(text: str, tmp_path: Path) -> None:
     assert sampling(tmp_path, text) == {}
