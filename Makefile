@@ -27,9 +27,10 @@ imports: $(VENV)/.check
 test: $(VENV)/.check
 	$(BIN)/pytest -q -n auto --dist loadgroup
 
-# against other programs: Transformers, in an environment of its own so that its types do not reach ours, and
-# thousands of templates against Go's own text/template (Debian's golang-go, or another Go 1.18 to 1.21)
-compat: $(VENV)-compat/.done $(VENV)/.check
+# against other programs: Transformers, in an environment of its own so that its types do not reach ours,
+# llama.cpp's converter, which needs torch, in another (2 GB), and thousands of templates against Go's own
+# text/template (Debian's golang-go, or another Go 1.18 to 1.21)
+compat: $(VENV)-compat/.done $(VENV)-oracle/.done $(VENV)/.check
 	$(VENV)-compat/bin/pytest -q tests/compat
 	$(BIN)/pytest -q -m compat
 
@@ -66,7 +67,7 @@ format: $(VENV)/.check
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(VENV)-compat build dist
+	rm -rf $(VENV) $(VENV)-compat $(VENV)-oracle build dist
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "slmctl needs Python 3.11 or later")'
@@ -89,4 +90,18 @@ $(VENV)/.fuzz: pyproject.toml | $(VENV)/.demo
 $(VENV)-compat/.done: pyproject.toml
 	test -x $(VENV)-compat/bin/python || $(PYTHON) -m venv $(VENV)-compat
 	$(VENV)-compat/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[dev,compat]'
+	touch $@
+
+# convert_hf_to_gguf.py comes in the source distribution of llama-cpp-python and nowhere else on the package index
+LLAMA_CPP_PYTHON := llama-cpp-python==0.3.36
+$(VENV)-oracle/.done: Makefile
+	test -x $(VENV)-oracle/bin/python || $(PYTHON) -m venv $(VENV)-oracle
+	$(VENV)-oracle/bin/python -m pip --disable-pip-version-check --quiet install \
+	  torch==2.13.0 'transformers>=5' sentencepiece protobuf peft
+	rm -rf $(VENV)-oracle/source $(VENV)-oracle/llama.cpp
+	$(VENV)-oracle/bin/python -m pip --disable-pip-version-check --quiet download \
+	  --no-deps --no-binary llama-cpp-python --dest $(VENV)-oracle/source $(LLAMA_CPP_PYTHON)
+	mkdir $(VENV)-oracle/llama.cpp
+	tar -xzf $(VENV)-oracle/source/*.tar.gz -C $(VENV)-oracle/llama.cpp --strip-components 3 \
+	  $(subst ==,-,$(subst llama-cpp-python,llama_cpp_python,$(LLAMA_CPP_PYTHON)))/vendor/llama.cpp
 	touch $@

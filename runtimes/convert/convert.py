@@ -117,11 +117,12 @@ def _check_own_code(config: ModelConfig, family: Family) -> tuple[str, ...]:
 
 def _chosen(out_type: str | None, source: Source) -> str:
     """Raises UsageError for a type that there is not."""
-    label = (out_type or source.dtype).upper()
+    if out_type is None:
+        packed = any(tensor.dtype == "U8" for tensor in source.tensors.values())
+        return "TQ2_0" if packed else source.dtype if source.dtype in OUT_TYPES else "F16"
+    label = out_type.upper()
     if label in OUT_TYPES:
         return label
-    if out_type is None:
-        return "TQ2_0"  # packed weights of three values
     raise UsageError(
         f"A model cannot be converted to {quoted(out_type)}.",
         hint=f"It can be converted to {', '.join(OUT_TYPES)}; 'slmctl quantize' makes the others of that.",

@@ -14,25 +14,23 @@ from modelfiles.builtin import known_renderer
 from modelfiles.spec import ModelSpec, merge
 from modelfiles.words import printable
 from registry.digest import Digest
-from registry.errors import OperationFailed, UsageError
-from registry.formats.facts import ModelFacts
-from registry.formats.gguf import GgufHeader
-from registry.formats.gguf_facts import facts_from_gguf
-from registry.names import ModelRef
+from registry.errors import UsageError
+from registry.names import ModelRef, short_name
 from registry.store.index import Entry
-from registry.store.ingest import SourceFile
 from registry.store.reader import StoreReader
 from registry.store.store import Replace, Session, Store, check_replaceable
 from slmctl.app.bringing import bring
-from slmctl.app.completing import check_adapter, check_draft
-from slmctl.app.events import ByteCounter, Note, OnEvent, ignore
-from slmctl.app.file_names import file_path
+from slmctl.app.create_checks import Base, check_builds, check_extras, check_ids
+from slmctl.app.events import Note, OnEvent, ignore
 from slmctl.app.finding import find_package
+from slmctl.app.folder_set import FolderSet
 from slmctl.app.made_here import CREATED_HERE
 from slmctl.app.ollama import OLLAMA_VERSION, asks_for_newer
-from slmctl.app.package import Package, PackageFile, check_unpacked, default_id, variant_id
+from slmctl.app.package import Package, PackageFile, default_id
 from slmctl.app.packaging import Build, build_of, write_model
-from slmctl.app.sources import FileSet, Sources, facts_of, find_sources, read_gguf, role_of
+from slmctl.app.sources import FileSet, Sources, find_sources
+from slmctl.app.taking import Taking
+from slmctl.app.wanted import GGUF, Wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +40,8 @@ class CreateRequest:
     `adapter` and `drafts` are the texts of ADAPTER and DRAFT; `folder` is what a relative path in any of them
     starts from; `move` renames the files into the store. `source` is where the name is noted to come from.
     `stored` are those of the files that are links to blobs of the store, with what they are called there.
+    `wanted` says what is made of safetensors, and what is quantized; what its child's environment is chosen
+    from is `environ`.
     """
 
     name: ModelRef
@@ -54,6 +54,8 @@ class CreateRequest:
     force: bool = False
     source: str = CREATED_HERE
     stored: Mapping[Path, Digest] = field(default_factory=dict)
+    wanted: Wanted = field(default_factory=Wanted)
+    environ: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,9 @@ def create(
     """Make a model and link its name last. The same input gives the same digest on any machine.
 
     Each set of weights is a variant of its own, completed by the projector, the adapter and the draft that
-    are named; a model in the store brings its variants and its author's spec, over which the request's goes.
+    are named; a folder of safetensors is one, and the GGUF made of it another; a model in the store brings
+    its variants and its author's spec, over which the request's goes. What is to be quantized gives its place
+    to what is made of it.
     `reader` is where models are looked for, if that is more than the store: what lies elsewhere is copied.
 
     Raises UsageError, NotFound, MalformedFile for the sources, NameTaken, StoreUnusable, NoSpace.
@@ -92,8 +96,9 @@ def create(
     bases = [
         find_package(reader, base, on_event) if isinstance(base, ModelRef) else base for base in sources.bases
     ]
-    _check_builds(bases, sources)  # before a byte is copied
-    _check_extras(reader, bases, sources)
+    _check_wanted(bases, request)
+    check_builds(bases, sources)  # before a byte is copied
+    check_extras(reader, bases, sources)
     _check_name_is_free(store, request)
     with ExitStack() as opened, store.session(f"create {request.name.full_name}") as session:
         packages = [base for base in bases if isinstance(base, Package)]
@@ -104,14 +109,25 @@ def create(
             list(_builds_of(session, base)) if isinstance(base, Package) else base for base in bases
         ]  # before the first file is copied, which takes long
         first = packages[0].variants[0].spec if packages else ModelSpec()
-        take = _Taking(session, opened, sources.sets, request, on_event)
+        take = Taking(
+            session,
+            opened,
+            [*_paths(sources, request)],
+            move=request.move,
+            stored=request.stored,
+            on_event=on_event,
+        )
         extras = tuple(file for files in sources.extras.values() for file in take.files(files))
         builds: list[Build] = []
         for each in brought:
-            builds += [take.build(each, first)] if isinstance(each, FileSet) else each
+            if isinstance(each, FolderSet) or (isinstance(each, FileSet) and request.wanted.labels):
+                builds += _made(session, store, take, each, request, first, on_event)
+            else:
+                builds += [take.build(each, first)] if isinstance(each, FileSet) else each
         builds = [
             replace(_completed(build, extras), spec=merge(build.spec, request.spec)) for build in builds
         ]
+        check_ids(builds)
         descriptor = write_model(session, builds)
         entry = store.link(
             request.name.full_name,
@@ -138,84 +154,66 @@ def _tell(spec: ModelSpec, said: ModelSpec, on_event: OnEvent) -> None:
         on_event(Note(text=f"The model asks for Ollama {asked}; slmctl follows {OLLAMA_VERSION}."))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Shape:
-    """What the builds of one model have in common. `shown` is the build it was seen in."""
+def _made(
+    session: Session,
+    store: Store,
+    take: Taking,
+    base: FolderSet | FileSet,
+    request: CreateRequest,
+    spec: ModelSpec,
+    on_event: OnEvent,
+) -> Iterator[Build]:
+    """What is converted and quantized. Raises as `Maker` does."""
+    from slmctl.app.folder_builds import folder_builds, quantized_builds  # numpy takes long to import
+    from slmctl.app.making import Maker
 
-    shown: str = field(compare=False)
-    architecture: str
-    layers: int | None
-    hidden: int | None
-
-    @classmethod
-    def of(cls, facts: ModelFacts, shown: str) -> _Shape:
-        return cls(shown=shown, architecture=facts.architecture, layers=facts.layers, hidden=facts.hidden)
+    maker = Maker(session, shown=request.name.short_name, environ=request.environ, on_event=on_event)
+    if isinstance(base, FolderSet):
+        yield from folder_builds(store, take, maker, base, request.wanted)
+    else:
+        yield from quantized_builds(maker, base.paths, request.wanted, spec)
 
 
-def _check_builds(bases: Sequence[Package | FileSet], sources: Sources) -> None:
-    """Builds of one model, each another one, and an adapter that is made for it. Raises UsageError."""
-    first: _Shape | None = None
-    seen: dict[str, str] = {}
-    for shown, facts, identity in _all_facts(bases):
-        shape = _Shape.of(facts, shown)
-        first = first or shape
-        if shape != first:
-            raise UsageError(
-                f"{shown} is a build of another model than {first.shown}.",
-                hint="The FROM lines of a Modelfile name builds of one model; make two models of them.",
-            )
-        if identity in seen:
-            raise UsageError(
-                f"{seen[identity]} and {shown} are both {identity}.",
-                hint="A model has one variant of a format and quantization; leave one of them out.",
-            )
-        seen[identity] = shown
-    if first is None:
-        what = next((files.shown for files in sources.sets), "")
+def _check_wanted(bases: Sequence[Base], request: CreateRequest) -> None:
+    """Raise UsageError for what cannot be made of these."""
+    wanted = request.wanted
+    folders = [base for base in bases if isinstance(base, FolderSet)]
+    if wanted.labels and len(bases) != 1:
         raise UsageError(
-            f"No FROM names the weights of a model{f'; {what} alone is none' if what else ''}.",
-            hint="Name the model that it completes with a FROM of its own.",
+            f"Of {len(bases)} FROM lines it is not clear which is to be quantized.",
+            hint="Make the model, and quantize it then: slmctl quantize NAME --to TYPE",
+        )
+    if wanted.labels and isinstance(bases[0], Package):
+        raise UsageError(
+            f"{short_name(bases[0].name)} is a model already.",
+            hint=f"Quantize it: slmctl quantize {short_name(bases[0].name)} --to {wanted.labels[0].lower()}",
+        )
+    if wanted.only is not None and not folders:
+        raise UsageError(
+            f"--only {wanted.only} is said of a folder of safetensors, and FROM names none.",
+            hint="Leave it out.",
+        )
+    if request.move and ((wanted.only == GGUF and folders) or (wanted.labels and not folders)):
+        raise UsageError(
+            "--move would move what is not kept: only what is made of it is.", hint="Leave out --move."
         )
 
 
-def _check_extras(store: StoreReader, bases: Sequence[Package | FileSet], sources: Sources) -> None:
-    """That what completes the builds fits each of them. Raises UsageError."""
-    adapter, draft = sources.extras.get("adapter"), sources.extras.get("draft")
-    if adapter is None and draft is None:
-        return
-    models: list[Sequence[GgufHeader]] = [files.headers for files in sources.builds]
-    for variant in (each for base in bases if isinstance(base, Package) for each in base.variants):
-        if variant.format != "gguf":
-            what = adapter.shown if adapter else draft.shown if draft else ""
-            raise UsageError(f"{what} completes GGUF builds, and {variant.id} is none.")
-        models.append([_stored_header(store, file) for file in variant.weights])
-    for headers in models:
-        if adapter is not None:
-            check_adapter(adapter.shown, adapter.headers[0], headers)
-        if draft is not None:
-            check_draft(draft.shown, draft.headers, headers)
-
-
-def _stored_header(store: StoreReader, file: PackageFile) -> GgufHeader:
-    with store.open_blob(file.descriptor) as stream:
-        return read_gguf(stream.fileno(), file.path)
-
-
-def _all_facts(bases: Sequence[Package | FileSet]) -> Iterator[tuple[str, ModelFacts, str]]:
-    """What each build is called in messages, its facts, and the id that it will have."""
-    for base in bases:
-        if isinstance(base, FileSet):
-            facts = facts_of(base)
-            yield base.shown, facts, variant_id(facts.format, facts.quantization)
-            continue
-        for variant in base.variants:
-            check_unpacked(base, variant)
-            if variant.facts is None:
-                raise UsageError(
-                    f"The model {base.name} has no facts to build on.", hint="Make it anew from its file."
-                )
-            several = len(base.variants) > 1
-            yield f"{base.name} ({variant.id})" if several else base.name, variant.facts, variant.id
+def _paths(sources: Sources, request: CreateRequest) -> Iterator[Path]:
+    """The files that are taken into the store as they are."""
+    if not request.wanted.labels:
+        yield from (path for files in sources.builds for path in files.paths)
+    yield from (path for files in sources.extras.values() for path in files.paths)
+    for folder in sources.folders:
+        for name, role in folder.roles.items():
+            if request.wanted.only != GGUF or role == "doc":
+                path = folder.path / name
+                if request.move and path.is_symlink():
+                    raise UsageError(
+                        f"{name!r:.200} is a symbolic link, which --move will not follow.",
+                        hint="Leave out --move.",
+                    )
+                yield folder.files.paths[name]
 
 
 def _check_name_is_free(store: Store, request: CreateRequest) -> None:
@@ -224,63 +222,6 @@ def _check_name_is_free(store: Store, request: CreateRequest) -> None:
     if old is not None and not request.force:
         stand_in = Entry(name=old.name, descriptor=old.descriptor, source=request.source, linked=None)
         check_replaceable(old, stand_in, Replace.SAME_SOURCE)
-
-
-class _Taking:
-    """Puts files into the store. What is described is what is stored: headers come from our copies."""
-
-    def __init__(
-        self,
-        session: Session,
-        stack: ExitStack,
-        sets: Sequence[FileSet],
-        request: CreateRequest,
-        on_event: OnEvent,
-    ) -> None:
-        self._session = session
-        self._take = session.move if request.move else session.take
-        self._stored = request.stored
-        self._on_event = on_event
-        self._opened = {  # all at once, so that what cannot be opened is said before the first is copied
-            path: stack.enter_context(SourceFile(path)) for files in sets for path in files.paths
-        }
-        self._headers: dict[Path, GgufHeader] = {}
-
-    def build(self, files: FileSet, spec: ModelSpec) -> Build:
-        """The variant that a set of weights makes."""
-        taken = self.files(files)
-        headers = [self._headers[path] for path in files.paths]
-        licenses = tuple(header.license for header in headers[:1] if header.license)
-        return Build(files=taken, facts=facts_from_gguf(headers), licenses=licenses, spec=spec)
-
-    def files(self, files: FileSet) -> tuple[PackageFile, ...]:
-        """Store a set's files. Raises OperationFailed when they turn out to be something else by now."""
-        count = len(files.paths)
-        stored = tuple(
-            PackageFile(
-                path=file_path(files.role, number, count),
-                role=files.role,
-                digest=self._store(path),
-                size=self._opened[path].size,
-            )
-            for number, path in enumerate(files.paths)
-        )
-        if files.role != "draft" and role_of([self._headers[path] for path in files.paths]) != files.role:
-            raise OperationFailed(f"{files.shown} changed while it was read.", hint="Try again.")
-        return stored
-
-    def _store(self, path: Path) -> Digest:
-        source = self._opened[path]
-
-        def check(fd: int) -> None:
-            self._headers[path] = read_gguf(fd, path.name)
-
-        if (digest := self._stored.get(path)) is not None:  # it was verified when it came
-            self._session.keep([digest])
-            check(source.fd)
-            return digest
-        counter = ByteCounter(self._on_event, stage="copy", item=path.name, total=source.size)
-        return self._take(source, check=check, progress=counter)
 
 
 def _builds_of(session: Session, package: Package) -> Iterator[Build]:
@@ -292,7 +233,9 @@ def _builds_of(session: Session, package: Package) -> Iterator[Build]:
 
 
 def _completed(build: Build, extras: Sequence[PackageFile]) -> Build:
-    """The build with `extras` in place of those of its own that have the same role."""
+    """The build with `extras` in place of those of its own that have the same role; they complete GGUF."""
+    if build.facts.format != GGUF:
+        return build
     replaced = {extra.role for extra in extras}
     kept = tuple(file for file in build.files if file.role not in replaced)
     return replace(build, files=(*kept, *extras))

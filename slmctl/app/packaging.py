@@ -78,10 +78,15 @@ def write_model(session: BlobWriter, builds: Sequence[Build]) -> Descriptor:
 
     Gives the descriptor that a name can be linked to.
     """
-    variants = [_write_variant(session, build) for build in builds]
+    return write_variants(session, {build.id: _write_variant(session, build) for build in builds})
+
+
+def write_variants(session: BlobWriter, variants: Mapping[str, Descriptor]) -> Descriptor:
+    """What a name can be linked to that has these manifests, by the variants' ids: the one, or an index of
+    several in their order."""
     if len(variants) == 1:
-        return variants[0]
-    index = index_of({build.id: variant for variant, build in zip(variants, builds, strict=True)})
+        return next(iter(variants.values()))
+    index = index_of(variants)
     return Descriptor(
         media_type=mediatypes.OCI_INDEX,
         digest=session.put(index.raw),

@@ -20,10 +20,11 @@ from registry.formats.gguf_facts import facts_from_gguf
 from registry.formats.shards import find_shards
 from registry.names import ModelRef, parse
 from registry.store.ingest import SourceFile
+from slmctl.app.folder_set import FolderSet
 
 Role: TypeAlias = Literal["weights", "projector", "adapter", "draft"]
 
-_GGUF = ".gguf"
+_GGUF, _SAFETENSORS = ".gguf", ".safetensors"
 _BAD_FILE_HINT = "Download the file again, or convert the model anew."
 
 
@@ -48,8 +49,12 @@ class FileSet:
 class Sources:
     """What a model is made from: models of the store and builds, in order, and what completes them."""
 
-    bases: tuple[ModelRef | FileSet, ...]
+    bases: tuple[ModelRef | FileSet | FolderSet, ...]
     extras: Mapping[Role, FileSet]
+
+    @property
+    def folders(self) -> tuple[FolderSet, ...]:
+        return tuple(base for base in self.bases if isinstance(base, FolderSet))
 
     @property
     def builds(self) -> tuple[FileSet, ...]:
@@ -74,7 +79,7 @@ def find_sources(
     A ModelRef is a model's name whatever files there are. Raises UsageError, NotFound, OperationFailed, and
     MalformedFile for a file that is none of a model's.
     """
-    found: list[ModelRef | FileSet] = []
+    found: list[ModelRef | FileSet | FolderSet] = []
     extras: dict[Role, FileSet] = {}
     seen: set[Path] = set()
     for base in bases:
@@ -84,6 +89,11 @@ def find_sources(
             if name not in found:
                 found.append(name)
         for paths in files:
+            if isinstance(paths, FolderSet):
+                if paths.path.resolve() not in seen:
+                    seen.add(paths.path.resolve())
+                    found.append(paths)
+                continue
             real = paths[0].resolve()
             if real in seen:  # of a sharded set, several parts may be named
                 continue
@@ -167,11 +177,20 @@ def _named(text: str, keyword: Literal["ADAPTER", "DRAFT"], folder: Path, move: 
     return files if keyword == "ADAPTER" else replace(files, role="draft")
 
 
-def _files(text: str, folder: Path) -> list[list[Path]]:
+def _files(text: str, folder: Path) -> Sequence[list[Path] | FolderSet]:
     """The sets of files that FROM means; none when it names a model. An empty text is the folder itself."""
     path, status = _look_at(text or ".", folder)
-    if status is not None and (not stat.S_ISDIR(status.st_mode) or _has_gguf(path)):
+    if status is not None and not stat.S_ISDIR(status.st_mode):
+        if path.suffix == _SAFETENSORS:
+            hint = f"Name its folder, which has the config.json too: {path.parent}"
+            raise UsageError(f"{path.name!r:.120} alone is no model.", hint=hint)
         return _sets_at(path, status)
+    if status is not None and _holds(path, _GGUF):
+        return _sets_at(path, status)
+    if status is not None and _holds(path, _SAFETENSORS):
+        from slmctl.app.folder_files import read_folder  # numpy takes long to import, and few have folders
+
+        return [read_folder(path)]
     if not _looks_like_a_path(text or "."):
         return []
     if status is not None:
@@ -210,23 +229,17 @@ def _sets_at(path: Path, status: os.stat_result) -> list[list[Path]]:
             parts = find_shards(each)
             found[parts[0]] = parts
     if not found:
-        what = (
-            "safetensors, which slmctl does not convert yet" if _has_safetensors(inside) else "no GGUF file"
-        )
-        hint = "Convert them to a GGUF file first." if _has_safetensors(inside) else "Name a GGUF file."
-        raise UsageError(f"The folder {path.name!r:.120} holds {what}.", hint=hint)
+        hint = "Name a GGUF file, or a folder of safetensors."
+        raise UsageError(f"The folder {path.name!r:.120} holds no GGUF file and no safetensors.", hint=hint)
     return list(found.values())
 
 
-def _has_gguf(path: Path) -> bool:
+def _holds(path: Path, ending: str) -> bool:
+    """Whether a folder holds a file with such a name."""
     try:
-        return any(each.suffix.lower() == _GGUF for each in path.iterdir())
+        return any(each.suffix.lower() == ending for each in path.iterdir())
     except OSError:
         return False
-
-
-def _has_safetensors(paths: Sequence[Path]) -> bool:
-    return any(path.suffix == ".safetensors" for path in paths)
 
 
 def _looks_like_a_path(text: str) -> bool:

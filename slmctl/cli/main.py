@@ -26,9 +26,11 @@ from slmctl.cli.render import print_error
 from slmctl.entry import is_interrupt
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "create": ("slmctl.cli.commands.create", "Make a model from a GGUF file or a Modelfile"),
+    "create": ("slmctl.cli.commands.create", "Make a model from a GGUF file, safetensors or a Modelfile"),
     "run": ("slmctl.cli.commands.run", "Ask a model"),
     "plan": ("slmctl.cli.commands.plan", "Say which build of a model runs how here, and why"),
+    "convert": ("slmctl.cli.commands.convert", "Make a model of another format: GGUF from safetensors"),
+    "quantize": ("slmctl.cli.commands.quantize", "Make smaller builds of a model"),
     "footprint": ("slmctl.cli.commands.footprint", "Compare what each quantization of a model costs here"),
     "perplexity": ("slmctl.cli.commands.perplexity", "Measure how well a build predicts a text"),
     "list": ("slmctl.cli.commands.list", "List the models in the store"),
@@ -64,7 +66,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "find models": ("search", "tags", "library"),
-    "run models": ("plan", "footprint", "perplexity", "run", "ps", "stop", "logs"),
+    "run models": ("plan", "run", "ps", "stop", "logs"),
+    "make builds": ("convert", "quantize", "footprint", "perplexity"),
     "serve them": ("serve", "key"),
     "keep them": ("list", "show", "create", "cp", "rm"),
     "look after them": ("verify", "gc", "df"),

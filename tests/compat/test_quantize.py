@@ -287,7 +287,9 @@ def test_a_quantized_source(tmp_path: Path, kind: str) -> None:
 @pytest.mark.compat
 @pytest.mark.parametrize("threads", [1, 3, 16])
 def test_any_number_of_threads(tmp_path: Path, threads: int) -> None:
-    sizes = Sizes(layers=2, hidden=768, feed_forward=3072, heads=12, kv_heads=12, vocabulary=1024, experts=4)
+    sizes = Sizes(
+        layers=2, hidden=768, feed_forward=3072, heads=12, kv_heads=12, vocabulary=1024, experts=4, rows=500
+    )
     source, matrix = tmp_path / "source.gguf", tmp_path / "matrix.gguf"
     write_model(source, sizes, kind="BF16")
     weights = importance(sizes)

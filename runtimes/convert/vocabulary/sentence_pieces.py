@@ -25,20 +25,21 @@ _KINDS = {
     PieceType.NORMAL: TokenType.NORMAL,
     PieceType.UNKNOWN: TokenType.UNKNOWN,
     PieceType.CONTROL: TokenType.CONTROL,
-    PieceType.USER_DEFINED: TokenType.NORMAL,  # as in llama.cpp's converter: the added tokens say which count
+    PieceType.USER_DEFINED: TokenType.NORMAL,  # as llama.cpp's converter: added tokens say which count
     PieceType.UNUSED: TokenType.UNUSED,
     PieceType.BYTE: TokenType.BYTE,
 }
 _STRANGE = "Look for a GGUF of this model: its makers or llama.cpp's converter may know how to write it."
 
 
-def sentence_piece_keys(found: TokenizerFiles, count: int | None) -> list[Key]:
-    """The keys, without special tokens. `count` is the model's vocabulary, if it says.
+def sentence_piece_keys(found: TokenizerFiles, count: int | None, *, of_phi: bool = False) -> list[Key]:
+    """The keys, without special tokens. `count` is the model's vocabulary, if it says; `of_phi` that it is one
+    of Phi's, whose tokenizer.json has the last word on every added token.
 
     Raises MalformedFile, and DoesNotFit for a vocabulary that llama.cpp would cut texts by in another way.
     """
     if found.pieces is not None:
-        tokens, prefixed = _of_model(found, found.pieces, count), found.pieces.prefixed
+        tokens, prefixed = _of_model(found, found.pieces, count, of_phi=of_phi), found.pieces.prefixed
     else:
         assert found.tokenizer is not None  # a tokenizer has one of the two
         tokens, prefixed = _of_json(found, found.tokenizer, count), _is_prefixed(found.tokenizer)
@@ -49,7 +50,7 @@ def sentence_piece_keys(found: TokenizerFiles, count: int | None) -> list[Key]:
     return keys
 
 
-def _of_model(found: TokenizerFiles, model: SentencePieceModel, count: int | None) -> Tokens:
+def _of_model(found: TokenizerFiles, model: SentencePieceModel, count: int | None, *, of_phi: bool) -> Tokens:
     if model.model_type is not ModelType.BPE:
         raise DoesNotFit(
             f"The model's tokenizer.model is of SentencePiece's kind {model.model_type.name.lower()}; "
@@ -62,8 +63,9 @@ def _of_model(found: TokenizerFiles, model: SentencePieceModel, count: int | Non
     for token in found.added:
         tokens.put(token.number, Token(token.text, TokenType.USER_DEFINED, -1000.0))
     tokens.add(found.config.added)
-    if found.tokenizer is not None and not found.config.added:  # Transformers writes them only there since 5
-        tokens.add(token for token in found.tokenizer.added if not _known(tokens, token))
+    if found.tokenizer is not None and (of_phi or not found.config.added):
+        # since version 5 Transformers writes them there only
+        tokens.add(token for token in found.tokenizer.added if of_phi or not _known(tokens, token))
     return tokens
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from gguf import Keys
 
-from registry.errors import DoesNotFit, NotFound
+from registry.errors import DoesNotFit, MalformedFile, NotFound
 from registry.formats.quote import quoted
 from runtimes.convert.files import SourceFiles
 from runtimes.convert.keys import flag, whole
@@ -16,6 +16,7 @@ from runtimes.convert.vocabulary.files import TokenizerFiles, declared_vocabular
 from runtimes.convert.vocabulary.sentence_pieces import sentence_piece_keys
 from runtimes.convert.vocabulary.special import normalizer_keys, special_keys
 from runtimes.convert.vocabulary.templates import template_keys
+from runtimes.convert.vocabulary.tokenizer_json import MAX_TOKENS
 from runtimes.convert.vocabulary.word_piece import word_piece_keys
 
 _LLAMA = frozenset({"llama", "mistral"})
@@ -32,7 +33,7 @@ def vocabulary(files: SourceFiles, config: Mapping[str, object]) -> tuple[Key, .
     """
     found = TokenizerFiles.of(files)
     count = declared_vocabulary(config)
-    keys = _model_keys(files, found, count)
+    keys = _model_keys(files, found, config, count)
     tokens = next(key.value for key in keys if key.name == Keys.Tokenizer.LIST)
     assert isinstance(tokens, list)
     keys += special_keys(found, config, len(tokens))
@@ -41,16 +42,18 @@ def vocabulary(files: SourceFiles, config: Mapping[str, object]) -> tuple[Key, .
     return tuple(_of_llama(keys, found, len(tokens)) if config.get("model_type") in _LLAMA else keys)
 
 
-def _model_keys(files: SourceFiles, found: TokenizerFiles, count: int | None) -> list[Key]:
+def _model_keys(
+    files: SourceFiles, found: TokenizerFiles, config: Mapping[str, object], count: int | None
+) -> list[Key]:
     if found.pieces is not None:
-        return sentence_piece_keys(found, count)
+        return sentence_piece_keys(found, count, of_phi=config.get("model_type") == "phi3")
     if found.tokenizer is None:
         raise NotFound(
             f"{files.shown} has no tokenizer: neither tokenizer.json nor a tokenizer.model of SentencePiece.",
             hint="Download the model again from where its makers publish it.",
         )
     if found.tokenizer.model == "WordPiece":
-        return word_piece_keys(found.tokenizer, found.config, count)
+        return [_kinds_of_text(config), *word_piece_keys(found.tokenizer, found.config, count)]
     if found.tokenizer.model != "BPE":
         raise DoesNotFit(
             f"The model's tokenizer is of kind {quoted(found.tokenizer.model)}, which is not converted; "
@@ -60,6 +63,14 @@ def _model_keys(files: SourceFiles, found: TokenizerFiles, count: int | None) ->
     if found.tokenizer.byte_fallback:
         return sentence_piece_keys(found, count)
     return byte_pair_keys(found.tokenizer, found.config, count)
+
+
+def _kinds_of_text(config: Mapping[str, object]) -> Key:
+    """How many kinds of text BERT tells from each other: the first and the second of two."""
+    value = config.get("type_vocab_size", 1)
+    if type(value) is not int or not 1 <= value <= MAX_TOKENS:
+        raise MalformedFile(f"The config.json has {quoted(value)} as type_vocab_size.")
+    return whole(Keys.Tokenizer.TOKEN_TYPE_COUNT, value)
 
 
 def _of_llama(keys: list[Key], found: TokenizerFiles, count: int) -> list[Key]:

@@ -141,7 +141,7 @@ def other_format(names: Sequence[str], config: bytes) -> str | None:
 def unsupported(repository: str, model_format: str, size: int, place: Place) -> FoundModel:
     """A model that slmctl knows and cannot take in."""
     what = {
-        "safetensors": "It is a safetensors folder, which slmctl does not convert yet.",
+        "safetensors": "It is a safetensors folder: 'slmctl create NAME --from FOLDER' makes a GGUF of it.",
         "MLX": "It is an MLX folder, and slmctl has no MLX engine yet.",
         "ONNX": "It is an ONNX model, and slmctl has no ONNX engine yet.",
     }[model_format]

@@ -136,7 +136,7 @@ def _safetensors(
     label = quantization or declared_quantization(config)
     names, problem = _weights(folder.files)
     taken = {INDEX} if INDEX in folder.files else set()
-    taken |= {name for name in folder.files if _is_config(name)}
+    taken |= {name for name in folder.files if is_config(name)}
     parts = [folder.part("weights", name) for name in names]
     parts += [folder.part("config", name) for name in sorted(taken)]
     if "modules.json" in folder.files:
@@ -151,7 +151,8 @@ def _safetensors(
     )
 
 
-def _is_config(name: str) -> bool:
+def is_config(name: str) -> bool:
+    """Whether a file beside the weights is part of the model: its configuration, tokenizer, chat template."""
     if (
         name.startswith(".")
         or name.endswith((".index.json", ".bin.index.json"))
@@ -159,6 +160,12 @@ def _is_config(name: str) -> bool:
     ):
         return False
     return _TOKENIZER.fullmatch(name) is not None
+
+
+def is_module(path: PurePosixPath) -> bool:
+    """Whether a file belongs to a module of an embedding model that Sentence Transformers saved."""
+    named = _MODULE.fullmatch(str(path.parent)) is not None
+    return named and path.name in {CONFIG, "model.safetensors"}
 
 
 def _modules(folder: _Folder, files: Sequence[HubFile]) -> list[HubPart]:
@@ -184,7 +191,7 @@ def _onnx(folder: _Folder, read: Mapping[str, bytes]) -> HubVariant:
     )
     label = "-".join(text for text in (precision, provider) if text) or None
     parts = [folder.part("weights", name) for name in weights]
-    parts += [folder.part("config", name) for name in names if name not in weights and _is_config(name)]
+    parts += [folder.part("config", name) for name in names if name not in weights and is_config(name)]
     return HubVariant(
         id=variant_id("onnx", label), format="onnx", label=label, name=folder.name, parts=tuple(parts)
     )

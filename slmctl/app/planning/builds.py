@@ -26,6 +26,12 @@ MADE_WITHOUT_A_MATRIX = (
 )
 """What can be made of the weights alone."""
 
+MADE_WITH_A_MATRIX = (
+    *("IQ3_M", "IQ3_S", "IQ3_XS", "IQ3_XXS", "IQ2_M", "Q2_K_S"),
+    *("IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"),
+)
+"""What is made with an importance matrix, beside the above."""
+
 _TERNARY = ("TQ2_0",)
 """Recipes for weights that are ternary by training, and for no others. TQ1_0 is a tenth smaller and slower to
 unpack on every CPU (llama.cpp's pull request 8151)."""
@@ -67,9 +73,14 @@ def named_builds(model: LibraryModel) -> frozenset[str]:
     return frozenset(build.variant for build in found if build is not None)
 
 
-def builds_of_facts(name: str, facts: ModelFacts, *, guessed: bool = False) -> tuple[Build, ...]:
-    """Every quantization that could be made of unquantized weights with these facts."""
-    builds = (_gguf(name, facts, label, None, made=False, guessed=guessed) for label in MADE_WITHOUT_A_MATRIX)
+def builds_of_facts(
+    name: str, facts: ModelFacts, *, guessed: bool = False, importance_matrix: bool = False
+) -> tuple[Build, ...]:
+    """Every quantization that could be made of unquantized weights with these facts, with an importance
+    matrix or without."""
+    labels = MADE_WITHOUT_A_MATRIX + (MADE_WITH_A_MATRIX if importance_matrix else ())
+    matrix = True if importance_matrix else None
+    builds = (_gguf(name, facts, label, None, made=False, guessed=guessed, matrix=matrix) for label in labels)
     return (*builds, *_ternary(name, facts))
 
 
@@ -117,8 +128,9 @@ def _gguf(
     guessed: bool = False,
     made_of: ModelFacts | None = None,
     stored: bool = False,
+    matrix: bool | None = None,
 ) -> Build:
-    matrix = with_matrix(publisher)
+    matrix = with_matrix(publisher) if matrix is None else matrix
     mixed = made_of or quantized(facts, label, importance_matrix=matrix)
     return Build(
         model=name,

@@ -25,6 +25,14 @@ def is_unquantized(format_: str, quantization: str | None) -> bool:
     return format_ in ("gguf", "safetensors") and (quantization or "").upper() in UNQUANTIZED
 
 
+def is_convertible(facts: ModelFacts) -> bool:
+    """Whether a GGUF can be made of safetensors with these facts, as far as they say: of unquantized weights,
+    and of the packed ones that BitNet is published in."""
+    if facts.format != "safetensors":
+        return False
+    return is_unquantized("safetensors", facts.quantization) or facts.architecture.startswith("bitnet")
+
+
 def as_gguf(config: Mapping[str, object], found: ModelFacts) -> tuple[ModelFacts, bool]:
     """What the converter would make of a folder with these facts, and whether its tensors are known exactly:
     by its config.json, else by the folder's own tensors. Raises MalformedFile."""

@@ -12,15 +12,23 @@ from modelfiles.spec import ModelSpec
 from registry.errors import OperationFailed, UsageError
 from registry.names import parse_new_name, short_name
 from slmctl.app.create import CreateRequest, create
+from slmctl.app.wanted import GGUF, SAFETENSORS, Wanted
 from slmctl.cli import candidates
 from slmctl.cli.command import Context
 from slmctl.cli.command import command as make_command
 from slmctl.cli.modelfile_text import read_modelfile
+from slmctl.cli.quantize_options import labels_of
 
 _MISSING = "Name it with -f FILE, or make a model straight from a file with --from FILE.gguf."
 
 
-@make_command("create", about="Make the model NAME from a Modelfile, or straight from a GGUF file.")
+_ABOUT = (
+    "Make the model NAME from a Modelfile, or straight from a GGUF file or a folder of safetensors. The"
+    " folder is kept as a variant, and the GGUF made of it is another."
+)
+
+
+@make_command("create", about=_ABOUT)
 @click.argument("name")
 @click.option(
     "-f",
@@ -33,16 +41,34 @@ _MISSING = "Name it with -f FILE, or make a model straight from a file with --fr
 @click.option(
     "--from",
     "base",
-    metavar="FILE|NAME",
+    metavar="FILE|FOLDER|NAME",
     shell_complete=candidates.models_and_files,
-    help="A GGUF file (any part of a sharded set) or a model.",
+    help="A GGUF file (any part of a sharded set), a folder of safetensors, or a model.",
+)
+@click.option(
+    "--only",
+    type=click.Choice([GGUF, SAFETENSORS]),
+    help="Of a folder, this variant only: the GGUF, or the folder as it is.",
+)
+@click.option(
+    "-q", "--quantize", "types", metavar="TYPE,...", help="Quantize to this type: q4_k_m, or q4_k_m,q8_0."
 )
 @click.option("--move", is_flag=True, help="Move the file into the store instead of copying it.")
 @click.option("--force", is_flag=True, help="Replace NAME even if it came from somewhere else.")
 def command(
-    context: Context, name: str, modelfile: str | None, base: str | None, move: bool, force: bool
+    context: Context,
+    name: str,
+    modelfile: str | None,
+    base: str | None,
+    only: str | None,
+    types: str | None,
+    move: bool,
+    force: bool,
 ) -> None:
     ref = parse_new_name(name)
+    labels = () if types is None else labels_of(types)
+    if labels and only == SAFETENSORS:
+        raise UsageError("-q and --only safetensors exclude each other.", hint="Leave out one of them.")
     if base is not None and modelfile is not None:
         raise UsageError(
             "--from and --file exclude each other.", hint="A Modelfile names its base with FROM."
@@ -62,6 +88,8 @@ def command(
         drafts=authored.drafts,
         move=move,
         force=force,
+        wanted=Wanted(only=only, labels=labels),
+        environ=context.settings.environment,
     )
     created = create(
         context.store,

@@ -59,18 +59,21 @@ def test_what_is_not_kept_is_gone(store: Store) -> None:
 
 
 def test_what_fails_leaves_nothing(store: Store) -> None:
-    with pytest.raises(KeyboardInterrupt), store.session("test") as session, session.draft(10) as draft:
-        draft.path.write_bytes(b"half")
+    def interrupted(path: Path) -> None:
+        path.write_bytes(b"half")
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), store.session("test") as session, session.draft(10) as draft:
+        interrupted(draft.path)
     assert files_in(store) == []
 
 
 def test_a_check_that_refuses_keeps_it_out(store: Store) -> None:
-    def refuse(_: int) -> None:
+    def refuse(fd: int) -> None:
+        assert Path(f"/dev/fd/{fd}").read_bytes() == b""
         raise MalformedFile("no model")
 
     with pytest.raises(MalformedFile), store.session("test") as session, session.draft(10) as draft:
-        draft.path.write_bytes(b"rubbish")
         draft.keep(check=refuse)
     assert files_in(store) == []
 

@@ -18,7 +18,11 @@ Values = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """The sizes of a model. `experts` of 0 is a dense one; `fused` has queries, keys and values in one matrix."""
+    """The sizes of a model. `experts` of 0 is a dense one; `fused` has queries, keys and values in one matrix.
+
+    Matrices have so many `rows`, whatever fits with each other: nobody runs these models, and kernels take rows
+    one by one.
+    """
 
     architecture: str = "llama"
     layers: int = 2
@@ -31,10 +35,10 @@ class Sizes:
     tied: bool = False
     fused: bool = False
     bert: bool = False
+    rows: int = 16
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Name and dimensions, rows' length last, in an order that is none."""
-        key = self.hidden // self.heads * self.kv_heads
         made: dict[str, tuple[int, ...]] = {"token_embd.weight": (self.vocabulary, self.hidden)}
         if not self.tied:
             made["output.weight"] = (self.vocabulary, self.hidden)
@@ -43,28 +47,23 @@ class Sizes:
             made["position_embd.weight"] = (16, self.hidden)
             made["token_types.weight"] = (2, self.hidden)
         for layer in reversed(range(self.layers)):
-            made |= {f"blk.{layer}.{name}": shape for name, shape in self._layer(key).items()}
+            made |= {f"blk.{layer}.{name}": shape for name, shape in self._layer().items()}
         return made
 
-    def _layer(self, key: int) -> dict[str, tuple[int, ...]]:
+    def _layer(self) -> dict[str, tuple[int, ...]]:
         deep = (self.experts,) if self.experts else ()
         suffix = "_exps" if self.experts else ""
-        attention: dict[str, tuple[int, ...]] = {
-            "attn_q.weight": (self.hidden, self.hidden),
-            "attn_k.weight": (key, self.hidden),
-            "attn_v.weight": (key, self.hidden),
-        }
-        if self.fused:
-            attention = {"attn_qkv.weight": (self.hidden + 2 * key, self.hidden)}
+        row = (self.rows, self.hidden)
+        attention = {f"attn_{part}.weight": row for part in ("qkv" if self.fused else "q k v").split()}
         layer = {
             "attn_norm.weight": (self.hidden,),
             **attention,
-            "attn_output.weight": (self.hidden, self.hidden),
+            "attn_output.weight": row,
             "attn_output.bias": (self.hidden,),
             "ffn_norm.weight": (self.hidden,),
-            f"ffn_gate{suffix}.weight": (*deep, self.feed_forward, self.hidden),
-            f"ffn_up{suffix}.weight": (*deep, self.feed_forward, self.hidden),
-            f"ffn_down{suffix}.weight": (*deep, self.hidden, self.feed_forward),
+            f"ffn_gate{suffix}.weight": (*deep, *row),
+            f"ffn_up{suffix}.weight": (*deep, *row),
+            f"ffn_down{suffix}.weight": (*deep, self.rows, self.feed_forward),
         }
         if self.experts:
             layer["ffn_gate_inp.weight"] = (self.experts, self.hidden)

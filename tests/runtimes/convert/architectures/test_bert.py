@@ -1,0 +1,112 @@
+"""A converted BERT gives the vectors that its weights give by the paper's formulas."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from registry.errors import DoesNotFit, MalformedFile
+from runtimes.client import Client
+from runtimes.convert.convert import convert
+from runtimes.convert.files import SourceFiles
+from runtimes.convert.source import Source
+from runtimes.convert.writer import write
+from runtimes.protocol import embeddings_request
+from tests.runtimes.convert.folders import HEADS, HIDDEN, LAYERS, Array, bert
+from tests.runtimes.launches import ONE_THREAD, llama_worker
+
+TOKENS = [2, 5, 9, 31, 14, 3]
+
+
+def normalised(x: Array, weight: Array, bias: Array) -> Array:
+    centred = x - x.mean(-1, keepdims=True)
+    scale = np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-12)
+    return np.asarray(centred / scale * weight + bias)
+
+
+def forward(weights: dict[str, Array], tokens: list[int]) -> Array:
+    """Devlin et al., "BERT" (arXiv 1810.04805), with learnt positions, then the mean over the tokens."""
+
+    def dense(x: Array, name: str) -> Array:
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    def norm(x: Array, name: str) -> Array:
+        return normalised(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
+
+    x = weights["embeddings.word_embeddings.weight"][tokens]
+    x = x + weights["embeddings.position_embeddings.weight"][: len(tokens)]
+    x = norm(x + weights["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm")
+    for layer in range(LAYERS):
+        at = f"encoder.layer.{layer}."
+        query, key, value = (
+            dense(x, f"{at}attention.self.{part}").reshape(len(tokens), HEADS, -1).swapaxes(0, 1)
+            for part in ("query", "key", "value")
+        )
+        scores = np.exp(query @ key.swapaxes(1, 2) / math.sqrt(HIDDEN // HEADS))
+        mixed = (scores / scores.sum(-1, keepdims=True) @ value).swapaxes(0, 1).reshape(len(tokens), HIDDEN)
+        x = norm(x + dense(mixed, f"{at}attention.output.dense"), f"{at}attention.output.LayerNorm")
+        inner = dense(x, f"{at}intermediate.dense")
+        inner = inner * (1 + np.vectorize(math.erf)(inner / math.sqrt(2))) / 2
+        x = norm(x + dense(inner, f"{at}output.dense"), f"{at}output.LayerNorm")
+    return np.asarray(x.mean(0))
+
+
+@pytest.mark.parametrize(("prefix", "out_type"), [("", "F32"), ("bert.", "F16")])
+def test_its_vectors(prefix: str, out_type: str, base: Path, tmp_path: Path) -> None:
+    files = SourceFiles.of_folder(bert(tmp_path / "bert", prefix))
+    write(convert(files, out_type), tmp_path / "bert.gguf", lambda _count: None)
+    request = dataclasses.replace(ONE_THREAD, embedding=True, context_length=64)
+    with llama_worker(base, tmp_path / "bert.gguf", request) as worker:
+        answer = json.loads(Client(worker.endpoint, worker).preview(embeddings_request([TOKENS]), 1 << 20))
+    found = np.frombuffer(base64.b64decode(answer["data"][0]["embedding"]), "<f4")
+    source = Source.of(files).tensors
+    weights = {name.removeprefix("bert."): tensor.numbers().astype(float) for name, tensor in source.items()}
+    expected = forward(weights, TOKENS)
+    cosine = found @ expected / np.linalg.norm(found) / np.linalg.norm(expected)
+    assert cosine > 0.9999
+
+
+@pytest.mark.parametrize(
+    ("settings", "pooling"),
+    [
+        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}, 1),
+        ({"pooling_mode_cls_token": True}, 2),
+        ({"pooling_mode_lasttoken": True}, 3),
+        ({"pooling_mode": "cls"}, 2),
+    ],
+)
+def test_how_vectors_become_one(settings: dict[str, object], pooling: int, tmp_path: Path) -> None:
+    folder = bert(tmp_path / "bert")
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(settings))
+    made = {key.name: key.value for key in convert(SourceFiles.of_folder(folder)).keys}
+    assert made["bert.pooling_type"] == pooling
+    assert made["bert.attention.causal"] is False
+
+
+def test_other_pooling_and_other_berts_are_refused(tmp_path: Path) -> None:
+    folder = bert(tmp_path / "bert")
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_max_tokens": True}))
+    with pytest.raises(DoesNotFit, match="pools its vectors"):
+        convert(SourceFiles.of_folder(folder))
+    (folder / "modules.json").write_text("{")
+    with pytest.raises(MalformedFile, match="is not valid JSON"):
+        convert(SourceFiles.of_folder(folder))
+    for changes in ({"position_embedding_type": "relative_key"}, {"is_decoder": True}):
+        with pytest.raises(DoesNotFit, match="BERT of another kind"):
+            convert(SourceFiles.of_folder(bert(tmp_path / "bert", **changes)))
+
+
+def test_old_names_of_norms(tmp_path: Path) -> None:
+    folder = bert(tmp_path / "bert")
+    raw = (folder / "model.safetensors").read_bytes()
+    old = raw.replace(b"LayerNorm.weight", b"LayerNorm.gamma ").replace(b"LayerNorm.bias", b"LayerNorm.beta")
+    assert len(old) == len(raw)
+    (folder / "model.safetensors").write_bytes(old.replace(b'.gamma "', b'.gamma" '))
+    names = {tensor.name for tensor in convert(SourceFiles.of_folder(folder)).tensors}
+    assert {"token_embd_norm.weight", "token_embd_norm.bias"} <= names
