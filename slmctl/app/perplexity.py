@@ -186,9 +186,7 @@ def _opened(
     if variant.of_role("adapter"):
         on_event(Note(text=f"{subject.shown} is measured without its adapters."))
     parameters = {"num_ctx": context}
-    planned = plan_run(
-        reader, settings, package, variant=variant.id, parameters=parameters, wishes=wishes
-    )
+    planned = plan_run(reader, settings, package, variant=variant.id, parameters=parameters, wishes=wishes)
     flags = planned_flags(planned) if planned.launch is not None else {}
     held = hold(reader, settings, package, variant)
     try:
@@ -260,9 +258,7 @@ def _keep(store: Store, settings: Settings, subject: Subject, measured: Measured
         return False
     try:
         manifest = reader.manifest_of(variant.digest)
-        about = Descriptor(
-            media_type=manifest.media_type, digest=variant.digest, size=len(manifest.raw)
-        )
+        about = Descriptor(media_type=manifest.media_type, digest=variant.digest, size=len(manifest.raw))
         with store.session(f"perplexity {subject.package.name}") as session:
             session.keep([variant.digest])
             referrer = measuring.write(session, about, variant, measured)

@@ -83,7 +83,9 @@ def test_what_was_measured_disturbs_nobody(store: Program, tmp_path: Path) -> No
     (tmp_path / "text.txt").write_text("some words of a text " * 40)
     done = store("perplexity", "tiny", "--text", str(tmp_path / "text.txt"), "--ctx", "32", "--json")
     assert (done.code, done.json["kept"], digest(store, "tiny")) == (0, True, before)
-    assert f"sha256:{sha256(skopeo('inspect', '--raw', f'oci:{store.store}:tiny:latest')).hexdigest()}" == before
+    assert (
+        f"sha256:{sha256(skopeo('inspect', '--raw', f'oci:{store.store}:tiny:latest')).hexdigest()}" == before
+    )
     skopeo("copy", "--all", f"oci:{store.store}:tiny:latest", f"oci:{tmp_path / 'layout'}:copy:v1")
     assert NewLayout(str(store.store)).get_ordered_blobs("tiny:latest")[-1] == before
     bundle = tmp_path / "tiny.tar"

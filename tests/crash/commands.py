@@ -359,7 +359,9 @@ ROWS: tuple[Row, ...] = (
     Row(name="rm", points=26, before=(_M, _N), run=("rm", "m"), again=(NOT_FOUND,)),
     Row(name="rm-several", points=30, before=(_M, _N, _BASED), run=("rm", "m", "n"), again=(NOT_FOUND,)),
     Row(name="rm-measured", points=30, before=(_M, _N), ready=_measure, run=("rm", "m"), again=(NOT_FOUND,)),
-    Row(name="cp-force-measured", points=26, before=(_M, _N), ready=_measure, run=("cp", "n", "m", "--force")),
+    Row(
+        name="cp-force-measured", points=26, before=(_M, _N), ready=_measure, run=("cp", "n", "m", "--force")
+    ),
     Row(
         name="import-measured",
         points=90,

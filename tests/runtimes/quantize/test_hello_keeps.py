@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 from collections.abc import Mapping
@@ -75,9 +76,9 @@ def test_perplexity_and_divergence_order_the_builds(builds: Mapping[str, Path]) 
     base = found["Q8_0"].against
     assert base
     order = [base.perplexity, *(found[name].perplexity for name in IN_ORDER)]
-    for better, worse in zip(order, order[1:], strict=False):
+    for better, worse in itertools.pairwise(order):
         # of the same tokens: what they have in common is no noise between the two
         assert better.value <= worse.value + 0.1 * worse.error, order
     losses = [each.against.divergence for each in found.values() if each.against]
-    for less, more in zip(losses, losses[1:], strict=False):
+    for less, more in itertools.pairwise(losses):
         assert 0 < less.value < more.value - 2 * (less.error + more.error), losses

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import signal
@@ -75,12 +76,12 @@ def test_a_build_loses_more_the_fewer_bits_it_has(model: Program, text: Path) ->
     assert all(each["against"]["perplexity"] == base for each in found.values())
     assert all(each["tokens"] == 60 * 31 for each in found.values())
     order = [base, *(found[each]["perplexity"] for each in BUILDS)]
-    for better, worse in zip(order, order[1:], strict=False):
+    for better, worse in itertools.pairwise(order):
         noise = 0.1 * worse["error"]  # of both on the same tokens, of which a tenth is their own
         assert better["value"] <= worse["value"] + noise
     losses = [found[each]["against"]["divergence"] for each in BUILDS]
     assert 0 < losses[0]["value"] < losses[1]["value"] < losses[2]["value"]
-    for less, more in zip(losses, losses[1:], strict=False):
+    for less, more in itertools.pairwise(losses):
         assert more["value"] - less["value"] > 2 * (more["error"] + less["error"])
     same = [found[each]["against"]["same_top"]["value"] for each in BUILDS]
     assert 1 > same[0] > same[1] > same[2] > 0.5
@@ -88,7 +89,18 @@ def test_a_build_loses_more_the_fewer_bits_it_has(model: Program, text: Path) ->
 
 def test_it_is_said_to_people(model: Program, text: Path) -> None:
     done = model(
-        "perplexity", "m", "--text", str(text), "--ctx", "64", "--chunks", "4", "--variant", "q8", "--against", "f16"
+        "perplexity",
+        "m",
+        "--text",
+        str(text),
+        "--ctx",
+        "64",
+        "--chunks",
+        "4",
+        "--variant",
+        "q8",
+        "--against",
+        "f16",
     )
     assert done.code == 0
     assert done.err == ""
@@ -113,8 +125,11 @@ def test_it_is_kept_with_the_variant_and_counts(model: Program, text: Path) -> N
     assert document["against"]["digest"] == shown["gguf-f16"]["digest"]
     assert str(text) not in json.dumps(document)
     after = model("plan", "m", "--variant", "q4_0", "--json").json["quality"]
-    assert (after["basis"], after["loss"]) == ("measured", pytest.approx(found["against"]["divergence"]["value"]))
-    table = {row["variant"]: row for row in model("footprint", "m", "--json").json["rows"]}
+    assert (after["basis"], after["loss"]) == (
+        "measured",
+        pytest.approx(found["against"]["divergence"]["value"]),
+    )
+    table = {row["variant"]: row for row in model("footprint", "m", "--json").json["quantizations"]}
     assert table["gguf-q4_0"]["quality"]["basis"] == "measured"
     assert table["gguf-q8_0"]["quality"]["basis"] != "measured"
     assert "perplexity" in model("show", "m").out
@@ -230,9 +245,7 @@ def test_a_bundle_carries_what_was_measured(model: Program, text: Path, tmp_path
     assert [each["measured"] for each in model("show", str(one), "--json").json["variants"]] == [[]]
 
 
-def test_a_model_in_a_bundle_is_measured_and_nothing_kept(
-    model: Program, text: Path, tmp_path: Path
-) -> None:
+def test_a_model_in_a_bundle_is_measured_and_nothing_kept(model: Program, text: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "m.tar"
     assert model("export", "m", "--variant", "q8_0", "-o", str(bundle)).code == 0
     size = bundle.stat().st_size
