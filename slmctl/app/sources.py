@@ -26,6 +26,7 @@ from slmctl.app.folder_set import FolderSet
 Role: TypeAlias = Literal["weights", "projector", "adapter", "draft"]
 
 _GGUF, _SAFETENSORS = ".gguf", ".safetensors"
+_PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
 _BAD_FILE_HINT = "Download the file again, or convert the model anew."
 
 
@@ -242,6 +243,11 @@ def _sets_at(path: Path, status: os.stat_result) -> list[list[Path]]:
             parts = find_shards(each)
             found[parts[0]] = parts
     if not found:
+        if pickle := next((each for each in inside if each.suffix.lower() in _PICKLES), None):
+            raise MalformedFile(
+                f"The weights are in a pickle, {pickle.name!r:.120}, which can run code and is never opened.",
+                hint="Use a copy of the model that has its weights in safetensors.",
+            )
         hint = "Name a GGUF file, or a folder of safetensors."
         raise UsageError(f"The folder {path.name!r:.120} holds no GGUF file and no safetensors.", hint=hint)
     return list(found.values())
