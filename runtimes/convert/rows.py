@@ -6,7 +6,11 @@ ternary types as gguf's quants.py does it), LlamaModel.permute in llama.cpp's co
 
 from __future__ import annotations
 
+import math
+import os
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -28,6 +32,10 @@ STORED: dict[str, np.dtype[Any]] = {
 }
 """How numpy holds a type of number."""
 
+THREADS = min(8, os.cpu_count() or 1)
+"""How many pieces are encoded at once: reading and writing them takes as long as two or three of these."""
+
+_SMALL = 1 << 20
 _PLAIN = {
     GGMLQuantizationType.F32: "F32",
     GGMLQuantizationType.F16: "F16",
@@ -96,8 +104,18 @@ class Rows:
 
     def encoded(self, kind: GGMLQuantizationType) -> Iterator[Array]:
         """The bytes of the file, in pieces. Raises OperationFailed for a number that F16 cannot hold."""
-        for piece in self.pieces(1):
-            yield encode(piece, self.stored, kind, self.name)
+        if _PLAIN.get(kind) == self.stored or math.prod(self.shape) < _SMALL:
+            yield from (encode(piece, self.stored, kind, self.name) for piece in self.pieces(1))
+            return
+        # numpy lets go of the interpreter's lock while it works: pieces are encoded on other cores meanwhile
+        waiting: deque[Future[Array]] = deque()
+        with ThreadPoolExecutor(THREADS) as pool:
+            for piece in self.pieces(1):
+                waiting.append(pool.submit(encode, piece, self.stored, kind, self.name))
+                if len(waiting) > THREADS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
 
 def made(name: str, values: Floats) -> Rows:

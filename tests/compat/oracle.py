@@ -22,13 +22,14 @@ LLAMA_CPP = HOME / "llama.cpp"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A conversion: `pre` names the tokenizer for the converter where it cannot know it."""
+    """A conversion, of an adapter where there is a `base`; `pre` names the tokenizer for the converter where it
+    cannot know it."""
 
     model: Path
     out: Path
     type: str
     pre: str | None = None
-    more: tuple[str, ...] = ()
+    base: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +52,9 @@ def require_quantizer() -> None:
         pytest.skip("llama-cpp-python is not installed: make compat")
 
 
-def make_models(folder: Path) -> None:
-    """A folder for each model of tests/compat/oracle_models.py."""
-    _run("tests.compat.oracle_models", [str(LLAMA_CPP), str(folder)], "")
+def make_models(folder: Path, *names: str) -> None:
+    """A folder for each model of tests/compat/oracle_models.py, or for those named."""
+    _run("tests.compat.oracle_models", [str(LLAMA_CPP), str(folder), *names], "")
 
 
 def convert_all(jobs: Iterable[Job]) -> list[Answer]:
@@ -61,6 +62,22 @@ def convert_all(jobs: Iterable[Job]) -> list[Answer]:
     lines = [json.dumps(asdict(job), default=str) for job in jobs]
     said = _run("tests.compat.oracle_convert", [], "\n".join(lines))
     return [Answer(**json.loads(line)) for line in said.splitlines()]
+
+
+def embed(folder: Path, texts: Iterable[str]) -> list[list[float]]:
+    """What Transformers makes of texts with the embedding model in a folder."""
+    vectors: list[list[float]] = json.loads(
+        _run("tests.compat.oracle_embed", [str(folder)], json.dumps(list(texts)))
+    )
+    return vectors
+
+
+def packaged(name: str, file: str) -> Path:
+    """The folder that holds `file` in a distribution of the oracle's environment; skips where it is not there."""
+    found = sorted(HOME.glob(f"lib/python3*/site-packages/{name}/**/{file}"))
+    if not found:
+        pytest.skip(f"{name} is not on the package index any more")
+    return found[0].parent
 
 
 def _run(module: str, arguments: list[str], given: str) -> str:

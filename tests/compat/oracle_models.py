@@ -1,8 +1,9 @@
 """Small models with random weights of every architecture that is converted. Runs in the oracle's environment.
 
-    python -m tests.compat.oracle_models LLAMA_CPP OUT
+    python -m tests.compat.oracle_models LLAMA_CPP OUT [NAME ...]
 
-writes a folder in Hugging Face's form for each into OUT, made by Transformers from a small config.
+writes a folder in Hugging Face's form for each (or for those named) into OUT, made by Transformers from a small
+config.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import peft
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
@@ -243,6 +245,22 @@ def save(
     model.save_pretrained(folder, max_shard_size=shard)
 
 
+def adapters(folder: Path) -> None:
+    """PEFT's adapters of two of the models, beside them: with every matrix of the layers, and with another rank
+    and the heads of Llama, whose rows are put into another order."""
+    every = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    for name, modules, rank in (("llama2", every, 4), ("qwen3", ["q_proj", "v_proj", "down_proj"], 8)):
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder / name, dtype=torch.float32)
+        config = peft.LoraConfig(r=rank, lora_alpha=12, target_modules=modules, task_type="CAUSAL_LM")
+        adapted = peft.get_peft_model(model, config)
+        generator = torch.Generator().manual_seed(2)
+        with torch.no_grad():
+            for parameter in adapted.parameters():
+                if parameter.requires_grad:
+                    parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        adapted.save_pretrained(folder / f"{name}-lora")
+
+
 def older_names(folder: Path) -> None:
     """The norms by the names that the converter knows."""
     path = folder / "model.safetensors"
@@ -286,10 +304,12 @@ MODELS: Mapping[str, Callable[[Path], None]] = {
 
 
 def main() -> None:
-    for name, maker in MODELS.items():
+    for name in sys.argv[3:] or MODELS:
         folder = Path(sys.argv[2]) / name
         folder.mkdir(parents=True)
-        maker(folder)
+        MODELS[name](folder)
+    if len(sys.argv) == 3:
+        adapters(Path(sys.argv[2]))
 
 
 if __name__ == "__main__":

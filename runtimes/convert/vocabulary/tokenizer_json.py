@@ -19,7 +19,7 @@ MAX_TOKENS = 1 << 21
 """Eight times the largest vocabulary that anybody has published."""
 
 _HINT = "Download the model again from where its makers publish it."
-_NOTHING: Mapping[str, object] = MappingProxyType({})
+_MAX_DEPTH = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,17 +140,19 @@ def _added(value: object) -> tuple[AddedToken, ...]:
     )
 
 
-def _steps(value: object, plural: str, name: str) -> tuple[Step, ...]:
+def _steps(value: object, plural: str, name: str, depth: int = 0) -> tuple[Step, ...]:
     """A pipeline without its Sequences, which may lie in each other."""
     if value is None:
         return ()
+    if depth > _MAX_DEPTH:
+        raise MalformedFile(f"The {name} of {NAME} has Sequences in each other without end.", hint=_HINT)
     fields = _object(value, name)
     kind = fields.get("type")
     if kind == "Sequence":
         inner = fields.get(plural)
         if not isinstance(inner, list):
             raise MalformedFile(f"The {name} of {NAME} has a Sequence of nothing.", hint=_HINT)
-        return tuple(step for item in inner for step in _steps(item, plural, name))
+        return tuple(step for item in inner for step in _steps(item, plural, name, depth + 1))
     if not isinstance(kind, str):
         raise MalformedFile(f"The {name} of {NAME} has a step without a type.", hint=_HINT)
     return (Step(kind=kind, settings=MappingProxyType(fields)),)
