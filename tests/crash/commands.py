@@ -22,6 +22,7 @@ from tests.crash.oracle import REF_NAME, Tree, read_tree
 from tests.crash.tracing import DEADLINE_SECONDS, Injection, Run
 from tests.crash.tracing import run as traced
 from tests.gguf_bytes import F32, STRING, U32, Builder, tiny
+from tests.hf_folders import write_tiny_folder
 
 FAILED, NOT_FOUND, BAD_CONTENT = 1, 3, 5
 
@@ -219,6 +220,10 @@ def _make_files(world: World) -> None:
     (files / "Several").write_text("FROM ./a.gguf\nFROM ./half.gguf\n")
 
 
+def _make_folder(world: World) -> None:
+    write_tiny_folder(world.root / "files" / "published")
+
+
 def _remove_home(world: World) -> None:
     (world.root / "home").rmdir()
 
@@ -352,6 +357,19 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(name="create-from-name", points=70, before=(_M,), run=_BASED),
     Row(name="create-several", points=110, before=(_M,), run=("create", "s", "-f", "{files}/Several")),
+    Row(
+        name="create-folder",
+        points=150,
+        make=_make_folder,
+        run=("create", "m", "--from", "{files}/published"),
+    ),
+    Row(
+        name="convert",
+        points=60,
+        make=_make_folder,
+        before=(_M,),
+        run=("convert", "{files}/published", "--to", "gguf", "-o", "m"),
+    ),
     Row(name="create-on-torn-table", points=70, before=(_M, _N), ready=_tear_table, run=_BASED),
     Row(name="cp-on-version-1", points=40, before=(_M,), ready=_make_version_1, run=("cp", "m", "copy")),
     Row(name="cp", points=16, before=(_M,), run=("cp", "m", "copy")),
