@@ -118,9 +118,9 @@ class _Bounded(H11Protocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client says nothing more. It has gone, or it waits for its answer (`nc -N`), and nothing tells
         which: only what holds no slot is answered to nobody. TLS knows no half of a connection."""
-        cycle = self.cycle
+        asked = bool(self.cycle)
         self._half_closed = (
-            cycle is not None and not cycle.response_complete and self._is_plain_get(self.scope["scheme"])
+            asked and not self.cycle.response_complete and self._is_plain_get(self.scope["scheme"])
         )
         return self._half_closed
 
