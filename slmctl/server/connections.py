@@ -1,12 +1,14 @@
 """Connections, as uvicorn has them, for strangers: nobody holds one for nothing.
 
 uvicorn's own protocol waits for a head without end, never gives up a client that does not read, lets
-in any number, and breaks over nonsense that comes while an answer is on its way.
+in any number, and breaks over nonsense that comes while an answer is on its way. And it reads all that has come
+in one go, while nobody else is served: of the smallest chunks there are, a quarter of a megabyte takes seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import h11
@@ -20,6 +22,17 @@ STALLED_READER_SECONDS = 60.0
 MOST_BYTES_AHEAD = 1 << 20
 """How much a client may send ahead while it waits for an answer."""
 
+MOST_LINES = 2000
+"""How many headers a request may have, and how many lines may stand behind a chunked body."""
+
+MOST_SMALL_CHUNKS = 1000
+SMALL_CHUNK_BYTES = 256
+"""A chunked body may have so many chunks, and one more for each so many bytes of it."""
+
+_HEAD_END = re.compile(rb"\n\r?\n")
+_SLICE_BYTES = 16384
+"""So much is read at a time, so that what is not let in is seen before more of it is parsed."""
+
 
 def protocol(serve: ServeSettings) -> type[asyncio.Protocol]:
     """The class for uvicorn's `http`; the limit of heads is uvicorn's `h11_max_incomplete_event_size`."""
@@ -32,7 +45,39 @@ def protocol(serve: ServeSettings) -> type[asyncio.Protocol]:
     return Bounded
 
 
+class _Connection(h11.Connection):
+    """As h11 has it, but what costs more to read than to send is no HTTP."""
+
+    def __init__(self, most_bytes: int | None) -> None:
+        super().__init__(h11.SERVER, *(() if most_bytes is None else (most_bytes,)))
+        self._chunks = 0
+        self._bytes = 0
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        if self.their_state is h11.IDLE:
+            self._chunks = self._bytes = 0
+            self._check_head(self.trailing_data[0])
+        event = super().next_event()
+        if type(event) is h11.Data:
+            self._chunks += event.chunk_start
+            self._bytes += len(event.data)
+            if self._chunks > MOST_SMALL_CHUNKS + self._bytes // SMALL_CHUNK_BYTES:
+                raise h11.RemoteProtocolError("too many small chunks")
+        return event
+
+    @property
+    def has_too_much_behind_it(self) -> bool:
+        """Whether the lines that stand behind a chunked body have no end."""
+        return self.their_state is h11.SEND_BODY and self.trailing_data[0].count(b"\n") > MOST_LINES
+
+    def _check_head(self, data: bytes) -> None:
+        end = _HEAD_END.search(data)
+        if data.count(b"\n", 0, len(data) if end is None else end.start()) > MOST_LINES:
+            raise h11.RemoteProtocolError("too many headers")
+
+
 class _Bounded(H11Protocol):
+    conn: _Connection
     head_seconds: float
     most: int
     idle: dict[_Bounded, None]
@@ -40,6 +85,7 @@ class _Bounded(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.conn = _Connection(self.config.h11_max_incomplete_event_size)
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._half_closed = False
@@ -56,7 +102,12 @@ class _Bounded(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        for begin in range(0, len(data), _SLICE_BYTES):
+            if self.transport.is_closing():
+                return
+            super().data_received(data[begin : begin + _SLICE_BYTES])
+            if self.conn.has_too_much_behind_it:
+                self.send_400_response("Invalid HTTP request received.")
         if self.conn.their_state is not h11.IDLE:
             self._has_head()
             if self.conn.their_state is h11.DONE:
@@ -67,9 +118,9 @@ class _Bounded(H11Protocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client says nothing more. It has gone, or it waits for its answer (`nc -N`), and nothing tells
         which: only what holds no slot is answered to nobody. TLS knows no half of a connection."""
-        cycle = self.cycle
+        asked = bool(self.cycle)
         self._half_closed = (
-            cycle is not None and not cycle.response_complete and self._is_plain_get(self.scope["scheme"])
+            asked and not self.cycle.response_complete and self._is_plain_get(self.scope["scheme"])
         )
         return self._half_closed
 

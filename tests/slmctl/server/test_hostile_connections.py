@@ -188,6 +188,23 @@ def test_100_000_headers(server: Server) -> None:
     assert statuses(answers(server, head + few + b"\r\n")) == [200]
 
 
+def test_what_costs_more_to_read_than_to_send_is_not_read(server: Server) -> None:
+    """Whoever is at it keeps the others from their answers: a quarter of a megabyte in chunks of a byte each takes
+    seconds."""
+    lines = b"a:\n" * 5000
+    stream = POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    asked = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
+    assert statuses(answers(server, CHUNKED + b"1\r\n \r\n" * 5000)) in ([400], [])
+    assert statuses(answers(server, CHUNKED + b"1\r\n{\r\n0\r\n" + lines)) in ([400], [])
+    assert statuses(answers(server, asked + lines + b"\n")) in ([400], [])
+    assert statuses(answers(server, asked + b"\r\n" + asked + lines + b"\n")) in ([200, 400], [200], [])
+    body = b'{"model": "nope", "messages": [{"role": "user", "content": "%s"}]}' % (b"Hi" * 200)
+    for size, text in ((1, body), (300, body + b" " * 1_000_000)):
+        pieces = [text[begin : begin + size] for begin in range(0, len(text), size)]
+        chunks = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
+        assert statuses(answers(server, stream + chunks + b"0\r\nX: y\r\n\r\n")) == [404], size
+
+
 def test_a_gigabyte_is_announced_and_does_not_come(server: Server) -> None:
     before = memory(server)
     assert statuses(answers(server, POST + b"Content-Length: 1073741824\r\n\r\n")) == [413]
