@@ -85,21 +85,21 @@ class ToolResultBlock(Fields):
     type: Literal["tool_result"]
     tool_use_id: str = Field(min_length=1)
     content: str | list[ResultPart] | None = None
-    is_error: bool = False
+    is_error: bool | None = None
     cache_control: Mark = None
 
 
 class ThinkingBlock(Fields):
     type: Literal["thinking"]
     thinking: str
-    signature: str = ""
+    signature: str | None = None
 
 
 class RedactedThinkingBlock(Fields):
     """Thoughts that only Anthropic can read: left out."""
 
     type: Literal["redacted_thinking"]
-    data: str = ""
+    data: str | None = None
 
 
 ResultPart = Annotated[TextBlock | ImageBlock, Field(discriminator="type")]
@@ -146,18 +146,18 @@ class Tool(Fields):
 
 class ChooseAuto(Fields):
     type: Literal["auto"]
-    disable_parallel_tool_use: bool = False
+    disable_parallel_tool_use: bool | None = None
 
 
 class ChooseAny(Fields):
     type: Literal["any"]
-    disable_parallel_tool_use: bool = False
+    disable_parallel_tool_use: bool | None = None
 
 
 class ChooseTool(Fields):
     type: Literal["tool"]
     name: str
-    disable_parallel_tool_use: bool = False
+    disable_parallel_tool_use: bool | None = None
 
 
 class ChooseNone(Fields):
@@ -215,7 +215,7 @@ class MessagesRequest(CountRequest):
     """POST /v1/messages"""
 
     max_tokens: int = Field(gt=0)
-    stream: bool = False
+    stream: bool | None = None
     stop_sequences: list[Annotated[str, Field(min_length=1, max_length=1000)]] | None = Field(
         default=None, max_length=64
     )

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import ollama
 import pytest
 from pydantic import BaseModel, Field
 
+from tests.processes import until
 from tests.servers import Server
 from tests.slmctl.server.models import GO_TOOLS, HELLO, RANKER, TINY, TOOLS
 
@@ -264,6 +266,21 @@ def test_tools_go_through_both_kinds_of_templates(client: ollama.Client) -> None
         assert answer.message.content or answer.message.tool_calls
 
 
+def plan(days: int | str, stops: list[str], budget: float | None = None) -> str:
+    """Plan a journey.
+
+    Args:
+      days: How many, or "many".
+    """
+    return str((days, stops, budget))
+
+
+def test_a_function_of_pythons_is_a_tool_whatever_its_parameters_are(client: ollama.Client) -> None:
+    for model in (TOOLS, GO_TOOLS):
+        answer = client.chat(model, HI, tools=[plan], options=STILL)
+        assert answer.message.content or answer.message.tool_calls
+
+
 def test_embeddings_have_length_one_and_one_for_each_text(client: ollama.Client) -> None:
     answer = client.embed(HELLO, ["one", "two", "one"])
     assert len(answer.embeddings) == 3
@@ -298,18 +315,38 @@ def test_what_is_no_text_has_no_vector(
     assert answer.json()["embeddings" if status == 200 else "error"] == said
 
 
-def test_a_text_that_is_too_long_is_cut_and_told_or_refused(client: ollama.Client) -> None:
+def logged(served: Server, answer: httpx.Response) -> dict[str, Any]:
+    """The line of the server's log about a request that was answered."""
+    ours = answer.headers["x-request-id"]
+    return until(
+        lambda: next(
+            (line for line in served.events if (line["event"], line.get("request_id")) == ("request", ours)),
+            None,
+        )
+    )
+
+
+def test_a_text_that_is_too_long_is_cut_and_told_or_refused(client: ollama.Client, served: Server) -> None:
     fields = {"model": HELLO, "input": ["short", "word " * 20_000]}
     answer = client._client.post("/api/embed", json=fields)
     assert answer.status_code == 200
     assert answer.json()["truncated"] == {"inputs": [1]}
-    assert answer.headers["x-slmctl-truncated"]
+    assert answer.headers["x-slmctl-truncated"] == "inputs=1"
+    assert 18_000 < logged(served, answer)["cut_tokens"] < 20_000
+    old = client._client.post("/api/embeddings", json={"model": HELLO, "prompt": "word " * 20_000})
+    assert old.json()["truncated"] == {"inputs": [0]}
+    assert old.headers["x-slmctl-truncated"] == "inputs=0"
+    assert logged(served, old)["cut_tokens"] == logged(served, answer)["cut_tokens"]
+    whole = client._client.post("/api/embeddings", json={"model": HELLO, "prompt": "short"})
+    assert whole.json().keys() == {"embedding"}
     refused = client._client.post("/api/embed", json={**fields, "truncate": False})
     assert refused.status_code == 400
     assert refused.json()["error"].startswith("the input length exceeds the context length")
 
 
-def test_a_conversation_that_is_too_long_loses_its_beginning_and_that_is_told(client: ollama.Client) -> None:
+def test_a_conversation_that_is_too_long_loses_its_beginning_and_that_is_told(
+    client: ollama.Client, served: Server
+) -> None:
     messages = [
         {"role": role, "content": f"{number} " + "word " * 300}
         for number in range(10)
@@ -320,6 +357,7 @@ def test_a_conversation_that_is_too_long_loses_its_beginning_and_that_is_told(cl
         lines = [json.loads(line) for line in answer.iter_lines()]
     assert lines[-1]["truncated"]["messages"] > 0
     assert answer.headers["x-slmctl-truncated"] == str(lines[-1]["truncated"]["tokens"])
+    assert logged(served, answer)["cut_tokens"] == lines[-1]["truncated"]["tokens"]
     refused = client._client.post("/api/chat", json={**fields, "truncate": False})
     assert refused.status_code == 400
     assert "error" in refused.json()
