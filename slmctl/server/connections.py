@@ -1,8 +1,8 @@
 """Connections, as uvicorn has them, for strangers: nobody holds one for nothing.
 
 uvicorn's own protocol waits for a head without end, never gives up a client that does not read, lets
-in any number, and breaks over nonsense that comes while an answer is on its way. And it reads all that has come
-in one go, while nobody else is served: of the smallest chunks there are, a quarter of a megabyte takes seconds.
+in any number, and breaks over nonsense that comes while an answer is on its way. And it reads all that has
+come in one go, while nobody else is served: a quarter of a megabyte of the smallest chunks takes seconds.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class _Connection(h11.Connection):
         self._chunks = 0
         self._bytes = 0
 
-    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+    def next_event(self) -> type[h11.NEED_DATA | h11.PAUSED] | h11.Event:
         if self.their_state is h11.IDLE:
             self._chunks = self._bytes = 0
             self._check_head(self.trailing_data[0])

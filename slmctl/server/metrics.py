@@ -110,7 +110,7 @@ class Metrics:
         self._at(self._loading, self._label(model)).observe(seconds)
 
     def worker_ended(self, model: str, reason: str) -> None:
-        """A worker died of itself; `reason` is one of few words: "killed", "crashed", "unresponsive"."""
+        """A worker died of itself; `reason` is one of few words (`fleet.Watcher`)."""
         self._at(self._restarts, self._label(model), reason).inc()
 
     def forget(self, known: Collection[str]) -> None:

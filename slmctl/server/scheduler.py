@@ -140,13 +140,6 @@ class Scheduler:
         """How many requests wait for a slot or a load."""
         return sum(len(line.waiting) for line in self._fleet.lines.values())
 
-    async def drain(self, grace_seconds: float) -> None:
-        """Take nothing new, and wait, no longer than that, until all that was taken has been answered."""
-        self._stopping = True
-        deadline = self._fleet.now + grace_seconds
-        while self._fleet.is_busy and (rest := deadline - self._fleet.now) > 0:
-            await self._fleet.bell.wait(rest)
-
     async def close(self) -> None:
         """End all workers; on return they are gone, and what they held is released. May be called again."""
         self._stopping = True
