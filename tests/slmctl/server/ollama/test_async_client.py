@@ -53,7 +53,7 @@ def test_structured_output(served: Server) -> None:
         stream = await client.chat(HELLO, HI, format=schema, options=options, stream=True)
         return (
             chat.message.content or "",
-            generated.response,
+            generated.response or "",
             [each.message.content or "" async for each in stream],
         )
 
