@@ -132,8 +132,8 @@ Message = Annotated[AnyMessage, Field(discriminator="role")]
 
 
 class Tool(Fields):
-    """A function of the client's. `strict` changes nothing: arguments are always held to the schema where the
-    engine can."""
+    """A function of the client's. `strict` says the same as nothing: a call that has to come is held to the
+    schema, and one that may come is the model's own, with whatever input."""
 
     type: Literal["custom"] | None = None
     name: str = Field(pattern=r"^[A-Za-z0-9_.:/-]{1,128}$")
