@@ -112,7 +112,8 @@ def _pull(state: ServerState, ref: ModelRef, on_event: Teller, *, plain_http: bo
                 state.store, ref, search=network.settings.search, force=force, sized=chooser.size
             )
             request = replace(request, pace=network.settings.pace, picker=chooser, on_tick=on_event.check)
-            pull_model(state.store, Places(network, on_event), request, now=now(), on_event=on_event)
+            told = state.metrics.counting(on_event)
+            pull_model(state.store, Places(network, on_event), request, now=now(), on_event=told)
         except NotFound as error:
             raise NotFound("pull model manifest: file does not exist.", hint=error.message) from None
         except NameTaken as error:
