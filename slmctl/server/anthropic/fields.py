@@ -10,7 +10,9 @@ from slmctl.server.parsing import Fields
 
 HARMLESS = frozenset(
     {
+        "billing_policy",
         "cache_control",
+        "fallback_credit_token",
         "inference_geo",
         "metadata",
         "service_tier",
@@ -21,10 +23,13 @@ HARMLESS = frozenset(
 """Fields that may say anything: they concern Anthropic's own service, and no answer would be another."""
 
 REFUSED = {
+    "compaction": "Nothing is summarized here; send what the model is to see.",
     "container": "Containers are no part of this server.",
     "context_management": "Nothing is taken out of a conversation here; send what the model is to see.",
     "diagnostics": "This server keeps no message that another one could be compared with.",
+    "fallbacks": "Only the model that is asked answers here.",
     "mcp_servers": "This server connects to no MCP server; give its tools in 'tools' and run them yourself.",
+    "thread": "No conversation is kept here; send all of it in 'messages'.",
 }
 """Fields that ask for what cannot be done here, and the sentence that says so."""
 
