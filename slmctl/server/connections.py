@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import resource
+import sys
 from typing import Any
 
 import h11
@@ -30,6 +32,7 @@ SMALL_CHUNK_BYTES = 256
 """A chunked body may have so many chunks, and one more for each so many bytes of it."""
 
 _HEAD_END = re.compile(rb"\n\r?\n")
+_OTHER_FILES = 128
 _SLICE_BYTES = 16384
 """So much is read at a time, so that what is not let in is seen before more of it is parsed."""
 
@@ -39,10 +42,17 @@ def protocol(serve: ServeSettings) -> type[asyncio.Protocol]:
 
     class Bounded(_Bounded):
         head_seconds = serve.header_seconds
-        most = serve.max_connections
+        most = min(serve.max_connections, _connections_with_files())
         idle: dict[_Bounded, None] = {}  # noqa: RUF012 - shared by all connections of one server
 
     return Bounded
+
+
+def _connections_with_files() -> int:
+    """How many connections the system lets this process have, each with one to a worker. Beyond that, nobody
+    would be let in, and models could not be loaded."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if most == resource.RLIM_INFINITY else max(1, (most - _OTHER_FILES) // 2)
 
 
 class _Connection(h11.Connection):

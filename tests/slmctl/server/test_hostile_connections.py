@@ -39,6 +39,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         shutil.rmtree(runtime)
 
 
+@pytest.fixture
+def runtime() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="slm"))  # short, for socket paths
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest.fixture(autouse=True)
 def still_there(server: Server) -> Iterator[None]:
     """After each test the server answers, and has written no more than lines of its log."""
@@ -263,6 +270,25 @@ def test_more_connections_than_there_may_be_push_out_silent_ones(server: Server)
             stack.enter_context(connect(server))
         assert livez(server) == 200
         assert psutil.Process(server.pid).num_fds() < 400
+
+
+def test_connections_leave_files_for_the_workers(
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system gives few, as in some containers."""
+    program = Program(tmp_path / "home", runtime)
+    few = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh"]
+    command = program.command
+    monkeypatch.setattr(program, "command", lambda *arguments: [*few, *command(*arguments)])
+    with serving(program) as server, contextlib.ExitStack() as stack:
+        for _ in range(400):
+            stack.enter_context(connect(server))
+        assert livez(server) == 200
+        body = b'{"model": "hello", "prompt": "Hi", "stream": false, "options": {"num_predict": 2}}'
+        head = b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        stack.enter_context(one := socket.create_connection(server.address, timeout=60))
+        one.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert statuses(rest_of(one)) == [200]
 
 
 def test_connections_that_are_reset_leave_nothing(server: Server) -> None:
