@@ -192,6 +192,7 @@ def test_a_worker_that_lives_and_does_nothing_is_replaced(
         async with world.scheduler(parallel=1) as scheduler:
             hung = asyncio.create_task(answer(scheduler, "hello"))
             await until(lambda: True if (now := row(scheduler, "hello")) and now.running else None)
+            monkeypatch.setattr("slmctl.server.engine._SILENT_SECONDS", 600.0)  # the next one may be slow
             behind = asyncio.create_task(answer(scheduler, "hello"))
             with pytest.raises(EngineUnresponsive, match="has said nothing"):
                 await hung
