@@ -21,6 +21,7 @@ from runtimes.sampling import Sampling
 from slmctl.app.ships import FOLDER
 from slmctl.server import engine
 from slmctl.server.engine import EngineClient
+from slmctl.server.silence import Silence
 from tests.runtimes.launches import DEADLINE_SECONDS, ONE_THREAD, fake_launch, llama_worker
 
 HELLO = FOLDER / "hello" / "hello.gguf"
@@ -119,6 +120,57 @@ def test_tells_what_goes_wrong_in_the_middle(
     assert list(joined(seen)) == whole
     if error is EngineDied:
         assert told == ([True] if "--die-after" in arguments else [True, False])
+
+
+def test_an_engine_that_is_at_work_may_be_silent(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[bool] = []
+    was_idle = Silence.was_idle
+
+    def look(silence: Silence, seconds: float) -> bool:
+        looks.append(was_idle(silence, seconds))
+        return looks[-1]
+
+    monkeypatch.setattr(Silence, "was_idle", look)
+
+    async def ask(worker: Worker) -> None:
+        silences: list[None] = []
+        client = EngineClient(
+            worker.endpoint, worker, timeout_seconds=1.0, on_silence=lambda: silences.append(None)
+        )
+        asking = asyncio.create_task(gather(client, []))
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while len(looks) < 3:  # noqa: ASYNC110 - what is looked at has no event
+                await asyncio.sleep(0.01)
+        assert not asking.done()
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        assert silences == []
+
+    with fake(base, "--hold-after", "2", "--spin") as worker:
+        asyncio.run(ask(worker))
+    assert looks[:3] == [False] * 3
+
+
+def test_one_look_at_a_worker_does_for_all_whose_connections_break(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And who goes away meanwhile does not end it: nobody is sent to a worker that is about to be known dead."""
+    monkeypatch.setattr(engine, "_DEATH_SECONDS", 3.0)
+
+    async def ask(worker: Worker) -> list[bool]:
+        told: list[bool] = []
+        client = EngineClient(worker.endpoint, worker, on_break=told.append)
+        all_of_them = [asyncio.create_task(gather(client, [])) for _ in range(30)]
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not told:  # noqa: ASYNC110 - what is looked at has no event
+                await asyncio.sleep(0.01)
+            all_of_them[0].cancel()
+            found = await asyncio.gather(*all_of_them, return_exceptions=True)
+        assert {type(each) for each in found} <= {EngineDied, asyncio.CancelledError}
+        return told
+
+    with fake(base, "--cut-after", "2") as worker:
+        assert asyncio.run(ask(worker)) == [True, False]
 
 
 def test_a_worker_that_is_gone_is_told_in_the_words_of_its_end(base: Path) -> None:
