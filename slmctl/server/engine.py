@@ -20,6 +20,7 @@ from runtimes import protocol
 from runtimes.chunks import ChunkParser
 from runtimes.client import Endpoint
 from runtimes.errors import EngineDied, EngineUnresponsive
+from runtimes.events import joined
 from runtimes.preview import Renderer
 from runtimes.protocol import Event, HttpRequest
 from slmctl.server.silence import Silence
@@ -61,13 +62,16 @@ class EngineClient:
     async def stream(self, request: HttpRequest) -> AsyncGenerator[Event]:
         """The events of a completion or chat as they come; the last one is `Finished`.
 
+        Tokens that have come by the time they are read go on as one piece: what they cost further on is that
+        of one, so that a server with more to do than it can catches up.
+
         Closing the generator closes the connection, which frees the engine's slot. Raises EngineRefused,
         EngineDied, EngineUnresponsive or EngineSpokeNonsense.
         """
         reader = protocol.reader_for(request)
         async with aclosing(self._pieces(request)) as pieces:
             async for piece in pieces:
-                for event in reader.feed(piece):
+                for event in joined(reader.feed(piece)):
                     yield event
                 if reader.finished:
                     return

@@ -15,6 +15,7 @@ from registry.errors import SlmctlError
 from runtimes import protocol
 from runtimes.client import Client, Endpoint
 from runtimes.errors import EngineDied, EngineRefused, EngineUnresponsive
+from runtimes.events import TextDelta, joined
 from runtimes.process import Worker
 from runtimes.sampling import Sampling
 from slmctl.app.ships import FOLDER
@@ -57,8 +58,31 @@ def test_gives_the_events_that_the_synchronous_client_gives(
 ) -> None:
     with fake(base, "--tokens", "40") as worker:
         expected = list(Client(worker.endpoint, worker).stream(request_))
-        assert asyncio.run(events_of(EngineClient(worker.endpoint, worker), request_)) == expected
+        found = asyncio.run(events_of(EngineClient(worker.endpoint, worker), request_))
+        assert list(joined(found)) == list(joined(expected))
         assert len(expected) == 41
+
+
+def test_tokens_that_have_come_together_go_on_as_one_piece(base: Path) -> None:
+    tokens = [f'data: {{"content":"{token}","stop":false}}\n\n' for token in "abc"]
+    parts = [*tokens, 'data: {"content":"","stop":true,"stop_type":"eos"}\n\n', ""]
+    chunks = "".join(f"{len(part):x}\r\n{part}\r\n" for part in parts)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b'"Hi"')
+        writer.write(f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}".encode())
+        await writer.drain()
+        writer.close()
+
+    async def ask(worker: Worker) -> list[protocol.Event]:
+        path = base / "s"
+        async with await asyncio.start_unix_server(answer, path):
+            return await events_of(EngineClient(Endpoint(path, "key"), worker), COMPLETION)
+
+    with fake(base) as worker:
+        text, end = asyncio.run(ask(worker))
+    assert text == TextDelta("abc")
+    assert isinstance(end, protocol.Finished)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +116,8 @@ def test_tells_what_goes_wrong_in_the_middle(
 
     with fake(base, *arguments) as worker:
         seen, told = asyncio.run(ask(worker))
-    assert len(seen) == (0 if "0" in arguments else 2)
+    whole = [TextDelta(" word word")] if "0" not in arguments else []
+    assert list(joined(seen)) == whole
     if error is EngineDied:
         assert told == ([True] if "--die-after" in arguments else [True, False])
 
