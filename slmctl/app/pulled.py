@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from registry.digest import Digest
-from registry.errors import NoSpace, NotFound
+from registry.errors import NoSpace
 from registry.names import short_name
 from registry.store.index import Entry
 from registry.store.reader import StoreReader
@@ -71,15 +71,9 @@ def check_room(store: StoreReader, coming: Coming, outcome: Pulled) -> None:
 
 
 def as_it_is(store: StoreReader, outcome: Pulled, entry: Entry) -> Pulled:
-    """The outcome, and of a single build what its own files say of it: only they know for sure.
-
-    Where somebody has removed the model again since it was linked, the outcome is what was to come.
-    """
+    """The outcome, and of a single build what its own files say of it: only they know for sure."""
     outcome = replace(outcome, digest=entry.descriptor.digest)
-    try:
-        variants = Package.of(store, entry).variants
-    except NotFound:
-        return outcome
+    variants = Package.of(store, entry).variants
     if len(variants) > 1:
         return outcome
     return replace(outcome, variants=(variants[0].id,), size=variants[0].size)
