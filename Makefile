@@ -30,8 +30,8 @@ test: $(VENV)/.check
 	$(BIN)/pytest -q -n auto --dist loadgroup
 
 # against other programs: Transformers, in an environment of its own so that its types do not reach ours,
-# llama.cpp's converter, which needs torch, in another (2 GB), and thousands of templates against Go's own
-# text/template (Debian's golang-go, or another Go 1.18 to 1.21)
+# llama.cpp's converter and quantizer in another (2 GB, for the former needs torch), and thousands of templates
+# against Go's own text/template (Debian's golang-go, or another Go 1.18 to 1.21)
 compat: $(VENV)-compat/.done $(ORACLE) $(VENV)/.check
 	$(VENV)-compat/bin/pytest -q tests/compat
 	$(BIN)/pytest -q -m compat
@@ -94,7 +94,9 @@ $(VENV)-compat/.done: pyproject.toml
 	$(VENV)-compat/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[dev,compat]'
 	touch $@
 
-# convert_hf_to_gguf.py comes in the source distribution of llama-cpp-python and nowhere else on the package index
+# convert_hf_to_gguf.py comes in the source distribution of llama-cpp-python and nowhere else on the package index;
+# the package itself, whose llama_model_quantize the tests ask, compiles for ten minutes (not for this very CPU: such
+# builds die on some virtual machines)
 $(ORACLE):
 	test -x $(VENV)-oracle/bin/python || $(PYTHON) -m venv $(VENV)-oracle
 	$(VENV)-oracle/bin/python -m pip --disable-pip-version-check --quiet install \
@@ -106,4 +108,6 @@ $(ORACLE):
 	mkdir $(VENV)-oracle/llama.cpp
 	tar -xzf $(VENV)-oracle/source/*.tar.gz -C $(VENV)-oracle/llama.cpp --strip-components 3 \
 	  llama_cpp_python-$(LLAMA_CPP_PYTHON)/vendor/llama.cpp
+	CMAKE_ARGS='-DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF' $(VENV)-oracle/bin/python -m pip \
+	  --disable-pip-version-check --quiet install $(VENV)-oracle/source/*.tar.gz
 	touch $@

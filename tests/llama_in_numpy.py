@@ -68,7 +68,8 @@ class NumpyLlama:
     def _normed(self, name: str, state: Floats) -> Floats:
         epsilon = self._fields["attention.layer_norm_rms_epsilon"]
         scale = np.sqrt((state**2).mean(-1, keepdims=True) + epsilon)
-        return state / scale * self._tensors[f"{name}.weight"]
+        made: Floats = state / scale * self._tensors[f"{name}.weight"]
+        return made
 
     def _turned(self, heads: Floats) -> Floats:
         size = heads.shape[-1]

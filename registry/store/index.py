@@ -32,6 +32,7 @@ _OURS = frozenset(
         mediatypes.SLMCTL_TRACKS,
         mediatypes.SLMCTL_PINS,
         mediatypes.SLMCTL_CLAIMED,
+        mediatypes.SLMCTL_MADE,
     }
 )
 _CLAIMED = "true"
@@ -45,6 +46,7 @@ class Entry:
     `tracks` are the references that the next pull asks, where they are not the source without its pin.
     `pins` are the pinned references of all its places where it has several, the source first.
     `claimed` says that the source is only what a bundle says of itself: nobody here has asked that place.
+    `made` are the ids of variants that the source does not have: they were made here of what it has.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Entry:
     tracks: tuple[str, ...] = ()
     pins: tuple[str, ...] = ()
     claimed: bool = False
+    made: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +225,8 @@ def _row(entry: Entry) -> dict[str, object]:
         annotations[mediatypes.SLMCTL_PINS] = " ".join(entry.pins)
     if entry.claimed:
         annotations[mediatypes.SLMCTL_CLAIMED] = _CLAIMED
+    if entry.made:
+        annotations[mediatypes.SLMCTL_MADE] = " ".join(entry.made)
     return {**entry.descriptor.to_json(), "annotations": annotations}
 
 
@@ -265,6 +270,7 @@ def _entry(row: object) -> Entry | None:
         or not isinstance(linked, str | None)
         or not isinstance(tracks, str)
         or not isinstance(pins, str)
+        or not isinstance(made := annotations.get(mediatypes.SLMCTL_MADE, ""), str)
     ):
         return None
     others = {key: text for key, text in annotations.items() if key not in _OURS}
@@ -281,4 +287,5 @@ def _entry(row: object) -> Entry | None:
         tracks=tuple(tracks.split()),
         pins=tuple(pins.split()),
         claimed=claimed,
+        made=tuple(made.split()),
     )

@@ -6,7 +6,6 @@ version 4 rotary settings stood in `rope_theta` and `rope_scaling`, since versio
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -16,6 +15,9 @@ from registry.formats.quote import quoted
 
 MAX_LAYERS = 1024
 _MAX_WHOLE = 2**31 - 1
+_LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
+_BY_TRAINED_CONTEXT = frozenset({"llama3", "yarn", "longrope"})
+_OF_THE_WHOLE = ("architectures", "auto_map", "quantization_config", "quantization")
 _HINT = "Download the model again from where its makers publish it."
 
 
@@ -116,9 +118,11 @@ class ModelConfig(Section):
 
     @classmethod
     def of(cls, fields: Mapping[str, object]) -> ModelConfig:
-        """What describes the language model: all of it, with `text_config` over it where there is one."""
+        """What describes the language model: all of it, with `text_config` over it where there is one, but
+        for what is said of the whole."""
         inner = Section(fields).section("text_config").fields
-        return cls(MappingProxyType({**fields, **inner}))
+        whole = {name: fields[name] for name in _OF_THE_WHOLE if fields.get(name)}
+        return cls(MappingProxyType({**fields, **inner, **whole}))
 
     @property
     def layers(self) -> int:
@@ -157,10 +161,14 @@ class ModelConfig(Section):
         both = self.section(name)
         windowed = both.section("sliding_attention")
         everywhere = both.section("full_attention") if "full_attention" in both.fields else both
-        settings = Section({**self._old_names(), **everywhere.fields}, everywhere.shown)
+        kind = (everywhere.word("rope_type") or everywhere.word("type") or "default").lower()
+        fields = {**self._old_names(), **everywhere.fields}
+        if kind in _BY_TRAINED_CONTEXT and "max_position_embeddings" in self.fields:
+            fields.setdefault("original_max_position_embeddings", self.fields["max_position_embeddings"])
+        settings = Section(fields, everywhere.shown)
         return Rope(
             base=settings.real("rope_theta", default_base),
-            kind=(settings.word("rope_type") or settings.word("type") or "default").lower(),
+            kind=kind,
             settings=settings,
             windowed_base=windowed.real_or_none("rope_theta") or self.real_or_none("rope_local_base_freq"),
         )
@@ -172,7 +180,5 @@ class ModelConfig(Section):
 
 
 def _finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number beyond any float
-        return False
+    """Whether a float of 32 bits can hold it, which is what GGUF's are."""
+    return -_LARGEST_FLOAT <= value <= _LARGEST_FLOAT

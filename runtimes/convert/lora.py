@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from gguf import GGML_QUANT_VERSION, GGMLQuantizationType, GGUFValueType, get_tensor_name_map
 
 from registry.errors import DoesNotFit, MalformedFile, UsageError
@@ -22,7 +23,7 @@ from runtimes.convert.architectures.family import Family, Model
 from runtimes.convert.config import ModelConfig, Section
 from runtimes.convert.convert import family_of
 from runtimes.convert.files import SourceFiles
-from runtimes.convert.rows import Rows, made
+from runtimes.convert.rows import Array, Rows
 from runtimes.convert.source import Source, SourceTensor
 from runtimes.convert.values import Conversion, Key, Tensor
 
@@ -137,27 +138,32 @@ def _tensors(
     family: Family, model: Model, config: Section, pair: _Pair, alpha: float, kind: GGMLQuantizationType
 ) -> Iterator[Tensor]:
     name = _name(family, model, pair.module)
-    b = (
-        family.rows(model, name, pair.b)
-        if name.endswith((".attn_q.weight", ".attn_k.weight"))
-        else pair.b.rows()
-    )
-    a = made(quoted(pair.a.name), pair.a.numbers().T) if pair.embedding else pair.a.rows()
-    outputs, inputs = (pair.b.shape[0], pair.a.shape[1])
-    expected = family.expected(model, name)
+    outputs, inputs = pair.b.shape[0], pair.a.shape[1]
     shape = (inputs, outputs) if pair.embedding else (outputs, inputs)
+    expected = family.expected(model, name)
     if expected is not None and shape != expected:
         raise MalformedFile(
             f"The adapter changes {name} of the shape {list(shape)}; the base model's has {list(expected)}.",
             hint="Name the model that the adapter was trained on.",
         )
-    a = made(quoted(pair.a.name), pair.a.numbers().T) if pair.embedding else pair.a.rows()
+    a = _transposed(pair.a) if pair.embedding else pair.a.rows()
     b = family.ordered(model, name, pair.b.rows())
     scaling = _scaling(config, pair, alpha)
     if not math.isclose(scaling, alpha / pair.rank, rel_tol=1e-6):  # the engine knows one alpha for all
         b = b.times(scaling * pair.rank / alpha)
     for side, rows in (("a", a), ("b", b)):
         yield _tensor(f"{name}.lora_{side}", rows, kind)
+
+
+def _transposed(tensor: SourceTensor) -> Rows:
+    """llama.cpp looks up a token's numbers in the first factor: it wants them in a row."""
+    rows = tensor.rows()
+    shape = (tensor.shape[1], tensor.shape[0])
+
+    def pieces(_unit: int) -> Iterator[Array]:
+        yield np.ascontiguousarray(tensor.numbers().T)
+
+    return Rows(name=rows.name, stored="F32", shape=shape, pieces=pieces)
 
 
 def _tensor(name: str, rows: Rows, kind: GGMLQuantizationType) -> Tensor:

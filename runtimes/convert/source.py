@@ -151,6 +151,9 @@ def _index(files: SourceFiles, table: str) -> dict[str, str]:
 
 def _weight_files(files: SourceFiles, stem: str) -> list[str]:
     """The files of a checkpoint without an index."""
+    whole = f"{stem}.safetensors"
+    if whole in files:
+        return [whole]
     top = [name for name in files.paths if "/" not in name]
     found = [name for name in top if name.startswith(stem) and name.endswith(".safetensors")]
     if found:

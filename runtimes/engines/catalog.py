@@ -19,7 +19,8 @@ def engine_for(model_format: str, architecture: str | None) -> Engine:
         reasons.append(reason)
     raise EngineUnavailable(
         f"No engine can run this model: {' '.join(reasons)}",
-        hint="Look for a GGUF build of it: 'slmctl search', or 'slmctl tags hf.co/ORG/REPO'.",
+        hint="Look for a GGUF build of it: 'slmctl search', or 'slmctl tags hf.co/ORG/REPO'; of safetensors"
+        " 'slmctl quantize' makes one.",
     )
 
 

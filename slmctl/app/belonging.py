@@ -14,7 +14,9 @@ from registry.names import ModelRef, short_name
 from registry.store.index import Entry
 from registry.store.reader import StoreReader
 from registry.store.store import Replace, check_replaceable
+from slmctl.app.coming import Coming
 from slmctl.app.made_here import IMPORTED_HERE
+from slmctl.app.package import Package
 from slmctl.app.upstream import are_same_places, is_same_repository, is_taken_over, place_of, tracked
 from slmctl.app.where import Where
 
@@ -67,4 +69,23 @@ def check_may_move(old: Entry, new: Entry, where: Where, *, force: bool) -> None
     raise NameTaken(
         f"The name {short_name(old.name)} belongs to a model from {whose!r:.120}.",
         hint="Add --force to replace it, or choose another name with --as NAME.",
+    )
+
+
+def check_made_here(store: StoreReader, where: Where, coming: Coming, *, force: bool) -> tuple[str, ...]:
+    """The variants that were made here of what is coming, which stay; none where there are none.
+
+    Raises NameTaken where they would be lost: something else is coming than what they were made of.
+    """
+    old = store.names().find(where.name)
+    if old is None or not old.made or force:
+        return ()
+    ids = {variant.id for variant in Package.of(store, old).variants if variant.local}
+    if old.source == coming.source and ids >= set(coming.variants):
+        return old.made
+    name = short_name(old.name)
+    raise NameTaken(
+        f"{name} has variants that were made here ({', '.join(old.made)}), and what would be pulled has not.",
+        hint=f"Add --force to replace it without them, or pull beside it with --as; 'slmctl quantize {name}'"
+        " makes them anew.",
     )

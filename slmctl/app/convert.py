@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelfiles.spec import ModelSpec
 from registry.errors import UsageError
 from registry.names import ModelRef, short_name
 from registry.store.index import Entry
 from registry.store.reader import StoreReader
-from registry.store.store import Replace, Store, check_replaceable
+from registry.store.store import Replace, Session, Store, check_replaceable
 from slmctl.app.bringing import bring
-from slmctl.app.create import Created, CreateRequest, create
+from slmctl.app.create import Created
 from slmctl.app.events import OnEvent, ignore
+from slmctl.app.folder_builds import folder_builds
+from slmctl.app.folder_files import read_folder
+from slmctl.app.folder_set import FolderSet
 from slmctl.app.listing import names_with
 from slmctl.app.made_here import CREATED_HERE
 from slmctl.app.making import Maker, describe_files
 from slmctl.app.package import Package, Variant
-from slmctl.app.packaging import write_model
+from slmctl.app.packaging import Build, write_model
 from slmctl.app.quantize import build_made
+from slmctl.app.taking import Taking
 from slmctl.app.wanted import GGUF, Wanted
 
 
@@ -46,31 +50,25 @@ def convert_model(
     reader: StoreReader | None = None,
 ) -> Created:
     """Make the GGUF and link its name last. Raises as `create`, DoesNotFit for what cannot be converted."""
-    if isinstance(call.source, Path):
-        request = CreateRequest(
-            name=call.name,
-            bases=(str(call.source),),
-            folder=Path.cwd(),
-            spec=ModelSpec(),
-            force=call.force,
-            wanted=Wanted(only=GGUF, out_type=call.out_type),
-            environ=environ,
-        )
-        return create(store, request, now=now, on_event=on_event, reader=reader)
     reader = reader or store
-    entry = reader.resolve(call.source, names_with(reader, call.source, on_event))
-    package = Package.of(reader.reader_of(entry), entry)
-    variant = _convertible(package, call.variant)
+    folder = read_folder(call.source) if isinstance(call.source, Path) else None
+    package = None if isinstance(call.source, Path) else _package(reader, call.source, on_event)
+    variant = None if package is None else _convertible(package, call.variant)
     rule = Replace.ANYTHING if call.force else Replace.SAME_SOURCE
     old = store.names().find(call.name.full_name)
     if old is not None:  # said before gigabytes are made; `link` decides
         new = Entry(name=old.name, descriptor=old.descriptor, source=CREATED_HERE, linked=None)
         check_replaceable(old, new, rule)
-    with store.session(f"convert {call.name.full_name}") as session:
-        bring(session, store, reader, (file.descriptor for file in variant.files), on_event)
+    with ExitStack() as opened, store.session(f"convert {call.name.full_name}") as session:
         maker = Maker(session, shown=call.name.short_name, environ=environ, on_event=on_event)
-        files = describe_files(store, variant.files, short_name(package.name))
-        build = build_made(variant, maker.converted(files, call.out_type))
+        if folder is not None:
+            build = _of_folder(store, session, opened, maker, folder, call, on_event)
+        else:
+            assert package is not None
+            assert variant is not None
+            bring(session, store, reader, (file.descriptor for file in variant.files), on_event)
+            files = describe_files(store, variant.files, short_name(package.name))
+            build = build_made(variant, maker.converted(files, call.out_type))
         linked = store.link(
             call.name.full_name,
             write_model(session, [build]),
@@ -79,6 +77,27 @@ def convert_model(
             replace_rule=rule,
         )
     return Created(entry=linked, variant=build.id, variants=(build.id,))
+
+
+def _of_folder(
+    store: Store,
+    session: Session,
+    opened: ExitStack,
+    maker: Maker,
+    folder: FolderSet,
+    call: ConvertCall,
+    on_event: OnEvent,
+) -> Build:
+    """What `create --only gguf` makes of a folder."""
+    docs = [folder.files.paths[name] for name, role in folder.roles.items() if role == "doc"]
+    take = Taking(session, opened, docs, move=False, stored={}, on_event=on_event)
+    (build,) = folder_builds(store, take, maker, folder, Wanted(only=GGUF, out_type=call.out_type))
+    return build
+
+
+def _package(reader: StoreReader, ref: ModelRef, on_event: OnEvent) -> Package:
+    entry = reader.resolve(ref, names_with(reader, ref, on_event))
+    return Package.of(reader.reader_of(entry), entry)
 
 
 def _convertible(package: Package, wanted: str | None) -> Variant:

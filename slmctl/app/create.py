@@ -9,18 +9,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelfiles.builtin import known_renderer
 from modelfiles.spec import ModelSpec, merge
 from modelfiles.words import printable
 from registry.digest import Digest
 from registry.errors import UsageError
+from registry.formats.gguf import GgufHeader
 from registry.names import ModelRef, short_name
 from registry.store.index import Entry
 from registry.store.reader import StoreReader
 from registry.store.store import Replace, Session, Store, check_replaceable
 from slmctl.app.bringing import bring
-from slmctl.app.create_checks import Base, check_builds, check_extras, check_ids
+from slmctl.app.create_checks import (
+    Base,
+    base_config,
+    check_builds,
+    check_extras,
+    check_ids,
+    check_made,
+)
 from slmctl.app.events import Note, OnEvent, ignore
 from slmctl.app.finding import find_package
 from slmctl.app.folder_set import FolderSet
@@ -31,6 +40,9 @@ from slmctl.app.packaging import Build, build_of, write_model
 from slmctl.app.sources import FileSet, Sources, find_sources
 from slmctl.app.taking import Taking
 from slmctl.app.wanted import GGUF, Wanted
+
+if TYPE_CHECKING:
+    from slmctl.app.making import Maker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +92,8 @@ def create(
     Each set of weights is a variant of its own, completed by the projector, the adapter and the draft that
     are named; a folder of safetensors is one, and the GGUF made of it another; a model in the store brings
     its variants and its author's spec, over which the request's goes. What is to be quantized gives its place
-    to what is made of it.
-    `reader` is where models are looked for, if that is more than the store: what lies elsewhere is copied.
+    to what is made of it. `reader` is where models are looked for, if that is more than the store: what lies
+    elsewhere is copied.
 
     Raises UsageError, NotFound, MalformedFile for the sources, NameTaken, StoreUnusable, NoSpace.
     """
@@ -96,9 +108,10 @@ def create(
     bases = [
         find_package(reader, base, on_event) if isinstance(base, ModelRef) else base for base in sources.bases
     ]
-    _check_wanted(bases, request)
     check_builds(bases, sources)  # before a byte is copied
+    _check_wanted(bases, request)
     check_extras(reader, bases, sources)
+    config = None if sources.peft is None else base_config(reader, bases, sources.peft.shown)
     _check_name_is_free(store, request)
     with ExitStack() as opened, store.session(f"create {request.name.full_name}") as session:
         packages = [base for base in bases if isinstance(base, Package)]
@@ -117,17 +130,24 @@ def create(
             stored=request.stored,
             on_event=on_event,
         )
-        extras = tuple(file for files in sources.extras.values() for file in take.files(files))
+        extras = [file for files in sources.extras.values() for file in take.files(files)]
         builds: list[Build] = []
         for each in brought:
             if isinstance(each, FolderSet) or (isinstance(each, FileSet) and request.wanted.labels):
                 builds += _made(session, store, take, each, request, first, on_event)
             else:
                 builds += [take.build(each, first)] if isinstance(each, FileSet) else each
+        check_ids(builds)
+        if sources.folders or config is not None:
+            adapter = _adapter(sources)
+            if sources.peft is not None and config is not None:
+                file, header = _maker(session, request, on_event).adapter(sources.peft, config)
+                extras.append(file)
+                adapter = sources.peft.shown, header
+            check_made(store, builds, adapter, sources.extras.get("draft"))
         builds = [
             replace(_completed(build, extras), spec=merge(build.spec, request.spec)) for build in builds
         ]
-        check_ids(builds)
         descriptor = write_model(session, builds)
         entry = store.link(
             request.name.full_name,
@@ -165,13 +185,24 @@ def _made(
 ) -> Iterator[Build]:
     """What is converted and quantized. Raises as `Maker` does."""
     from slmctl.app.folder_builds import folder_builds, quantized_builds  # numpy takes long to import
-    from slmctl.app.making import Maker
 
-    maker = Maker(session, shown=request.name.short_name, environ=request.environ, on_event=on_event)
+    maker = _maker(session, request, on_event)
     if isinstance(base, FolderSet):
         yield from folder_builds(store, take, maker, base, request.wanted)
     else:
         yield from quantized_builds(maker, base.paths, request.wanted, spec)
+
+
+def _maker(session: Session, request: CreateRequest, on_event: OnEvent) -> Maker:
+    from slmctl.app.making import Maker  # as above
+
+    return Maker(session, shown=request.name.short_name, environ=request.environ, on_event=on_event)
+
+
+def _adapter(sources: Sources) -> tuple[str, GgufHeader] | None:
+    """The adapter that came as GGUF, by its name."""
+    files = sources.extras.get("adapter")
+    return None if files is None else (files.shown, files.headers[0])
 
 
 def _check_wanted(bases: Sequence[Base], request: CreateRequest) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from registry.errors import UsageError
 from registry.formats.facts import ModelFacts
 from registry.formats.gguf import GgufHeader
+from registry.manifest import load_json_object
 from registry.store.reader import StoreReader
 from slmctl.app.completing import check_adapter, check_draft
 from slmctl.app.folder_set import FolderSet
@@ -16,6 +17,8 @@ from slmctl.app.packaging import Build
 from slmctl.app.sources import FileSet, Sources, facts_of, read_gguf
 
 Base = Package | FileSet | FolderSet
+
+CONFIG = "config.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,21 +62,63 @@ def check_builds(bases: Sequence[Base], sources: Sources) -> None:
 
 
 def check_extras(store: StoreReader, bases: Sequence[Base], sources: Sources) -> None:
-    """That what completes the builds fits each of them. Raises UsageError."""
+    """That what completes the builds fits each of them that there is; of those that are still to be made
+    `check_made` looks. Raises UsageError."""
     adapter, draft = sources.extras.get("adapter"), sources.extras.get("draft")
     if adapter is None and draft is None:
         return
     models: list[Sequence[GgufHeader]] = [files.headers for files in sources.builds]
+    others: list[str] = []
     for variant in (each for base in bases if isinstance(base, Package) for each in base.variants):
-        if variant.format != "gguf":
-            what = adapter.shown if adapter else draft.shown if draft else ""
-            raise UsageError(f"{what} completes GGUF builds, and {variant.id} is none.")
-        models.append([_stored_header(store, file) for file in variant.weights])
+        if variant.format == "gguf":
+            models.append([_stored_header(store, file) for file in variant.weights])
+        else:
+            others.append(variant.id)
+    if not models and not sources.folders:
+        what = adapter.shown if adapter else draft.shown if draft else ""
+        raise UsageError(f"{what} completes GGUF builds, and {others[0]} is none.")
     for headers in models:
         if adapter is not None:
             check_adapter(adapter.shown, adapter.headers[0], headers)
         if draft is not None:
             check_draft(draft.shown, draft.headers, headers)
+
+
+def check_made(
+    store: StoreReader,
+    builds: Sequence[Build],
+    adapter: tuple[str, GgufHeader] | None,
+    draft: FileSet | None,
+) -> None:
+    """That what completes the builds fits those that were made. `adapter` is its name and header. Raises
+    UsageError, also where there is none that it could complete."""
+    ggufs = [build for build in builds if build.facts.format == "gguf"]
+    what = adapter[0] if adapter is not None else draft.shown if draft is not None else None
+    if what is not None and not ggufs:
+        raise UsageError(f"{what} completes GGUF builds, and there is none.", hint="Leave out --only.")
+    for build in ggufs:
+        headers = [_stored_header(store, file) for file in build.files if file.role == "weights"]
+        if adapter is not None:
+            check_adapter(*adapter, headers)
+        if draft is not None:
+            check_draft(draft.shown, draft.headers, headers)
+
+
+def base_config(store: StoreReader, bases: Sequence[Base], shown: str) -> Mapping[str, object]:
+    """The config.json of the model that an adapter in PEFT's format is for, by which its tensors get their
+    names. Raises UsageError where no FROM has one, MalformedFile."""
+    for base in bases:
+        if isinstance(base, FolderSet):
+            return base.files.json(CONFIG)
+        if isinstance(base, Package):
+            files = (file for variant in base.variants for file in variant.files)
+            found = next((file for file in files if file.path == CONFIG and store.has(file.digest)), None)
+            if found is not None:
+                return load_json_object(store.read_blob(found.descriptor), f"The file {CONFIG}")
+    raise UsageError(
+        f"The adapter {shown} is in PEFT's format, and no FROM has the config.json of the model it is for.",
+        hint="Name the folder of that model in FROM, or a model that has it as safetensors.",
+    )
 
 
 def _stored_header(store: StoreReader, file: PackageFile) -> GgufHeader:

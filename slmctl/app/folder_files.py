@@ -44,6 +44,8 @@ def read_folder(path: Path) -> FolderSet:
             except MalformedFile as error:
                 raise MalformedFile(f"{quoted(name, 200)}: {error.message}", hint=error.hint) from None
     roles = dict.fromkeys(weights, "weights") | dict(_beside(files, weights))
+    for name in roles:
+        files.open(name).close()  # no pipe, nothing that may not be read
     return FolderSet(
         path=path,
         files=files,

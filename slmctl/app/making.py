@@ -7,7 +7,7 @@ or not at all. Whether there is room for all of it is asked before the first byt
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from registry.store.room import free_bytes
 from registry.store.session import Session
 from runtimes.convert.convert import convert
 from runtimes.convert.files import SourceFiles
+from runtimes.convert.lora import convert_adapter
+from runtimes.convert.values import Conversion
 from runtimes.convert.writer import file_size
 from runtimes.convert.writer import write as write_conversion
 from runtimes.quantize.quantize import Prepared, prepare
@@ -64,6 +66,11 @@ class Maker:
         with self._conversion(files, out_type) as draft:
             return self._kept(draft)
 
+    def adapter(self, files: SourceFiles, base: Mapping[str, object]) -> tuple[PackageFile, GgufHeader]:
+        """The GGUF of an adapter in PEFT's format, kept, and its header. Raises as `convert_adapter`."""
+        with self._written(convert_adapter(files, base)) as draft:
+            return self._stored(draft, "adapter")
+
     @contextmanager
     def converted_for_now(self, files: SourceFiles) -> Iterator[Path]:
         """The same for as long as others are made of it. Raises as `converted`."""
@@ -106,9 +113,11 @@ class Maker:
                 hint="Free some space ('slmctl df', 'slmctl gc'), or make a smaller quantization.",
             )
 
+    def _conversion(self, files: SourceFiles, out_type: str | None) -> AbstractContextManager[Draft]:
+        return self._written(convert(files, out_type))
+
     @contextmanager
-    def _conversion(self, files: SourceFiles, out_type: str | None) -> Iterator[Draft]:
-        conversion = convert(files, out_type)
+    def _written(self, conversion: Conversion) -> Iterator[Draft]:
         self._tell(conversion.notes)
         size = file_size(conversion)
         self.check_room(size)
@@ -118,6 +127,10 @@ class Maker:
             yield draft
 
     def _kept(self, draft: Draft) -> MadeFile:
+        file, header = self._stored(draft, "weights")
+        return MadeFile(file=file, facts=facts_from_gguf([header]), license=header.license)
+
+    def _stored(self, draft: Draft, role: str) -> tuple[PackageFile, GgufHeader]:
         headers: list[GgufHeader] = []
 
         def check(fd: int) -> None:
@@ -126,8 +139,7 @@ class Maker:
         size = draft.path.stat().st_size
         counter = ByteCounter(self._on_event, stage="hash", item=self._shown, total=size)
         digest, size = draft.keep(check=check, progress=counter)
-        file = PackageFile(path=file_path("weights", 0, 1), role="weights", digest=digest, size=size)
-        return MadeFile(file=file, facts=facts_from_gguf(headers), license=headers[0].license)
+        return PackageFile(path=file_path(role, 0, 1), role=role, digest=digest, size=size), headers[0]
 
     def _tell(self, notes: Sequence[str]) -> None:
         for text in notes[:_MOST_NOTES]:

@@ -21,7 +21,6 @@ from registry.names import parse
 from registry.store.reader import StoreReader
 from registry.store.store import Store
 from runtimes import perplexity as computing
-from runtimes.engines.catalog import engine_for
 from runtimes.engines.llamacpp import LLAMA_CPP
 from runtimes.environment import worker_environment
 from runtimes.launch import fd_path
@@ -36,6 +35,7 @@ from slmctl.app.opening import open_model
 from slmctl.app.package import Package, Variant, check_unpacked
 from slmctl.app.planning.launching import planned_flags
 from slmctl.app.planning.running import plan_run
+from slmctl.app.planning.wishes import RunWishes
 from slmctl.config import Settings
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ class Subject:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PerplexityRequest:
     """What is measured of `subject` on the file `text`, and `against` which build. `context` is the length of
-    a window in tokens, `most_windows` how many are read; `keep` has the result kept with the variant."""
+    a window in tokens, `most_windows` how many are read; `keep` has the result kept with the variant. `force`
+    loads what a plan finds too large."""
 
     subject: Subject
     text: Path
@@ -73,6 +74,7 @@ class PerplexityRequest:
     context: int | None = None
     most_windows: int | None = None
     keep: bool = True
+    force: bool = False
 
 
 def subject_of(reader: StoreReader, name: str, variant: str | None, on_event: OnEvent) -> Subject:
@@ -104,10 +106,11 @@ def perplexity(
     data = _read(request.text)
     context = _context(request)
     with ExitStack() as stack:
-        model = stack.enter_context(_opened(settings, subject, context, on_event))
+        wishes = RunWishes(force=request.force)
+        model = stack.enter_context(_opened(settings, subject, context, wishes, on_event))
         base = None
         if against is not None:
-            base = stack.enter_context(_opened(settings, against, context, on_event))
+            base = stack.enter_context(_opened(settings, against, context, wishes, on_event))
         tokens = _tokens(model, base, data.decode(), request, context)
         count = min(len(tokens) // context, request.most_windows or len(tokens))
         size = round(len(data) * min(1.0, count * context / len(tokens)))
@@ -137,26 +140,29 @@ def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
             data = stream.read(_MOST_TEXT_BYTES + 1)
-        data.decode()
     except OSError as error:
         raise UsageError(
             f"The text {str(path)!r:.120} cannot be read ({os.strerror(error.errno or 0)}).",
             hint="Give a text file with --text FILE.",
         ) from None
-    except UnicodeDecodeError:
-        raise UsageError(f"The text {str(path)!r:.120} is not UTF-8.", hint="Save it as UTF-8.") from None
     if len(data) > _MOST_TEXT_BYTES:
         raise UsageError(
             f"The text has more than {_MOST_TEXT_BYTES >> 20} MiB.", hint="A megabyte tells as much."
         )
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        raise UsageError(f"The text {str(path)!r:.120} is not UTF-8.", hint="Save it as UTF-8.") from None
     return data.removesuffix(b"\n")  # as llama.cpp's own tool reads a file
 
 
 def _context(request: PerplexityRequest) -> int:
     """The length of a window: as asked, else as usual and never more than was trained."""
     subjects = [request.subject, *([request.against] if request.against else [])]
-    trained = [each.variant.facts.trained_context for each in subjects if each.variant.facts is not None]
-    least = min((each for each in trained if each), default=USUAL_CONTEXT)
+    facts = [each.variant.facts for each in subjects if each.variant.facts is not None]
+    least = min((each.trained_context for each in facts if each.trained_context), default=None)
+    if least is None:
+        return request.context or USUAL_CONTEXT
     if request.context is not None and request.context > least:
         raise UsageError(
             f"{request.subject.shown} was trained for {least} tokens, not for windows of {request.context}.",
@@ -166,11 +172,13 @@ def _context(request: PerplexityRequest) -> int:
 
 
 @contextmanager
-def _opened(settings: Settings, subject: Subject, context: int, on_event: OnEvent) -> Iterator[Logits]:
+def _opened(
+    settings: Settings, subject: Subject, context: int, wishes: RunWishes, on_event: OnEvent
+) -> Iterator[Logits]:
     """The build, loaded as a run on this machine would load it."""
     variant, package, reader = subject.variant, subject.package, subject.reader
     check_unpacked(package, variant)
-    if engine_for(variant.format, variant.facts.architecture if variant.facts else None) is not LLAMA_CPP:
+    if LLAMA_CPP.supports(variant.format, variant.facts.architecture if variant.facts else None) is not None:
         raise DoesNotFit(
             f"Perplexity is measured with llama.cpp, and {subject.shown} is no GGUF file.",
             hint=f"'slmctl show {package.name}' lists the variants.",
@@ -178,7 +186,7 @@ def _opened(settings: Settings, subject: Subject, context: int, on_event: OnEven
     if variant.of_role("adapter"):
         on_event(Note(text=f"{subject.shown} is measured without its adapters."))
     parameters = {"num_ctx": context}
-    planned = plan_run(reader, settings, package, variant=variant.id, parameters=parameters)
+    planned = plan_run(reader, settings, package, variant=variant.id, parameters=parameters, wishes=wishes)
     flags = planned_flags(planned) if planned.launch is not None else {}
     held = hold(reader, settings, package, variant)
     try:
@@ -249,10 +257,8 @@ def _keep(store: Store, settings: Settings, subject: Subject, measured: Measured
         on_event(Note(text=f"The result is not kept: {reader.root} is not your store."))
         return False
     try:
-        raw = reader.manifest_of(variant.digest).raw
-        about = Descriptor(
-            media_type=reader.manifest_of(variant.digest).media_type, digest=variant.digest, size=len(raw)
-        )
+        manifest = reader.manifest_of(variant.digest)
+        about = Descriptor(media_type=manifest.media_type, digest=variant.digest, size=len(manifest.raw))
         with store.session(f"perplexity {subject.package.name}") as session:
             session.keep([variant.digest])
             referrer = measuring.write(session, about, variant, measured)

@@ -26,7 +26,7 @@ from registry.store.index import Entry
 from registry.store.store import Session, Store
 from registry.transfer.pace import Pace
 from slmctl.app.asked import places_asked
-from slmctl.app.belonging import check_may_move, check_name, is_of, tracks_of
+from slmctl.app.belonging import check_made_here, check_may_move, check_name, is_of, tracks_of
 from slmctl.app.bringing import blobs_of
 from slmctl.app.chooser import Chooser
 from slmctl.app.coming import Coming, Work
@@ -86,6 +86,7 @@ def pull(
                 work = Work(store=scratch, session=session)
                 coming = _coming(work, places, request, asked, kept, on_event)
                 check_name(store, request.where, coming.asked, coming.source, force=request.force)
+                check_made_here(store, request.where, coming, force=request.force)
                 return outcome_of(store, coming, request.where.name)
     purpose = f"pull {request.where.name.casefold()}"  # what a cut pull has left is that name's, in any case
     with store.session(purpose, resumable=True) as session:
@@ -97,7 +98,8 @@ def pull(
                 break
         check_name(store, request.where, coming.asked, coming.source, force=request.force)
         outcome = outcome_of(store, coming, request.where.name)
-        descriptor = _unpacked_before(store, session, coming, request)
+        made = check_made_here(store, request.where, coming, force=request.force)
+        descriptor = _unpacked_before(store, session, coming, request, made)
         if descriptor is not None:
             outcome = replace(outcome, missing=0, changed=False)
         else:
@@ -118,6 +120,7 @@ def pull(
             else tracks_to_keep(coming.source, tracks_of(request.where, coming.asked)),
             pins=coming.pins,
             claimed=request.where.is_bundle and coming.source != IMPORTED_HERE,
+            made=made,
         )
         linked = store.link_all(
             [entry],
@@ -130,17 +133,13 @@ def pull(
 
 
 def _unpacked_before(
-    store: Store, session: Session, coming: Coming, request: PullRequest
+    store: Store, session: Session, coming: Coming, request: PullRequest, made: Sequence[str]
 ) -> Descriptor | None:
-    """What the name points at, if that was unpacked from these very tars: they are gone, and need not come
-    again."""
+    """What the name points at, if that was unpacked from these very tars, which are gone and need not come
+    again; or if it is this version with variants that were made here."""
     old = store.names().find(request.where.name)
-    if (
-        not coming.passing
-        or (request.variants and coming.others)
-        or old is None
-        or old.source != coming.source
-    ):
+    unpacked = coming.passing and not (request.variants and coming.others)
+    if old is None or old.source != coming.source or not (unpacked or made):
         return None
     with suppress(SlmctlError):
         session.keep(each.digest for each in blobs_of(store, old.descriptor))
@@ -265,7 +264,8 @@ def _kept(store: Store, request: PullRequest) -> frozenset[str]:
     with suppress(SlmctlError):
         entry = store.names().find(request.where.name)
         if entry is not None and is_of(request.where, tracked(entry)):
-            return frozenset(each.id for each in Package.of(store, entry).variants if each.local)
+            here = (each.id for each in Package.of(store, entry).variants if each.local)
+            return frozenset(here) - frozenset(entry.made)
     return frozenset()
 
 

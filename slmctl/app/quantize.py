@@ -25,6 +25,7 @@ from slmctl.app.making import MadeFile, Maker, describe_files, stored_path
 from slmctl.app.package import Package, Variant, check_unpacked, default_id, variant_id
 from slmctl.app.packaging import Build, build_of, write_model, write_variants
 from slmctl.app.planning.made_of import is_convertible, is_unquantized
+from slmctl.app.upstream import tracked
 from slmctl.app.wanted import Recipe
 
 _BEST_FIRST = ("F32", "BF16", "F16")
@@ -86,16 +87,17 @@ def quantize(
         bring(session, store, reader, before, on_event)
         maker = Maker(session, shown=short_name(package.name), environ=environ, on_event=on_event)
         with opened_source(maker, store, package, source) as paths:
-            prepared = [(label, maker.prepared(paths, label, call.recipe)) for label in labels]
-            if call.max_size is not None:
-                prepared = [_under(prepared, call.max_size, package)]
+            if call.max_size is None:
+                prepared = [(label, maker.prepared(paths, label, call.recipe)) for label in labels]
+            else:
+                prepared = [_first_under(maker, paths, call, package)]
                 if not wanted(package, [prepared[0][0]], call):
                     return _as_it_is(entry, package, source)
             maker.check_room(*(each.size for _, each in prepared))
             made = [maker.quantized(each, label) for label, each in prepared]
         builds = [build_made(source, file) for file in made]
         descriptor, ids = with_builds(session, store, package, builds)
-        linked = _link(store, package, entry, descriptor, now)
+        linked = _link(store, package, entry, descriptor, [build.id for build in builds], now)
     store.free(each.digest for each in before)  # what was kept until now, and is not any more
     return Quantized(
         entry=linked,
@@ -186,15 +188,28 @@ def opened_source(
         yield (path,)
 
 
-def _under(prepared: Sequence[tuple[str, Prepared]], max_size: int, package: Package) -> tuple[str, Prepared]:
-    """The first that is no larger. Raises DoesNotFit."""
-    for label, each in prepared:
-        if each.size <= max_size:
-            return label, each
-    smallest, size = min(((label, each.size) for label, each in prepared), key=lambda pair: pair[1])
+def _first_under(
+    maker: Maker, paths: Sequence[Path], call: QuantizeCall, package: Package
+) -> tuple[str, Prepared]:
+    """The first of the quantizations that can be made and is small enough. Raises DoesNotFit, and what the
+    last one raised where none can be made."""
+    sizes: dict[str, int] = {}
+    refusal: UsageError | None = None
+    for label in call.labels:
+        try:
+            prepared = maker.prepared(paths, label, call.recipe)
+        except UsageError as error:  # its importance matrix lacks a tensor that this type needs it for
+            refusal = error
+            continue
+        if call.max_size is None or prepared.size <= call.max_size:
+            return label, prepared
+        sizes[label] = prepared.size
+    if not sizes and refusal is not None:
+        raise refusal
+    smallest = min(sizes, key=lambda label: sizes[label])
     raise DoesNotFit(
-        f"No quantization of {short_name(package.name)} takes {max_size:,} bytes or less: {smallest}, the"
-        f" smallest, takes {size:,}.",
+        f"No quantization of {short_name(package.name)} takes {call.max_size:,} bytes or less: the smallest,"
+        f" {smallest}, takes {sizes[smallest]:,}.",
         hint="Smaller ones need an importance matrix: --imatrix FILE.",
     )
 
@@ -218,6 +233,11 @@ def with_builds(
     new = {build.id: build for build in builds}
     manifests: dict[str, Descriptor] = {}
     for variant in package.variants:
+        if variant.id in manifests:
+            raise UsageError(
+                f"{short_name(package.name)} has two variants that are both {variant.id}.",
+                hint="Make a model of one of them: slmctl create NAME --from FILE",
+            )
         if variant.id in new:
             manifests[variant.id] = write_model(session, [new.pop(variant.id)])
             continue
@@ -230,8 +250,11 @@ def with_builds(
     return write_variants(session, manifests), tuple(manifests)
 
 
-def _link(store: Store, package: Package, entry: Entry, descriptor: Descriptor, now: str) -> Entry:
-    """Move the name. What somebody else has made of it meanwhile is not lost."""
+def _link(
+    store: Store, package: Package, entry: Entry, descriptor: Descriptor, new: Sequence[str], now: str
+) -> Entry:
+    """Move the name. What somebody else has made of it meanwhile is not lost; what was pulled under it says
+    from now on which of its variants were not."""
 
     def unchanged(old: Entry, _: Entry) -> None:
         if old.descriptor.digest != package.digest:
@@ -239,4 +262,7 @@ def _link(store: Store, package: Package, entry: Entry, descriptor: Descriptor, 
                 f"The model {short_name(package.name)} changed while it was quantized.", hint="Try again."
             )
 
-    return store.link_all([replace(entry, descriptor=descriptor, linked=now)], unchanged)[0]
+    is_pulled = entry.claimed or tracked(entry)
+    made = tuple(dict.fromkeys((*entry.made, *new))) if is_pulled else ()
+    moved = replace(entry, descriptor=descriptor, linked=now, made=made)
+    return store.link_all([moved], unchanged)[0]

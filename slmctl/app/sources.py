@@ -20,11 +20,13 @@ from registry.formats.gguf_facts import facts_from_gguf
 from registry.formats.shards import find_shards
 from registry.names import ModelRef, parse
 from registry.store.ingest import SourceFile
+from runtimes.convert.files import SourceFiles
 from slmctl.app.folder_set import FolderSet
 
 Role: TypeAlias = Literal["weights", "projector", "adapter", "draft"]
 
 _GGUF, _SAFETENSORS = ".gguf", ".safetensors"
+_PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
 _BAD_FILE_HINT = "Download the file again, or convert the model anew."
 
 
@@ -47,10 +49,12 @@ class FileSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """What a model is made from: models of the store and builds, in order, and what completes them."""
+    """What a model is made from: models of the store and builds, in order, and what completes them. `peft` is
+    an adapter in PEFT's format, of which a GGUF is to be made."""
 
     bases: tuple[ModelRef | FileSet | FolderSet, ...]
     extras: Mapping[Role, FileSet]
+    peft: SourceFiles | None = None
 
     @property
     def folders(self) -> tuple[FolderSet, ...]:
@@ -103,7 +107,8 @@ def find_sources(
                 found.append(each)
             else:
                 _add(extras, each)
-    if adapter is not None:
+    peft = None if adapter is None else _peft_folder(adapter, folder)
+    if adapter is not None and peft is None:
         _add(extras, _named(adapter, "ADAPTER", folder, move))
     for text in drafts:
         draft = _named(text, "DRAFT", folder, move)
@@ -114,7 +119,7 @@ def find_sources(
             )
         if "draft" not in extras or extras["draft"].paths != draft.paths:
             _add(extras, draft)
-    return Sources(bases=tuple(found), extras=extras)
+    return Sources(bases=tuple(found), extras=extras, peft=peft)
 
 
 def read_gguf(fd: int, name: str) -> GgufHeader:
@@ -160,11 +165,20 @@ def _add(extras: dict[Role, FileSet], files: FileSet) -> None:
     extras[files.role] = files
 
 
+def _peft_folder(text: str, folder: Path) -> SourceFiles | None:
+    """The files of an adapter as PEFT saves it; None for anything else."""
+    path, status = _look_at(text, folder)
+    if status is None or not stat.S_ISDIR(status.st_mode) or not (path / "adapter_config.json").is_file():
+        return None
+    return SourceFiles.of_folder(path)
+
+
 def _named(text: str, keyword: Literal["ADAPTER", "DRAFT"], folder: Path, move: bool) -> FileSet:
     """The files that ADAPTER or DRAFT names."""
     path, status = _look_at(text, folder)
     if status is None or not text:
-        hint = f"{keyword} takes the path of a GGUF file; looked for {path}."
+        what = " or of a folder in PEFT's format" if keyword == "ADAPTER" else ""
+        hint = f"{keyword} takes the path of a GGUF file{what}; looked for {path}."
         raise NotFound(f"There is no file {text!r:.120} for {keyword}.", hint=hint)
     found = _sets_at(path, status)
     if len(found) > 1:
@@ -187,7 +201,7 @@ def _files(text: str, folder: Path) -> Sequence[list[Path] | FolderSet]:
         return _sets_at(path, status)
     if status is not None and _holds(path, _GGUF):
         return _sets_at(path, status)
-    if status is not None and _holds(path, _SAFETENSORS):
+    if status is not None and (_holds(path, _SAFETENSORS) or (path / "config.json").is_file()):
         from slmctl.app.folder_files import read_folder  # numpy takes long to import, and few have folders
 
         return [read_folder(path)]
@@ -229,6 +243,11 @@ def _sets_at(path: Path, status: os.stat_result) -> list[list[Path]]:
             parts = find_shards(each)
             found[parts[0]] = parts
     if not found:
+        if pickle := next((each for each in inside if each.suffix.lower() in _PICKLES), None):
+            raise MalformedFile(
+                f"The weights are in a pickle, {pickle.name!r:.120}, which can run code and is never opened.",
+                hint="Use a copy of the model that has its weights in safetensors.",
+            )
         hint = "Name a GGUF file, or a folder of safetensors."
         raise UsageError(f"The folder {path.name!r:.120} holds no GGUF file and no safetensors.", hint=hint)
     return list(found.values())

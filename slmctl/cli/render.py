@@ -27,6 +27,8 @@ _VERBS = {
     "export": "exporting",
     "import": "importing",
     "unpack": "unpacking",
+    "convert": "converting",
+    "quantize": "quantizing",
     "measure": "measuring",
 }
 
@@ -131,9 +133,10 @@ class Output:
 
     def _draw(self, event: Progress) -> None:
         share = event.done / event.total if event.total else 1.0
-        if share < 1 and share - self._drawn.get(event.item, -1.0) < _REFRESH_FRACTION:
+        what = f"{event.stage} {event.item}"
+        if share < 1 and share - self._drawn.get(what, -1.0) < _REFRESH_FRACTION:
             return
-        self._drawn[event.item] = share
+        self._drawn[what] = share
         verb = _VERBS.get(event.stage, event.stage)
         text = f"{verb} {clean(event.item)[:40]}  {share:4.0%} of {human_bytes(event.total)}"
         _write(sys.stderr, f"\r{text}\x1b[K")

@@ -46,6 +46,12 @@ def require() -> None:
         pytest.skip("llama.cpp's converter is not installed: make compat")
 
 
+def require_quantizer() -> None:
+    """Skip where llama-cpp-python is not installed."""
+    if not PYTHON.exists() or not list(HOME.glob("lib/python*/site-packages/llama_cpp/lib")):
+        pytest.skip("llama-cpp-python is not installed: make compat")
+
+
 def make_models(folder: Path, *names: str) -> None:
     """A folder for each model of tests/compat/oracle_models.py, or for those named."""
     _run("tests.compat.oracle_models", [str(LLAMA_CPP), str(folder), *names], "")

@@ -77,6 +77,23 @@ def test_skopeo_copies_all_variants_of_a_model(slmctl: Program, tiny_model: Path
         assert answer.json["variant"] == variant
 
 
+def test_what_was_measured_disturbs_nobody(store: Program, tmp_path: Path) -> None:
+    """A row without a name in the table of names, and a manifest that refers to the model's."""
+    before = digest(store, "tiny")
+    (tmp_path / "text.txt").write_text("some words of a text " * 40)
+    done = store("perplexity", "tiny", "--text", str(tmp_path / "text.txt"), "--ctx", "32", "--json")
+    assert (done.code, done.json["kept"], digest(store, "tiny")) == (0, True, before)
+    assert (
+        f"sha256:{sha256(skopeo('inspect', '--raw', f'oci:{store.store}:tiny:latest')).hexdigest()}" == before
+    )
+    skopeo("copy", "--all", f"oci:{store.store}:tiny:latest", f"oci:{tmp_path / 'layout'}:copy:v1")
+    assert NewLayout(str(store.store)).get_ordered_blobs("tiny:latest")[-1] == before
+    bundle = tmp_path / "tiny.tar"
+    assert store("export", "tiny", "-o", str(bundle)).code == 0
+    raw = skopeo("inspect", "--raw", f"oci-archive:{bundle}:tiny:latest")
+    assert f"sha256:{sha256(raw).hexdigest()}" == before
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_oras_resolves_the_same_digests(store: Program, name: str) -> None:
     blobs = NewLayout(str(store.store)).get_ordered_blobs(name)

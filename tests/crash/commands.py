@@ -18,10 +18,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slmctl.cli.main import COMMANDS
-from tests.crash.oracle import Tree, read_tree
+from tests.crash.oracle import REF_NAME, Tree, read_tree
 from tests.crash.tracing import DEADLINE_SECONDS, Injection, Run
 from tests.crash.tracing import run as traced
 from tests.gguf_bytes import F32, STRING, U32, Builder, tiny
+from tests.hf_folders import write_tiny_folder
 
 FAILED, NOT_FOUND, BAD_CONTENT = 1, 3, 5
 
@@ -219,6 +220,10 @@ def _make_files(world: World) -> None:
     (files / "Several").write_text("FROM ./a.gguf\nFROM ./half.gguf\n")
 
 
+def _make_folder(world: World) -> None:
+    write_tiny_folder(world.root / "files" / "published")
+
+
 def _remove_home(world: World) -> None:
     (world.root / "home").rmdir()
 
@@ -295,6 +300,39 @@ def _damage_blob(world: World) -> None:
     path.chmod(0o444)
 
 
+def _measure(world: World) -> None:
+    """Something was measured of `m`: an artifact that refers to its manifest, and a row that says so."""
+    table = json.loads((world.store / "index.json").read_bytes())
+    subject = next(row for row in table["manifests"] if row["annotations"][REF_NAME] == "m:latest")
+    kind = "application/vnd.slmctl.quality.v1+json"
+
+    def put(data: bytes, media_type: str) -> dict[str, object]:
+        digest = hashlib.sha256(data).hexdigest()
+        (world.store / "blobs" / "sha256" / digest).write_bytes(data)
+        (world.store / "blobs" / "sha256" / digest).chmod(0o444)
+        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
+
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "artifactType": kind,
+        "config": put(b"{}", "application/vnd.oci.empty.v1+json"),
+        "layers": [put(b'{"schema": "slmctl.quality/1"}', kind)],
+        "subject": {name: subject[name] for name in ("mediaType", "digest", "size")},
+    }
+    row = put(json.dumps(manifest).encode(), str(manifest["mediaType"]))
+    about = {"artifactType": kind, "annotations": {"dev.slmctl.subject": subject["digest"]}}
+    table["manifests"].append({**row, **about})
+    (world.store / "index.json").write_text(json.dumps(table))
+
+
+def _carry_measured(world: World) -> None:
+    """The same in a bundle, and not in the store any more."""
+    _measure(world)
+    _must(world, ("export", "m", "-o", "{files}/m.tar"))
+    _must(world, ("rm", "m"))
+
+
 def _leave_partial_export(world: World) -> None:
     """What an export leaves that was killed between linking its file's name and removing its temporary one."""
     token = hashlib.sha256(b"m.tar").hexdigest()[:16]
@@ -319,12 +357,36 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(name="create-from-name", points=70, before=(_M,), run=_BASED),
     Row(name="create-several", points=110, before=(_M,), run=("create", "s", "-f", "{files}/Several")),
+    Row(
+        name="create-folder",
+        points=150,
+        make=_make_folder,
+        run=("create", "m", "--from", "{files}/published"),
+    ),
+    Row(
+        name="convert",
+        points=60,
+        make=_make_folder,
+        before=(_M,),
+        run=("convert", "{files}/published", "--to", "gguf", "-o", "m"),
+    ),
     Row(name="create-on-torn-table", points=70, before=(_M, _N), ready=_tear_table, run=_BASED),
     Row(name="cp-on-version-1", points=40, before=(_M,), ready=_make_version_1, run=("cp", "m", "copy")),
     Row(name="cp", points=16, before=(_M,), run=("cp", "m", "copy")),
     Row(name="cp-force", points=24, before=(_M, _N), run=("cp", "m", "n", "--force")),
     Row(name="rm", points=26, before=(_M, _N), run=("rm", "m"), again=(NOT_FOUND,)),
     Row(name="rm-several", points=30, before=(_M, _N, _BASED), run=("rm", "m", "n"), again=(NOT_FOUND,)),
+    Row(name="rm-measured", points=30, before=(_M, _N), ready=_measure, run=("rm", "m"), again=(NOT_FOUND,)),
+    Row(
+        name="cp-force-measured", points=26, before=(_M, _N), ready=_measure, run=("cp", "n", "m", "--force")
+    ),
+    Row(
+        name="import-measured",
+        points=90,
+        before=(_M, _N),
+        ready=_carry_measured,
+        run=("import", "{files}/m.tar"),
+    ),
     Row(name="gc", points=20, before=(_M,), ready=_leave_garbage, run=("gc",)),
     Row(name="gc-all", points=30, before=(_M,), ready=_leave_garbage, run=("gc", "--all"), sweeps=True),
     Row(

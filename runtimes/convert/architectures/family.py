@@ -27,6 +27,7 @@ _LAYER = re.compile(r"blk\.([0-9]+)\.(.+)")
 _NEVER = (".rotary_emb.inv_freq", ".attention.masked_bias", ".attention.bias")  # worked out, not learnt
 _OTHER_ENGINE = "Run it with an engine that runs safetensors."
 _HINT = "Download the model again from where its makers publish it."
+WINDOW_NOTE = "Each token of the model sees {} before it; llama.cpp shows it all."
 Shape = tuple[int, ...]
 
 
@@ -53,6 +54,8 @@ class Family:
     model_types: ClassVar[frozenset[str]]
     taken_in: ClassVar[bool] = False
     rope_base: ClassVar[float] = 10_000.0
+    rotates_partly: ClassVar[bool] = False
+    says_head_size: ClassVar[bool] = False
     tied: ClassVar[bool] = False
     context: ClassVar[int | None] = None
     norm_epsilon: ClassVar[float | None] = 1e-6
@@ -80,6 +83,12 @@ class Family:
                 hint=_OTHER_ENGINE,
             )
 
+        share = config.rope(self.rope_base).settings.real("partial_rotary_factor", 1.0)
+        if share != 1.0 and not self.rotates_partly:
+            raise DoesNotFit(
+                f"The model rotates {share:g} of each head, {theirs} rotate all of it.", hint=_OTHER_ENGINE
+            )
+
     def notes(self, model: Model) -> Iterator[str]:
         """What is to be said to whoever converts it, in sentences."""
         yield from ()
@@ -96,6 +105,9 @@ class Family:
         yield keys.real(
             f"{name}.attention.layer_norm_rms_epsilon", config.real("rms_norm_eps", self.norm_epsilon)
         )
+        if self.says_head_size or config.fields.get("head_dim") is not None:
+            yield keys.whole(f"{name}.attention.key_length", self.head_size(config))
+            yield keys.whole(f"{name}.attention.value_length", self.head_size(config))
         yield from self.rope_keys(config.rope(self.rope_base))
 
     def rope_keys(self, rope: Rope) -> Iterator[Key]:
@@ -206,7 +218,11 @@ class Family:
     def expected(self, model: Model, name: str) -> Shape | None:
         """The shape that a tensor must have, by its name in GGUF; None where any will do."""
         match = _LAYER.fullmatch(name)
-        return self.shapes(model).get(match[2] if match else name)
+        shapes, part = self.shapes(model), match[2] if match else name
+        if part not in shapes and part.endswith(".bias"):  # one number for each row of the matrix
+            matrix = shapes.get(f"{part.removesuffix('bias')}weight")
+            return matrix[:1] if matrix is not None else None
+        return shapes.get(part)
 
     def _check_shape(self, model: Model, ours: str, theirs: str, rows: Rows) -> None:
         expected = self.expected(model, ours)

@@ -25,6 +25,7 @@ class Gemma3(Family):
     classes = frozenset({"Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"})
     model_types = frozenset({"gemma3_text", "gemma3"})
     rope_base = 1_000_000.0
+    says_head_size = True
     tied = True
     context = 131_072
     activations = frozenset({"gelu_pytorch_tanh"})
@@ -47,9 +48,6 @@ class Gemma3(Family):
     def keys(self, model: Model) -> Iterator[Key]:
         config, name = model.config, self.name
         yield from super().keys(model)
-        head = self.head_size(config)
-        yield keys.whole(f"{name}.attention.key_length", head)
-        yield keys.whole(f"{name}.attention.value_length", head)
         softcap = config.real_or_none("final_logit_softcapping")
         if softcap:
             yield keys.real(f"{name}.final_logit_softcapping", softcap)

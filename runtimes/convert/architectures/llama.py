@@ -10,7 +10,7 @@ from gguf import MODEL_ARCH
 
 from registry.errors import MalformedFile
 from runtimes.convert import keys
-from runtimes.convert.architectures.family import Family, Model
+from runtimes.convert.architectures.family import WINDOW_NOTE, Family, Model
 from runtimes.convert.config import Rope
 from runtimes.convert.rows import Floats, Rows, made
 from runtimes.convert.values import Key
@@ -20,14 +20,17 @@ class Llama(Family):
     arch = MODEL_ARCH.LLAMA
     classes = frozenset({"LlamaForCausalLM", "LLaMAForCausalLM", "MistralForCausalLM"})
     model_types = frozenset({"llama", "mistral"})
+    says_head_size = True
+
+    def notes(self, model: Model) -> Iterator[str]:
+        window = model.config.whole_or_none("sliding_window")
+        if window is not None and window < model.config.whole("max_position_embeddings", window):
+            yield WINDOW_NOTE.format(window)
 
     def keys(self, model: Model) -> Iterator[Key]:
         yield from super().keys(model)
-        head = model.config.head_size
-        yield keys.whole(f"{self.name}.attention.key_length", head)
-        yield keys.whole(f"{self.name}.attention.value_length", head)
         yield keys.whole(f"{self.name}.vocab_size", model.config.whole("vocab_size"))
-        yield keys.whole(f"{self.name}.rope.dimension_count", head)
+        yield keys.whole(f"{self.name}.rope.dimension_count", model.config.head_size)
 
     def generated(self, model: Model) -> Iterator[tuple[str, Rows]]:
         rope = model.config.rope(self.rope_base)

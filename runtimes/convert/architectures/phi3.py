@@ -30,6 +30,7 @@ class Phi3(Family):
     classes = frozenset({"Phi3ForCausalLM"})
     model_types = frozenset({"phi3"})
     taken_in = True
+    rotates_partly = True
     context = 4096
     norm_epsilon = 1e-5
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from gguf import MODEL_ARCH
 
-from runtimes.convert import keys
-from runtimes.convert.architectures.family import Family, Model, Shape
+from runtimes.convert.architectures.family import WINDOW_NOTE, Family, Model, Shape
 from runtimes.convert.architectures.pooling import pooling_keys
 from runtimes.convert.config import ModelConfig
 from runtimes.convert.values import Key
@@ -22,6 +21,11 @@ class Qwen2(Family):
     classes = frozenset({"Qwen2ForCausalLM", "Qwen2Model"})
     model_types = frozenset({"qwen2"})
     context = 32_768
+
+    def notes(self, model: Model) -> Iterator[str]:
+        window = model.config.whole_or_none("sliding_window")
+        if window is not None and model.config.flag("use_sliding_window", False):
+            yield WINDOW_NOTE.format(window)
 
     def keys(self, model: Model) -> Iterator[Key]:
         yield from super().keys(model)
@@ -52,12 +56,7 @@ class Qwen3(Qwen2):
     arch = MODEL_ARCH.QWEN3
     classes = frozenset({"Qwen3ForCausalLM", "Qwen3Model"})
     model_types = frozenset({"qwen3"})
-
-    def keys(self, model: Model) -> Iterator[Key]:
-        yield from super().keys(model)
-        head = self.head_size(model.config)
-        yield keys.whole(f"{self.name}.attention.key_length", head)
-        yield keys.whole(f"{self.name}.attention.value_length", head)
+    says_head_size = True
 
     def head_size(self, config: ModelConfig) -> int:
         return config.whole("head_dim", _QWEN3_HEAD)

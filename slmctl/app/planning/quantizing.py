@@ -7,19 +7,34 @@ from dataclasses import replace
 
 from registry.errors import DoesNotFit
 from registry.formats.facts import ModelFacts
+from runtimes.planning.mix import quantized
 from runtimes.planning.quality import quality
 from runtimes.planning.values import Build, Plan, PlanRequest
+from slmctl.app.package import variant_id
 from slmctl.app.planning.builds import builds_of_facts
+from slmctl.app.planning.made_of import UNQUANTIZED
 from slmctl.app.planning.package_builds import is_embedding
 from slmctl.app.planning.planner import Planner
 from slmctl.app.planning.words import nofit_line
 
 
-def possible(name: str, facts: ModelFacts, *, with_matrix: bool) -> tuple[Build, ...]:
+def possible(name: str, facts: ModelFacts, source: str | None, *, with_matrix: bool) -> tuple[Build, ...]:
     """What could be made of a model with these facts, as if it were made already: a plan chooses by what it
-    costs to run them."""
-    builds = builds_of_facts(name, facts, importance_matrix=with_matrix)
-    return tuple(replace(build, stored=True, made=True) for build in builds)
+    costs to run them. Unquantized it is had as what it is made of has it: `source`, where that is not
+    quantized itself."""
+    whole = source if source in UNQUANTIZED else None
+    found = []
+    for build in builds_of_facts(name, facts, importance_matrix=with_matrix):
+        if build.quantization == "BF16":
+            if whole is None:
+                continue
+            made = quantized(facts, whole)
+            size = build.size + made.tensor_bytes - build.facts.tensor_bytes
+            build = replace(
+                build, variant=variant_id("gguf", whole), quantization=whole, facts=made, size=size
+            )
+        found.append(replace(build, stored=True, made=True))
+    return tuple(found)
 
 
 def that_fits(

@@ -29,7 +29,7 @@ from slmctl.app.finding import find_package, locate
 from slmctl.app.library import LibraryModel, family_of, find_model
 from slmctl.app.package import Package, variant_id
 from slmctl.app.planning.builds import builds_of_facts, builds_of_model, named_builds
-from slmctl.app.planning.made_of import UNQUANTIZED, as_gguf
+from slmctl.app.planning.made_of import UNQUANTIZED, as_gguf, gguf_facts
 from slmctl.app.planning.opened import opened
 from slmctl.app.planning.package_builds import builds_of_package
 
@@ -97,8 +97,12 @@ def of_package(reader: StoreReader, package: Package) -> Subject:
             hint=f"Pull it again: slmctl pull {short_name(package.name)}",
         )
     notes = (f"Nothing is known of {', '.join(unknown)}.",) if unknown else ()
+    name = short_name(package.name)
+    if not any(build.facts.format == "gguf" for build in builds):
+        facts = gguf_facts(builds, reader, package)
+        builds += () if facts is None else builds_of_facts(name, facts)
     return Subject(
-        name=short_name(package.name),
+        name=name,
         builds=builds,
         origin="store",
         package=package,

@@ -49,6 +49,7 @@ _ABOUT = (
     "--chunks", type=click.IntRange(min=1), metavar="N", help="Read no more than so many windows of it."
 )
 @click.option("--keep/--no-keep", default=True, help="Keep the result with the build, or only tell it.")
+@click.option("--force", is_flag=True, help="Load it although it does not fit.")
 def command(
     context: Context,
     name: str,
@@ -58,12 +59,13 @@ def command(
     ctx: int | None,
     chunks: int | None,
     keep: bool,
+    force: bool,
 ) -> None:
     on_event = context.output.on_event
     subject = subject_of(context.reader, name, variant, on_event)
     other = other_of(context.reader, subject, against, on_event) if against is not None else None
     request = PerplexityRequest(
-        subject=subject, text=text, against=other, context=ctx, most_windows=chunks, keep=keep
+        subject=subject, text=text, against=other, context=ctx, most_windows=chunks, keep=keep, force=force
     )
     measured, kept = perplexity(context.store, context.settings, request, on_event)
     context.output.result(

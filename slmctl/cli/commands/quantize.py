@@ -5,12 +5,10 @@ from __future__ import annotations
 import click
 
 from registry.errors import DoesNotFit, UsageError
-from registry.formats.facts import ModelFacts
 from registry.names import parse, short_name
 from runtimes.planning.values import PlanRequest
 from slmctl.app.finding import locate
-from slmctl.app.package import Package
-from slmctl.app.planning.made_of import UNQUANTIZED, gguf_facts
+from slmctl.app.planning.made_of import gguf_facts
 from slmctl.app.planning.package_builds import builds_of_package
 from slmctl.app.planning.planner import Planner
 from slmctl.app.planning.quantizing import least_loss_first, possible, that_fits
@@ -131,27 +129,20 @@ def _best(
     """What to make: one quantization, or several of which the first that is small enough is made, and that
     size. Raises DoesNotFit."""
     reader, package = locate(context.reader, parse(name), context.output.on_event)
-    choose_source(package, variant, requantize=recipe.allow_requantize)  # said before anything is planned
+    source = choose_source(package, variant, requantize=recipe.allow_requantize)
+    short = short_name(package.name)
     facts = gguf_facts(builds_of_package(reader, package), reader, package)
     if facts is None:
         raise DoesNotFit(
-            f"What quantizations of {short_name(package.name)} would take is not known.",
-            hint="--to makes one all the same.",
+            f"What quantizations of {short} would take is not known.", hint="--to makes one all the same."
         )
-    builds = possible(short_name(package.name), facts, with_matrix=recipe.importance_matrix is not None)
+    builds = possible(short, facts, source.quantization, with_matrix=recipe.importance_matrix is not None)
     if not fit:
-        return _there(package, least_loss_first(builds), facts), max_size
+        return least_loss_first(builds), max_size
     planner = Planner(context.settings, profile=profile)
     usual = context.settings.context_length
     request = PlanRequest(context=tokens or usual, context_is_pinned=tokens is not None)
     label, found = that_fits(planner, builds, request, max_size=max_size)
     assert found.chosen is not None
     context.output.note(f"The plan takes {choice_line(found.chosen)}.")
-    return _there(package, (label,), facts), max_size
-
-
-def _there(package: Package, labels: tuple[str, ...], facts: ModelFacts) -> tuple[str, ...]:
-    """The labels, with what the package has unquantized for BF16: it is no better, and here."""
-    here = [each.facts.quantization for each in package.variants if each.format == "gguf" and each.facts]
-    whole = next((each for each in here if each in UNQUANTIZED), None) or facts.quantization
-    return tuple(str(whole) if label in UNQUANTIZED and whole in UNQUANTIZED else label for label in labels)
+    return (label,), max_size

@@ -85,7 +85,8 @@ def _refuse(fields: Fields) -> None:
     for field in ("quantize", "quantization", "draft_quantize"):
         if fields.text(field):
             raise UsageError(
-                "slmctl does not quantize models yet.", hint="Upload a file that is quantized already."
+                "slmctl serve does not quantize models yet.",
+                hint="'slmctl quantize' does, on the server's machine; or upload a quantized file.",
             )
     for field in ("remote_host", "modelfile", "path"):
         if fields.text(field):
@@ -116,7 +117,8 @@ def _files(fields: Fields, name: str) -> Files:
             raise UsageError(f"invalid file name {path.name!r:.100}")
         if path.suffix in (".safetensors", ".bin", ".pth"):
             raise UsageError(
-                "slmctl does not convert models yet.", hint="Upload a GGUF file made from this one."
+                "slmctl serve does not convert models yet.",
+                hint="'slmctl create' does, on the server's machine; or upload a GGUF file of it.",
             )
         try:
             found[file] = Digest.parse(str(digest))

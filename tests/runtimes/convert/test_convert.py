@@ -18,10 +18,11 @@ from registry.formats.hf_dimensions import facts_from_config
 from runtimes.client import Client
 from runtimes.convert.convert import OUT_TYPES, convert, kind_of
 from runtimes.convert.files import SourceFiles
+from runtimes.convert.source import Source
 from runtimes.convert.writer import file_size, write
 from runtimes.protocol import Finished, TextDelta, chat_request, completion_request
 from runtimes.sampling import Sampling
-from tests.runtimes.convert.folders import HELLO, MAKERS, bitnet, llama, phi3
+from tests.runtimes.convert.folders import HELLO, MAKERS, bitnet, llama, phi3, qwen2, write_folder
 from tests.runtimes.launches import llama_worker
 
 
@@ -178,6 +179,8 @@ def with_config(folder: Path, **changes: object) -> Path:
         ({"quantization": {"bits": 4, "group_size": 64}}, DoesNotFit, "quantized already ('mlx')"),
         ({"hidden_act": "relu"}, DoesNotFit, "use 'relu'"),
         ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, DoesNotFit, "positions by 'dynamic'"),
+        ({"partial_rotary_factor": 0.5}, DoesNotFit, "rotates 0.5 of each head"),
+        ({"rope_scaling": {"type": "linear"}}, MalformedFile, "has no factor"),
         ({"hidden_size": "64"}, MalformedFile, "'64' as hidden_size"),
         ({"hidden_size": None}, MalformedFile, "no hidden_size"),
         ({"num_hidden_layers": 3}, MalformedFile, "lack the tensor blk.2."),
@@ -222,6 +225,35 @@ def test_code_that_transformers_has_taken_in_is_not_needed(tmp_path: Path) -> No
 def test_a_model_that_the_engine_runs_otherwise_is_converted_with_a_note(tmp_path: Path) -> None:
     made = convert(SourceFiles.of_folder(bitnet(tmp_path / "bitnet", hidden_act="relu2")), "F16")
     assert any("ReLU" in note for note in made.notes)
+
+
+def test_a_window_that_the_engine_does_not_have_is_told(tmp_path: Path) -> None:
+    mistral = llama(tmp_path / "mistral", architectures=["MistralForCausalLM"], sliding_window=32)
+    assert any("sees 32 before it" in note for note in convert(SourceFiles.of_folder(mistral)).notes)
+    for folder in (with_config(mistral, sliding_window=4096), with_config(mistral, sliding_window=None)):
+        assert convert(SourceFiles.of_folder(folder)).notes == ()
+    qwen = qwen2(tmp_path / "qwen2", sliding_window=32)
+    assert convert(SourceFiles.of_folder(qwen)).notes == ()
+    assert convert(SourceFiles.of_folder(with_config(qwen, use_sliding_window=True))).notes
+
+
+def test_a_model_of_several_networks_is_what_the_whole_says_it_is(tmp_path: Path) -> None:
+    """LLaVA's language part is a Llama; the model is none."""
+    inner = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+    folder = llama(tmp_path / "llava", architectures=["LlavaForConditionalGeneration"], text_config=inner)
+    with pytest.raises(DoesNotFit, match="'LlavaForConditionalGeneration'"):
+        convert(SourceFiles.of_folder(folder))
+
+
+def test_biases_have_a_number_for_each_row(tmp_path: Path) -> None:
+    folder = llama(tmp_path / "llama", "F32")
+    weights = {
+        name: each.numbers() for name, each in Source.of(SourceFiles.of_folder(folder)).tensors.items()
+    }
+    weights["model.layers.0.mlp.up_proj.bias"] = np.zeros(7, "<f4")
+    write_folder(folder, json.loads((folder / "config.json").read_text()), weights)
+    with pytest.raises(MalformedFile, match=r"up_proj\.bias' has the shape \[7\], by the config"):
+        convert(SourceFiles.of_folder(folder))
 
 
 def test_without_a_config_or_weights(tmp_path: Path) -> None:

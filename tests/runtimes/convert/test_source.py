@@ -58,6 +58,8 @@ def test_shards_without_an_index(tmp_path: Path) -> None:
     (tmp_path / "model-00002-of-00002.safetensors").write_bytes(safetensors({"b": VALUES}))
     (tmp_path / "other.safetensors").write_bytes(safetensors({"c": VALUES}))
     assert list(read(tmp_path).tensors) == ["a", "b"]
+    (tmp_path / "model.safetensors").write_bytes(safetensors({"a": VALUES}))  # then that is all of it
+    assert list(read(tmp_path).tensors) == ["a"]
 
 
 def write_index(folder: Path, weight_map: object) -> None:

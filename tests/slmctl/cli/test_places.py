@@ -17,6 +17,7 @@ import pytest
 
 from slmctl.cli.main import COMMANDS
 from tests.fakes.ollama_store import OllamaStore
+from tests.hf_folders import write_tiny_folder
 from tests.slmctl.cli.other_user import NOBODY, OtherUser
 from tests.slmctl.cli.program import Outcome, Program
 from tools.random_model import write_random_model
@@ -28,6 +29,7 @@ READING = {
     "show": ("m",),
     "run": ("m", "--verify", *ASK),
     "plan": ("m",),
+    "footprint": ("m",),
     "verify": (),
     "df": (),
     "export": ("m", "-o", "{out}/m.tar"),
@@ -36,6 +38,8 @@ READING = {
 }
 WRITING = {
     "create": ("n", "--from", "m"),
+    "convert": ("{out}/published", "--to", "gguf", "-o", "n"),
+    "quantize": ("m", "--to", "q8_0"),
     "cp": ("m", "n"),
     "rm": ("m",),
     "gc": (),
@@ -67,6 +71,8 @@ def tiny(slmctl: Program, chatty: Path, tmp_path: Path) -> Program:
 def prepare(program: Program, model: Path, out: Path) -> None:
     assert program("create", "m", "--from", str(model)).code == 0
     assert program("export", "m", "-o", str(out / "bundle.tar")).code == 0
+    if not (out / "published").exists():
+        write_tiny_folder(out / "published")
     (out / "messages.json").write_text('[{"role": "user", "content": "Hi"}]')
     OllamaStore(out / "ollama").add(
         "theirs:latest", [("model", model.read_bytes()), ("system", b"Be brief.")]

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 
 from registry.errors import DoesNotFit, MalformedFile
-from runtimes.client import Client
 from runtimes.convert.convert import convert
 from runtimes.convert.files import SourceFiles
 from runtimes.convert.source import Source
 from runtimes.convert.writer import write
+from runtimes.process import Worker
 from runtimes.protocol import embeddings_request
 from tests.runtimes.convert.folders import HEADS, HIDDEN, LAYERS, Array, bert
-from tests.runtimes.launches import ONE_THREAD, llama_worker
+from tests.runtimes.launches import DEADLINE_SECONDS, ONE_THREAD, llama_worker
+from tests.runtimes.unix_http import UnixConnection
 
 TOKENS = [2, 5, 9, 31, 14, 3]
 
@@ -57,14 +58,25 @@ def forward(weights: dict[str, Array], tokens: list[int]) -> Array:
     return np.asarray(x.mean(0))
 
 
+def vector(worker: Worker) -> Array:
+    request = embeddings_request([TOKENS])
+    connection = UnixConnection(worker.endpoint.socket, timeout_seconds=DEADLINE_SECONDS)
+    try:
+        headers = {"Authorization": f"Bearer {worker.endpoint.key}"}
+        connection.request(request.method, request.path, body=request.body, headers=headers)
+        answer = json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+    return np.frombuffer(base64.b64decode(answer["data"][0]["embedding"]), "<f4")
+
+
 @pytest.mark.parametrize(("prefix", "out_type"), [("", "F32"), ("bert.", "F16")])
 def test_its_vectors(prefix: str, out_type: str, base: Path, tmp_path: Path) -> None:
     files = SourceFiles.of_folder(bert(tmp_path / "bert", prefix))
     write(convert(files, out_type), tmp_path / "bert.gguf", lambda _count: None)
     request = dataclasses.replace(ONE_THREAD, embedding=True, context_length=64)
     with llama_worker(base, tmp_path / "bert.gguf", request) as worker:
-        answer = json.loads(Client(worker.endpoint, worker).preview(embeddings_request([TOKENS]), 1 << 20))
-    found = np.frombuffer(base64.b64decode(answer["data"][0]["embedding"]), "<f4")
+        found = vector(worker)
     source = Source.of(files).tensors
     weights = {name.removeprefix("bert."): tensor.numbers().astype(float) for name, tensor in source.items()}
     expected = forward(weights, TOKENS)

@@ -145,11 +145,17 @@ def test_yarn(tmp_path: Path) -> None:
     assert found["qwen2.rope.scaling.factor"] == 4.0
     assert found["qwen2.rope.scaling.original_context_length"] == 32
     assert found["qwen2.rope.scaling.yarn_beta_fast"] == 32.0
+    del scaling["original_max_position_embeddings"]  # then it is the context itself
+    made = convert(SourceFiles.of_folder(qwen2(tmp_path / "qwen2", rope_scaling=scaling)))
+    assert keys_of(made)["qwen2.rope.scaling.original_context_length"] == 128
 
 
 def test_qwen(tmp_path: Path) -> None:
     second = convert(SourceFiles.of_folder(qwen2(tmp_path / "qwen2")))
     assert {"blk.0.attn_q.bias", "blk.1.attn_v.bias"} <= names(second)
+    assert "qwen2.attention.key_length" not in keys_of(second)
+    said = convert(SourceFiles.of_folder(qwen2(tmp_path / "said", head_dim=16)))
+    assert keys_of(said)["qwen2.attention.key_length"] == 16
     third = convert(SourceFiles.of_folder(qwen3(tmp_path / "qwen3")))
     assert {"blk.0.attn_q_norm.weight", "blk.1.attn_k_norm.weight"} <= names(third)
     assert keys_of(third)["qwen3.attention.key_length"] == 32

@@ -1,0 +1,75 @@
+"""What quantizing hello costs in answers and in perplexity: the way from safetensors to a small build, judged."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.hf_folders import write_hello_folder
+from tests.slmctl.cli.program import Program
+from tests.slmctl.cli.stored import weights
+from tools.hello.corpus import Corpus, load
+from tools.hello.evaluate import client_for, evaluate, held_out, summary
+
+TYPES = ("Q8_0", "Q5_1", "Q4_K_M", "Q4_0")
+KEPT = {"Q8_0": 0.90, "Q5_1": 0.90, "Q4_K_M": 0.75, "Q4_0": 0.75}
+"""The share of F16's right answers that each must keep."""
+
+EVERY = 8
+"""One of so many held-out questions is asked: 160 of each build."""
+
+NOISE = 0.01
+"""By so much of itself may a perplexity be on the wrong side of the next."""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def slmctl(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """With hello, converted from its safetensors and quantized."""
+    folder = tmp_path_factory.mktemp("quality")
+    (folder / "run").mkdir(mode=0o700)
+    program = Program(folder / "home", folder / "run")
+    made = program("create", "m", "--from", str(write_hello_folder(folder / "published")))
+    assert made.code == 0, made.err
+    quantized = program("quantize", "m", "--to", ",".join(TYPES), "--json")
+    assert quantized.code == 0, quantized.err
+    assert quantized.json["of"] == "gguf-f16"
+    return program
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Corpus:
+    return load()
+
+
+def right(slmctl: Program, variant: str, corpus: Corpus, folder: Path) -> float:
+    """The share of right answers to the questions that hello knows something about."""
+    asked = [each for each in held_out(corpus) if each[1] is not None][::EVERY]
+    with client_for(weights(slmctl, "m", variant), folder) as client:
+        return summary(list(evaluate(corpus, client, asked)))["known"]["right"]
+
+
+def test_answers_survive(slmctl: Program, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("q")
+    whole = right(slmctl, "gguf-f16", corpus, folder)
+    assert whole > 0.8  # its card says 0.89
+    kept = {label: right(slmctl, f"gguf-{label}".lower(), corpus, folder) / whole for label in TYPES}
+    assert {label: share for label, share in kept.items() if share < KEPT[label]} == {}
+
+
+def test_perplexity_rises_with_what_is_left_out(slmctl: Program, corpus: Corpus, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("\n\n".join(fact.answer for fact in corpus.facts))
+    found: Mapping[str, float] = {
+        label: slmctl(
+            "perplexity", "m", "--variant", f"gguf-{label}".lower(), "--text", str(text), "--json"
+        ).json["perplexity"]["value"]
+        for label in ("F16", "Q8_0", "Q5_1", "Q4_0")
+    }
+    ordered = list(found.values())
+    for better, worse in itertools.pairwise(ordered):
+        assert better <= worse * (1 + NOISE), found
