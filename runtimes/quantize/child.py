@@ -67,13 +67,21 @@ def run(
             "types": _types(jobs),
             "tensors": [_row(job, places) for job in jobs],
         }
-        child = launch(worker_argv("llamacpp_quantize"), env=worker_environment(environ), pass_fds=passed)
+        child = _launched(environ, passed)
         try:
             said = _follow(child, document, on_progress)
         finally:
             _end(child)
     if child.returncode != 0:
         _raise(child.returncode, said, jobs)
+
+
+def _launched(environ: Mapping[str, str], passed: Sequence[int]) -> subprocess.Popen[bytes]:
+    try:
+        return launch(worker_argv("llamacpp_quantize"), env=worker_environment(environ), pass_fds=passed)
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise EngineFailed(f"The program that quantizes cannot be run ({reason}).") from None
 
 
 def _follow(
@@ -171,9 +179,7 @@ def _raise(status: int, said: str, jobs: Sequence[Job]) -> NoReturn:
                 f"This build of xllamacpp is not one that slmctl can quantize with: {message}.",
                 hint="Version 2026.10.11549 is.",
             )
-    explanation = LLAMA_CPP.explain(status, said)
-    kind = EngineUnavailable if explanation.error is EngineUnavailable else EngineFailed
-    raise kind(explanation.sentence, hint=explanation.hint)
+    raise LLAMA_CPP.explain(status, said).as_error()
 
 
 def _report(said: str) -> Mapping[str, Any]:

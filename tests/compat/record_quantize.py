@@ -2,8 +2,8 @@
 
     python -m tests.compat.record_quantize
 
-writes tests/golden/quantize.json: for each model and label the digest of the header and that of the data, which
-is the same on every x86-64 (other compilers fuse multiplications and additions).
+writes tests/golden/quantize.json: for each model and label the digest of the header and that of the data,
+which is the same on every x86-64 (other compilers fuse multiplications and additions).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def record() -> dict[str, dict[str, list[str]]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         given: Sequence[tuple[str, str, Case]] = [
-            (model, label, Case(request=request, sizes=sizes, weights=weights))
-            for model, label, request, sizes, weights in requests(folder)
+            (model, label, Case(request=request, weights=weights))
+            for model, label, request, _, weights in requests(folder)
         ]
         for (model, label, _), made in zip(
             given, by_llama_cpp([case for _, _, case in given], folder), strict=True

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from registry.formats.ggml_types import GGML_TYPES_BY_NAME, file_type_number
 from registry.formats.gguf import read_header
+from runtimes.convert.convert import convert
+from runtimes.convert.files import SourceFiles
+from runtimes.convert.writer import write as write_conversion
 from runtimes.planning.mix import NEEDS_IMPORTANCE_MATRIX
 from runtimes.quantize.quantize import prepare, write
 from runtimes.quantize.request import LABELS, TENSOR_TYPES, QuantizeRequest
+from tests.compat import oracle
+from tests.compat.test_convert import MODELS
 from tests.runtimes.quantize.models import (
     CHUNKS,
     DATASET,
@@ -29,9 +32,7 @@ from tests.runtimes.quantize.models import (
     write_model,
 )
 
-pytestmark = pytest.mark.skipif(
-    find_spec("llama_cpp") is None, reason="llama-cpp-python is not installed: make compat"
-)
+pytestmark = [pytest.mark.compat, pytest.mark.slow, pytest.mark.xdist_group("oracle")]
 
 _PROGRAM = Path(__file__).parent / "quantize_oracle.py"
 
@@ -41,7 +42,6 @@ class Case:
     """A request and the weights that its importance matrix has."""
 
     request: QuantizeRequest
-    sizes: Sizes
     weights: Mapping[str, Values] | None = None
 
 
@@ -59,9 +59,10 @@ def quantized(case: Case, folder: Path) -> bytes:
 
 def by_llama_cpp(cases: Sequence[Case], folder: Path) -> list[bytes | None]:
     """What the original makes of each; None where it refuses."""
+    oracle.require_quantizer()
     jobs = [_job(case, number, folder) for number, case in enumerate(cases)]
     child = subprocess.run(
-        [sys.executable, "-P", str(_PROGRAM)],
+        [str(oracle.PYTHON), "-P", str(_PROGRAM)],
         input=json.dumps({"jobs": jobs}).encode() + b"\n",
         capture_output=True,
         check=False,
@@ -144,7 +145,6 @@ SHAPES = {
 NEED = NEEDS_IMPORTANCE_MATRIX
 
 
-@pytest.mark.compat
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", ["F32", "F16", "BF16"])
 def test_every_file_type(tmp_path: Path, shape: str, kind: str) -> None:
@@ -152,7 +152,7 @@ def test_every_file_type(tmp_path: Path, shape: str, kind: str) -> None:
     source = tmp_path / "source.gguf"
     write_model(source, sizes, kind=kind)
     cases = [
-        Case(request=QuantizeRequest(sources=(source,), quantization=label), sizes=sizes)
+        Case(request=QuantizeRequest(sources=(source,), quantization=label))
         for label in LABELS
         if label not in NEED and (label != "Q1_0" or sizes.hidden % 128 == 0 == sizes.feed_forward % 128)
     ]
@@ -160,7 +160,6 @@ def test_every_file_type(tmp_path: Path, shape: str, kind: str) -> None:
     compare(cases, tmp_path)
 
 
-@pytest.mark.compat
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("experts", [0, 4, 8])
 def test_every_file_type_with_an_importance_matrix(tmp_path: Path, shape: str, experts: int) -> None:
@@ -175,7 +174,6 @@ def test_every_file_type_with_an_importance_matrix(tmp_path: Path, shape: str, e
     cases = [
         Case(
             request=QuantizeRequest(sources=(source,), quantization=label, imatrix=matrix),
-            sizes=sizes,
             weights=weights,
         )
         for label in LABELS
@@ -202,7 +200,6 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.compat
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("measured", [False, True])
 def test_every_layout(tmp_path: Path, layout: str, measured: bool) -> None:
@@ -217,11 +214,31 @@ def test_every_layout(tmp_path: Path, layout: str, measured: bool) -> None:
             request=QuantizeRequest(
                 sources=(source,), quantization=label, imatrix=matrix if measured else None
             ),
-            sizes=sizes,
             weights=weights,
         )
         for label in LABELS
         if (measured or label not in NEED) and (label != "Q1_0" or sizes.hidden % 128 == 0)
+    ]
+    compare(cases, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    oracle.require()
+    folder = tmp_path_factory.mktemp("models")
+    oracle.make_models(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_architecture_as_it_is_converted(tmp_path: Path, folders: Path, name: str) -> None:
+    """The models that test_convert.py converts, in every file type that needs no importance matrix."""
+    source = tmp_path / "source.gguf"
+    write_conversion(convert(SourceFiles.of_folder(folders / name), "F16"), source, lambda _: None)
+    cases = [
+        Case(request=QuantizeRequest(sources=(source,), quantization=label))
+        for label in LABELS
+        if label not in NEED and label != "Q1_0"
     ]
     compare(cases, tmp_path)
 
@@ -238,7 +255,6 @@ WISHES: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.mark.compat
 @pytest.mark.parametrize("wish", WISHES)
 @pytest.mark.parametrize("shape", ["tied-256", "untied-256", "untied-320"])
 def test_wishes(tmp_path: Path, wish: str, shape: str) -> None:
@@ -251,7 +267,6 @@ def test_wishes(tmp_path: Path, wish: str, shape: str) -> None:
         [
             Case(
                 request=QuantizeRequest(sources=(source,), quantization=label, **WISHES[wish]),  # type: ignore[arg-type]
-                sizes=sizes,
             )
             for label in ("Q4_K_M", "Q3_K_L", "Q8_0", "IQ4_XS", "Q4_0", "F16")
         ],
@@ -259,7 +274,6 @@ def test_wishes(tmp_path: Path, wish: str, shape: str) -> None:
     )
 
 
-@pytest.mark.compat
 @pytest.mark.parametrize("kind", [kind for kind in TENSOR_TYPES if kind not in ("F32", "F16", "BF16")])
 def test_a_quantized_source(tmp_path: Path, kind: str) -> None:
     """ggml's own way back to numbers, of every type that has one."""
@@ -276,7 +290,6 @@ def test_a_quantized_source(tmp_path: Path, kind: str) -> None:
         [
             Case(
                 request=QuantizeRequest(sources=(first,), quantization=label, allow_requantize=True),
-                sizes=sizes,
             )
             for label in ("Q4_K_M", "Q8_0", "F16", "F32")
         ],
@@ -284,7 +297,6 @@ def test_a_quantized_source(tmp_path: Path, kind: str) -> None:
     )
 
 
-@pytest.mark.compat
 @pytest.mark.parametrize("threads", [1, 3, 16])
 def test_any_number_of_threads(tmp_path: Path, threads: int) -> None:
     sizes = Sizes(
@@ -300,7 +312,6 @@ def test_any_number_of_threads(tmp_path: Path, threads: int) -> None:
                 request=QuantizeRequest(
                     sources=(source,), quantization=label, imatrix=matrix, threads=threads
                 ),
-                sizes=sizes,
                 weights=weights,
             )
             for label in ("Q4_K_M", "IQ2_M", "Q5_0")
@@ -309,7 +320,6 @@ def test_any_number_of_threads(tmp_path: Path, threads: int) -> None:
     )
 
 
-@pytest.mark.compat
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_what_is_no_number_is_refused_by_both(tmp_path: Path, bad: float) -> None:
     sizes = SHAPES["tied-256"]
@@ -317,7 +327,7 @@ def test_what_is_no_number_is_refused_by_both(tmp_path: Path, bad: float) -> Non
     values[3, 5] = bad
     source = tmp_path / "source.gguf"
     write_model(source, sizes, values={"blk.1.ffn_up.weight": values})
-    case = Case(request=QuantizeRequest(sources=(source,), quantization="Q4_K_M"), sizes=sizes)
+    case = Case(request=QuantizeRequest(sources=(source,), quantization="Q4_K_M"))
     assert by_llama_cpp([case], tmp_path) == [None]
     with pytest.raises(Exception, match="no number"):
         quantized(case, tmp_path)

@@ -61,6 +61,18 @@ def test_a_number_that_is_too_large_for_f16() -> None:
     assert encode(np.array([[65504.0, 1e-9]], np.float32), "F32", Kind.F16, "a").tolist() == [[65504.0, 0.0]]
 
 
+def test_every_brain_float_becomes_the_half_that_its_value_is_nearest_to() -> None:
+    every = np.arange(1 << 16, dtype=np.uint16).reshape(1, -1)
+    with np.errstate(all="ignore"):
+        expected = from_brain(every).astype(np.float16)
+    fine = np.isfinite(expected) | ~np.isfinite(from_brain(every))
+    found = encode(every[fine].reshape(1, -1), "BF16", Kind.F16, "a")
+    assert np.array_equal(found.view(np.uint16), expected[fine].reshape(1, -1).view(np.uint16))
+    for number in every[~fine][::100]:
+        with pytest.raises(OperationFailed, match="beyond 65504"):
+            encode(np.array([[number]], np.uint16), "BF16", Kind.F16, "a")
+
+
 def test_a_type_that_is_kept_is_not_touched() -> None:
     piece = np.array([[1, 2]], np.uint16)
     assert encode(piece, "BF16", Kind.BF16, "a") is piece

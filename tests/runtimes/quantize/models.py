@@ -20,8 +20,8 @@ Values = npt.NDArray[np.float32]
 class Sizes:
     """The sizes of a model. `experts` of 0 is a dense one; `fused` has queries, keys and values in one matrix.
 
-    Matrices have so many `rows`, whatever fits with each other: nobody runs these models, and kernels take rows
-    one by one.
+    Matrices have so many `rows`, whatever fits with each other: nobody runs these models, and kernels take
+    rows one by one.
     """
 
     architecture: str = "llama"

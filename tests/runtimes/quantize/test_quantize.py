@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import platform
 import signal
@@ -16,6 +17,8 @@ import pytest
 
 from registry.errors import MalformedFile, NotFound, UsageError
 from registry.formats.gguf import read_header
+from registry.formats.gguf_facts import facts_from_gguf
+from runtimes.planning.mix import is_exact, quantized_bytes
 from runtimes.quantize.quantize import Prepared, prepare, write
 from runtimes.quantize.request import QuantizeRequest
 from tests.processes import children, until, wait_until_gone
@@ -54,6 +57,20 @@ def test_every_header_is_llama_quantizes(tmp_path: Path) -> None:
         assert hashlib.sha256(prepared.header).hexdigest() == recorded[model][label][0], (model, label)
         seen += 1
     assert seen == sum(map(len, recorded.values())) > 150
+
+
+def test_the_plan_foresees_every_byte(tmp_path: Path) -> None:
+    """What `mix` says of a model's facts, before there is a file, is what its tensors then take."""
+    for _, label, request, _, _ in requests(tmp_path):
+        if label == EVERY:
+            continue
+        with request.sources[0].open("rb") as stream:
+            facts = facts_from_gguf([read_header(stream)])
+        assert is_exact(facts)
+        foreseen = quantized_bytes(facts, request.quantization, importance_matrix=request.imatrix is not None)
+        prepared = prepare(request)
+        made = read_header(io.BytesIO(prepared.header), size=prepared.size)
+        assert sum(tensor.size_bytes for tensor in made.tensors) == foreseen, label
 
 
 @pytest.mark.parametrize(
@@ -295,5 +312,5 @@ def test_the_child_dies_with_its_parent(tmp_path: Path, how: signal.Signals) -> 
 def _long(folder: Path) -> Prepared:
     """Some seconds of work for one thread."""
     source = folder / "long.gguf"
-    write_model(source, Sizes(layers=24, hidden=1024, feed_forward=2048, rows=1024), kind="F16")
+    write_model(source, Sizes(layers=8, hidden=1024, feed_forward=2048, rows=1024), kind="F16")
     return prepare(QuantizeRequest(sources=(source,), quantization="Q3_K_L", threads=1))
