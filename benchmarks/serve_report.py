@@ -72,9 +72,9 @@ def report(
         f"Load average {load[0]:.1f} before, {load[1]:.1f} after.",
         "",
         "Chat completions, streamed: our server on TCP, and the HTTP server that is in the engine on its",
-        "unix socket, without us; the same model, slots, flags, prompts and numbers of tokens, and the end",
-        f"of answers kept away. {rounds} rounds, the sides in turns: medians, and the smallest and the",
-        "largest of the rounds. The client of both is the same small program in a process of its own. It",
+        "unix socket, without us; the same model, slots, flags, priority, prompts and numbers of tokens, and",
+        f"the end of answers kept away. {rounds} rounds, the sides in turns: medians, and the smallest and",
+        "the largest of the rounds. The client of both is the same small program in a process of its own. It",
         "takes its time from the same cores, on both sides alike; so does the server, whose time per token",
         "is told. `gap` is the widest pause inside of an answer, of all rounds.",
     ]

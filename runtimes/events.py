@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
+
+from registry.errors import SlmctlError
 
 StopReason = Literal["stop", "length", "tool_calls"]
 
@@ -89,3 +91,27 @@ class Progress:
 
 
 Event = TextDelta | ThinkingDelta | ToolCallDelta | Finished | Progress
+
+
+def joined(events: Iterable[Event]) -> Iterator[Event]:
+    """The same events, texts that follow each other made one; those whose tokens are told apart stay apart.
+
+    `events` are what is there already, so that nothing waits. What came before an error comes before it.
+    """
+    held: TextDelta | ThinkingDelta | None = None
+    try:
+        for event in events:
+            if held is not None and type(event) is type(held) and not (held.logprobs or event.logprobs):
+                held = type(held)(held.text + event.text)
+                continue
+            if held is not None:
+                yield held
+            held = event if isinstance(event, TextDelta | ThinkingDelta) else None
+            if held is None:
+                yield event
+    except SlmctlError:
+        if held is not None:
+            yield held
+        raise
+    if held is not None:
+        yield held

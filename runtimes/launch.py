@@ -30,7 +30,8 @@ class Launch:
     order for the runtime folder. `lease` is a file that a holder removes when its worker is gone. `log` is a
     file that is there and gets the worker's output; once there may be prompts, only what `loggable`
     (`Engine.loggable`) leaves of a line. `is_at_template` is
-    `Engine.is_at_template`. Raises ValueError for a link whose name is no plain file name.
+    `Engine.is_at_template`. The worker steps back `niceness` levels from this process where both want a
+    processor. Raises ValueError for a link whose name is no plain file name.
     """
 
     argv: tuple[str, ...]
@@ -45,6 +46,7 @@ class Launch:
     log: Path | None = None
     loggable: Loggable = _nothing
     is_at_template: Callable[[str], bool] = _never
+    niceness: int = 0
 
     def __post_init__(self) -> None:
         for name in self.links:

@@ -100,6 +100,10 @@ def meaning(error: EngineFailed, told: Explanation | None) -> SlmctlError:
     return error
 
 
+_SCHEMA = "JSON schema error at "
+"""Before the place in a tool's parameters that llama.cpp cannot make a grammar of, and why."""
+
+
 def refusal(error: EngineRefused) -> EngineRefused:
     """The engine's refusal in our words, where it is the template's doing.
 
@@ -110,6 +114,13 @@ def refusal(error: EngineRefused) -> EngineRefused:
     head, is_explained, reason = said.rpartition("Error: ")
     if not is_parsers and not (is_explained and "While executing" in head):
         return error
+    _, is_schemas, place = rest.partition(_SCHEMA)
+    if is_schemas:
+        return EngineRefused(
+            f"The engine can make no grammar of a tool's parameters: {place}",
+            status=error.status,
+            kind=error.kind,
+        )
     why = reason.removeprefix("Jinja Exception: ")  # of `raise_exception`
     verb = "fails for" if why == reason else "refuses"
     return EngineRefused(

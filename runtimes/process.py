@@ -43,6 +43,7 @@ from runtimes.launch import Launch, fd_path, worker_argv
 from runtimes.launcher import launch
 from runtimes.logfile import LogFile
 from runtimes.logtail import LogTail
+from runtimes.priority import yield_to_others
 from runtimes.template_limits import TemplateWatch
 
 __all__ = [
@@ -174,6 +175,8 @@ class Worker:
                 process = launch(
                     self._launch.argv, env=self._launch.environment, pass_fds=self._launch.pass_fds
                 )
+                if self._launch.niceness:
+                    yield_to_others(process.pid, self._launch.niceness)
                 self._begin(process, endpoint, document, folder)
             except BaseException as error:
                 if process is not None:

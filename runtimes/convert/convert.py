@@ -36,6 +36,7 @@ OUT_TYPES: Final[Mapping[str, LlamaFileType]] = {
 }
 """What a model can be converted to, and what `general.file_type` calls it."""
 
+_FLOATS = frozenset({LlamaFileType.ALL_F32, LlamaFileType.MOSTLY_F16, LlamaFileType.MOSTLY_BF16})
 _ALWAYS_F32 = frozenset({"position_embd.weight", "token_types.weight"})
 _OUTER = frozenset({"token_embd.weight", "output.weight"})
 _TERNARY = frozenset({_KINDS.TQ1_0, _KINDS.TQ2_0})
@@ -73,6 +74,13 @@ def convert(files: SourceFiles, out_type: str | None = None) -> Conversion:
         tensors=tuple(_tensor(name, rows, GGMLQuantizationType[label]) for name, rows in named),
         notes=(*notes, *family.notes(model)),
     )
+
+
+def convert_to_floats(files: SourceFiles) -> Conversion:
+    """The same in a type that others are quantized from: that of the weights, F16 for packed ones."""
+    conversion = convert(files)
+    kind = next(key.value for key in conversion.keys if key.name == "general.file_type")
+    return conversion if kind in _FLOATS else convert(files, "F16")
 
 
 def family_of(config: ModelConfig) -> Family:

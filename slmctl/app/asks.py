@@ -91,11 +91,13 @@ class EmbedAsk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embedded:
-    """`vectors[i]` belongs to input i. `cut` are the numbers of inputs that were cut to fit."""
+    """`vectors[i]` belongs to input i. `cut` are the numbers of inputs that were cut to fit, `cut_tokens` how
+    many tokens of all of them were left out."""
 
     vectors: tuple[tuple[float, ...], ...]
     prompt_tokens: int
     cut: tuple[int, ...] = ()
+    cut_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,9 @@ OnEnd = Callable[[Ended], None]
 DEFAULT_CONTEXT = 4096
 """Tokens of context where nobody asked for a number and no plan could be made."""
 
+SERVED_NICENESS = 10
+"""By how much a server's workers step back from the server (docs/decisions/0027)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begun:
@@ -136,7 +139,11 @@ def _start(
         wanted = _request(model, parameters, context, engine_template(variant.spec) or template, decided)
         if serving is not None:
             wanted = _served(wanted, model, serving)
-        launch = dataclasses.replace(_launch(engine, settings, model, wanted), log=log)
+        launch = dataclasses.replace(
+            _launch(engine, settings, model, wanted),
+            log=log,
+            niceness=0 if serving is None else SERVED_NICENESS,
+        )
         learning = Learning(
             home=settings.home,
             pace=about.pace,

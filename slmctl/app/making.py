@@ -19,7 +19,7 @@ from registry.store.ingest import Draft
 from registry.store.reader import StoreReader
 from registry.store.room import free_bytes
 from registry.store.session import Session
-from runtimes.convert.convert import convert
+from runtimes.convert.convert import convert, convert_to_floats
 from runtimes.convert.files import SourceFiles
 from runtimes.convert.lora import convert_adapter
 from runtimes.convert.values import Conversion
@@ -74,7 +74,7 @@ class Maker:
     @contextmanager
     def converted_for_now(self, files: SourceFiles) -> Iterator[Path]:
         """The same for as long as others are made of it. Raises as `converted`."""
-        with self._conversion(files, None) as draft:
+        with self._written(convert_to_floats(files)) as draft:
             yield draft.path
 
     def prepared(self, sources: Sequence[Path], label: str, recipe: Recipe) -> Prepared:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from registry import mediatypes
 from registry.digest import Digest
@@ -17,8 +18,10 @@ from registry.errors import BadContent, MalformedFile, NotFound, OperationFailed
 from registry.manifest import EMPTY, Descriptor, Manifest, artifact_about, canonical_json, load_json_object
 from registry.store.index import NameTable, Referrer
 from registry.store.reader import StoreReader
-from slmctl.app.package import Package, Variant
-from slmctl.app.packaging import BlobWriter
+
+if TYPE_CHECKING:
+    from slmctl.app.package import Package, Variant
+    from slmctl.app.packaging import BlobWriter
 
 SCHEMA = "slmctl.quality/1"
 UNQUANTIZED = frozenset({"F32", "F16", "BF16"})

@@ -127,9 +127,10 @@ def pull(
             lambda old, new: check_may_move(old, new, request.where, force=request.force),
             keep_equal=request.where.is_bundle,
         )[0]
+        outcome = as_it_is(store, outcome, linked)  # while the session keeps it, whoever removes the name
     if coming.passing:
         store.free(coming.passing)
-    return as_it_is(store, outcome, linked)
+    return outcome
 
 
 def _unpacked_before(

@@ -36,7 +36,8 @@ def thoughts_stage(
     thought to the end.
     """
     thoughts = _thoughts_of(spec)
-    if thoughts is None and (prompt.rstrip().endswith(_USUAL.opening) or writes_thoughts(jinja)):
+    guessed = prompt.rstrip().endswith(_USUAL.opening) or writes_thoughts(jinja)
+    if thoughts is None and guessed and spec.parser not in PARSERS:  # passthrough has none, and says so
         thoughts = _USUAL
     if thoughts is None:
         return None

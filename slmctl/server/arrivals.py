@@ -113,7 +113,10 @@ class Arrivals:
         assert worker is not None
         instance.state = "ready" if instance.stopped_for is None else "draining"
         instance.engine = EngineClient(
-            worker.endpoint, worker, on_break=partial(fleet.suspect, line, instance)
+            worker.endpoint,
+            worker,
+            on_break=partial(fleet.suspect, line, instance),
+            on_silence=partial(fleet.silenced, line, instance),
         )
         instance.ready_at = instance.used_at = fleet.now
         line.load_seconds = fleet.now - started

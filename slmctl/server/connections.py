@@ -1,12 +1,16 @@
 """Connections, as uvicorn has them, for strangers: nobody holds one for nothing.
 
 uvicorn's own protocol waits for a head without end, never gives up a client that does not read, lets
-in any number, and breaks over nonsense that comes while an answer is on its way.
+in any number, and breaks over nonsense that comes while an answer is on its way. And it reads all that has
+come in one go, while nobody else is served: a quarter of a megabyte of the smallest chunks takes seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
+import resource
+import sys
 from typing import Any
 
 import h11
@@ -20,19 +24,70 @@ STALLED_READER_SECONDS = 60.0
 MOST_BYTES_AHEAD = 1 << 20
 """How much a client may send ahead while it waits for an answer."""
 
+MOST_LINES = 2000
+"""How many headers a request may have, and how many lines may stand behind a chunked body."""
+
+MOST_SMALL_CHUNKS = 1000
+SMALL_CHUNK_BYTES = 256
+"""A chunked body may have so many chunks, and one more for each so many bytes of it."""
+
+_HEAD_END = re.compile(rb"\n\r?\n")
+_OTHER_FILES = 128
+_SLICE_BYTES = 16384
+"""So much is read at a time, so that what is not let in is seen before more of it is parsed."""
+
 
 def protocol(serve: ServeSettings) -> type[asyncio.Protocol]:
     """The class for uvicorn's `http`; the limit of heads is uvicorn's `h11_max_incomplete_event_size`."""
 
     class Bounded(_Bounded):
         head_seconds = serve.header_seconds
-        most = serve.max_connections
+        most = min(serve.max_connections, _connections_with_files())
         idle: dict[_Bounded, None] = {}  # noqa: RUF012 - shared by all connections of one server
 
     return Bounded
 
 
+def _connections_with_files() -> int:
+    """How many connections the system lets this process have, each with one to a worker. Beyond that, nobody
+    would be let in, and models could not be loaded."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if most == resource.RLIM_INFINITY else max(1, (most - _OTHER_FILES) // 2)
+
+
+class _Connection(h11.Connection):
+    """As h11 has it, but what costs more to read than to send is no HTTP."""
+
+    def __init__(self, most_bytes: int | None) -> None:
+        super().__init__(h11.SERVER, *(() if most_bytes is None else (most_bytes,)))
+        self._chunks = 0
+        self._bytes = 0
+
+    def next_event(self) -> type[h11.NEED_DATA | h11.PAUSED] | h11.Event:
+        if self.their_state is h11.IDLE:
+            self._chunks = self._bytes = 0
+            self._check_head(self.trailing_data[0])
+        event = super().next_event()
+        if type(event) is h11.Data:
+            self._chunks += event.chunk_start
+            self._bytes += len(event.data)
+            if self._chunks > MOST_SMALL_CHUNKS + self._bytes // SMALL_CHUNK_BYTES:
+                raise h11.RemoteProtocolError("too many small chunks")
+        return event
+
+    @property
+    def has_too_much_behind_it(self) -> bool:
+        """Whether the lines that stand behind a chunked body have no end."""
+        return self.their_state is h11.SEND_BODY and self.trailing_data[0].count(b"\n") > MOST_LINES
+
+    def _check_head(self, data: bytes) -> None:
+        end = _HEAD_END.search(data)
+        if data.count(b"\n", 0, len(data) if end is None else end.start()) > MOST_LINES:
+            raise h11.RemoteProtocolError("too many headers")
+
+
 class _Bounded(H11Protocol):
+    conn: _Connection
     head_seconds: float
     most: int
     idle: dict[_Bounded, None]
@@ -40,6 +95,7 @@ class _Bounded(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.conn = _Connection(self.config.h11_max_incomplete_event_size)
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._half_closed = False
@@ -56,7 +112,12 @@ class _Bounded(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        for begin in range(0, len(data), _SLICE_BYTES):
+            if self.transport.is_closing():
+                return
+            super().data_received(data[begin : begin + _SLICE_BYTES])
+            if self.conn.has_too_much_behind_it:
+                self.send_400_response("Invalid HTTP request received.")
         if self.conn.their_state is not h11.IDLE:
             self._has_head()
             if self.conn.their_state is h11.DONE:

@@ -15,17 +15,21 @@ from typing import NoReturn
 
 import h11
 
+from registry.errors import EngineFailed
 from runtimes import protocol
 from runtimes.chunks import ChunkParser
 from runtimes.client import Endpoint
 from runtimes.errors import EngineDied, EngineUnresponsive
+from runtimes.events import joined
 from runtimes.preview import Renderer
 from runtimes.protocol import Event, HttpRequest
+from slmctl.server.silence import Silence
 
 _OK = 200
 _READ_BYTES = 65536
 _ERROR_BODY_BYTES = 1024 * 1024
 _DEATH_SECONDS = 5.0
+_SILENT_SECONDS = 600.0
 _BACKLOG_SECONDS = 0.005
 
 
@@ -33,8 +37,8 @@ class EngineClient:
     """Requests to one worker from the event loop, any number at once.
 
     A connection that breaks is told in the words of the worker's end. `timeout_seconds` bounds each single
-    wait for the engine, not the whole answer. `on_break` is told at once when a connection breaks (True) and,
-    if the worker then turns out to live, that it does (False).
+    wait for an engine that is not at work, not the whole answer; `on_silence` is then called. `on_break` is
+    told at once when a connection breaks (True), and (False) if the worker then turns out to live.
     """
 
     def __init__(
@@ -42,12 +46,15 @@ class EngineClient:
         endpoint: Endpoint,
         worker: Renderer,
         *,
-        timeout_seconds: float = 600.0,
+        timeout_seconds: float | None = None,
         on_break: Callable[[bool], None] | None = None,
+        on_silence: Callable[[], None] | None = None,
     ) -> None:
         self._endpoint = endpoint
         self.worker = worker
-        self._timeout_seconds = timeout_seconds
+        self._on_silence = on_silence
+        self._death: asyncio.Task[EngineFailed | None] | None = None
+        self._timeout_seconds = _SILENT_SECONDS if timeout_seconds is None else timeout_seconds
         self._on_break = on_break
         self._open: set[_Exchange] = set()
         self._closed = False
@@ -55,13 +62,16 @@ class EngineClient:
     async def stream(self, request: HttpRequest) -> AsyncGenerator[Event]:
         """The events of a completion or chat as they come; the last one is `Finished`.
 
+        Tokens that have come by the time they are read go on as one piece: what they cost further on is that
+        of one, so that a server with more to do than it can catches up.
+
         Closing the generator closes the connection, which frees the engine's slot. Raises EngineRefused,
         EngineDied, EngineUnresponsive or EngineSpokeNonsense.
         """
         reader = protocol.reader_for(request)
         async with aclosing(self._pieces(request)) as pieces:
             async for piece in pieces:
-                for event in reader.feed(piece):
+                for event in joined(reader.feed(piece)):
                     yield event
                 if reader.finished:
                     return
@@ -85,7 +95,7 @@ class EngineClient:
 
     async def _pieces(self, request: HttpRequest) -> AsyncGenerator[bytes]:
         """The body of a good answer, piece by piece; a bad one is raised."""
-        exchange = _Exchange(self._timeout_seconds)
+        exchange = _Exchange(self._timeout_seconds, self.worker)
         self._open.add(exchange)
         try:
             status = await exchange.ask(self._endpoint, request)
@@ -98,6 +108,8 @@ class EngineClient:
                 yield piece
         except (OSError, h11.ProtocolError) as error:
             if exchange.timed_out:
+                if self._on_silence is not None:
+                    self._on_silence()
                 raise EngineUnresponsive(
                     f"The engine has said nothing for {self._timeout_seconds:g} seconds."
                 ) from None
@@ -107,16 +119,24 @@ class EngineClient:
             exchange.close()
 
     async def _tell_death(self, cause: Exception | None) -> NoReturn:
-        tell = self._on_break
+        """Raise what the end of a connection means. One look at the worker does for all that break at once,
+        and is not over when those go away who wanted to know."""
+        if self._death is None:
+            self._death = asyncio.create_task(self._look_for_death())
+        told = await asyncio.shield(self._death)
+        raise told or EngineDied("The engine cut the connection in the middle of its work.") from cause
+
+    async def _look_for_death(self) -> EngineFailed | None:
+        tell, told = self._on_break, None
         if tell is not None:
             tell(True)
-        told = None
         try:
             told = await asyncio.to_thread(self.worker.death, 0.0 if self._closed else _DEATH_SECONDS)
         finally:
+            self._death = None
             if tell is not None and told is None:
                 tell(False)
-        raise told or EngineDied("The engine cut the connection in the middle of its work.") from cause
+        return told
 
 
 class _Exchange:
@@ -127,9 +147,11 @@ class _Exchange:
     what is no HTTP.
     """
 
-    def __init__(self, timeout_seconds: float) -> None:
+    def __init__(self, timeout_seconds: float, worker: Renderer) -> None:
         self.timed_out = False
-        self._timeout_seconds = timeout_seconds
+        self._worker = worker
+        self._silence: Silence | None = None
+        self._wait_seconds = timeout_seconds / 2
         self._http = h11.Connection(h11.CLIENT)
         self._chunks: ChunkParser | None = None
         self._unread = b""
@@ -137,7 +159,7 @@ class _Exchange:
         self._writer: asyncio.StreamWriter | None = None
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
-        self._timer = self._loop.call_later(timeout_seconds, self._look)
+        self._timer = self._loop.call_later(self._wait_seconds, self._look)
 
     async def ask(self, endpoint: Endpoint, request: HttpRequest) -> int:
         """Send it, and give the answer's status."""
@@ -221,8 +243,15 @@ class _Exchange:
                 raise h11.RemoteProtocolError("there is nothing more to read")
 
     def _look(self) -> None:
-        """One timer for all waits: it goes off when the oldest could be over, and looks at the youngest."""
-        rest = self._heard + self._timeout_seconds - self._loop.time()
+        """One timer for all waits: it goes off when half of the oldest could be over, and looks at the
+        youngest. In the other half it is seen whether the engine is at work: then it has as long again."""
+        rest = self._heard + self._wait_seconds - self._loop.time()
+        if rest > 0:
+            self._silence = None
+        elif self._silence is None:
+            self._silence, rest = Silence(self._worker.pid), self._wait_seconds
+        elif not self._silence.was_idle(self._wait_seconds):
+            rest = self._wait_seconds
         if rest > 0:
             self._timer = self._loop.call_later(rest, self._look)
             return

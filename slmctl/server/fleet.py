@@ -25,7 +25,7 @@ from slmctl.server.room import Neighbour
 
 class Watcher(Protocol):
     """Who is told of loads and deaths. `model` is a full name; `reason` is "killed" (by SIGKILL: the system
-    for want of memory, or somebody), "crashed" or "start_failed"."""
+    for want of memory, or somebody), "crashed", "unresponsive" or "start_failed"."""
 
     def loaded(self, model: str, seconds: float) -> None: ...
 
@@ -156,14 +156,6 @@ class Fleet:
 
     # ends
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether anybody is answered or waits."""
-        return any(
-            line.waiting or (line.instance is not None and line.instance.running)
-            for line in self.lines.values()
-        )
-
     def unload(self, line: Line) -> bool:
         """Have its worker end once nobody uses it; whether there was one."""
         instance = line.instance
@@ -245,6 +237,16 @@ class Fleet:
         instance.suspect(broken)
         if not broken:
             self.pump(line)
+
+    def silenced(self, line: Line, instance: Instance) -> None:
+        """It lives, and neither speaks nor works: the next one may do better."""
+        worker = instance.worker
+        if instance.ended or instance.state == "broken" or worker is None:
+            return
+        if instance.stopped_for is None:
+            self.died(line, instance, "The engine lived and did nothing.", "unresponsive")
+        instance.state, instance.stopped_for = "broken", instance.stopped_for or "unresponsive"
+        self._begin(self._loads.stop(worker, 0.0))
 
     # all of it
 

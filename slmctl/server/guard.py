@@ -147,22 +147,27 @@ class _Visit:
             return
         call = self._call
         assert call.limit is not None
-        if call.endpoint.reads_body:
-            body = await self._incoming.whole()
-            call.request._body = body  # noqa: SLF001 - where Starlette keeps it
-            if call.endpoint.scope == "infer":
-                self._state.log.prompt(call, body)
-        self._incoming.when_gone(functools.partial(self._leave, task))
         counted = call.endpoint.scope is not None and call.endpoint.path != "/metrics"
-        if counted:
+        if counted:  # from here on: whoever was let in is answered, however long its body takes to come
             self._state.running.add(call.limit)
         try:
+            if call.endpoint.reads_body:
+                async with call.limit:
+                    await self._read_body()
+            self._incoming.when_gone(functools.partial(self._leave, task))
             async with call.limit:
                 response = await call.endpoint.handler(call)
             await self._send(response)
         finally:
             if counted:
                 self._state.running.discard(call.limit)
+
+    async def _read_body(self) -> None:
+        call = self._call
+        body = await self._incoming.whole()
+        call.request._body = body  # noqa: SLF001 - where Starlette keeps it
+        if call.endpoint.scope == "infer":
+            self._state.log.prompt(call, body)
 
     def _leave(self, task: asyncio.Task[object]) -> None:
         """The client has gone: so does what answers it."""

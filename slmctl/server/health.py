@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import suppress
+from dataclasses import replace
 
 from starlette.responses import PlainTextResponse, Response
 
@@ -62,7 +63,7 @@ def _look(state: ServerState) -> tuple[frozenset[str] | None, int | None]:
     return names, size
 
 
-ENDPOINTS: tuple[Endpoint, ...] = (
+_GET: tuple[Endpoint, ...] = (
     Endpoint(
         method="GET",
         path="/livez",
@@ -93,4 +94,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         about="Counts and times, for Prometheus.",
         media_type="text/plain",
     ),
+)
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *_GET,
+    *(replace(each, method="HEAD") for each in _GET if each.scope is None),  # as some probes ask
 )

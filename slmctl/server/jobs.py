@@ -124,7 +124,7 @@ class _Teller:
         self._tell(event)
 
 
-async def in_thread(work: Callable[[], T], *, name: str) -> T:
+async def in_thread_of_its_own(work: Callable[[], T], *, name: str) -> T:
     """As asyncio.to_thread, in a thread of its own: what takes long keeps nobody else's from starting."""
     job = Job(lambda _: work(), name=name)
     async for _ in job.events():

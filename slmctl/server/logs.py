@@ -19,7 +19,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TextIO
 
-from registry.errors import DoesNotFit, EngineFailed, NoSpace, SlmctlError, StoreUnusable, Unreachable
+from registry.errors import (
+    DigestMismatch,
+    DoesNotFit,
+    EngineFailed,
+    NoSpace,
+    SizeMismatch,
+    SlmctlError,
+    StoreUnusable,
+    Unreachable,
+)
 from slmctl.server.call import Call
 from slmctl.server.problems import Busy, Problem
 
@@ -126,6 +135,8 @@ class ServerLog:
         """What `error` is to the client; the log says what is ours to know."""
         problem = Problem.of(error)
         call.told.error_code = problem.code
+        if isinstance(error, DigestMismatch | SizeMismatch):
+            call.state.metrics.verify_failed()
         if problem.status >= 500:
             foreseen = isinstance(error, SlmctlError)
             self.event(

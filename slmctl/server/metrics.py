@@ -20,6 +20,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from slmctl.app.events import Event, OnEvent, Transfer
 from slmctl.server.call import Told
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ M = TypeVar("M", Counter, Gauge, Histogram)
 
 
 class Metrics:
-    """Belongs to the event loop's thread, but for `text`."""
+    """Belongs to the event loop's thread, but for `text` and `counting`."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody asks for
@@ -72,6 +73,14 @@ class Metrics:
         self._loading = seconds("model_load", "From the start of a worker until it is ready.", "model")
         self._restarts = counter("worker_restarts", "Workers that died.", "model", "reason")
         self._rejected = counter("rejected", "Requests that were not let in.", "reason")
+
+        self._pulled = counter("pull_bytes", "Bytes that pulls have fetched.")
+        self._resumed = counter(
+            "pull_resumes", "Files that pulls went on with where an earlier one had ended."
+        )
+        self._unverified = counter(
+            "verify_failures", "Requests that failed over bytes that have not their digest."
+        )
 
     def begun(self) -> None:
         """A request is under way."""
@@ -110,8 +119,26 @@ class Metrics:
         self._at(self._loading, self._label(model)).observe(seconds)
 
     def worker_ended(self, model: str, reason: str) -> None:
-        """A worker died of itself; `reason` is one of few words: "killed", "crashed", "unresponsive"."""
+        """A worker died of itself; `reason` is one of few words (`fleet.Watcher`)."""
         self._at(self._restarts, self._label(model), reason).inc()
+
+    def counting(self, on_event: OnEvent) -> OnEvent:
+        """Has `on_event` told of a pull, and counts what is fetched. Called from the pull's own thread."""
+        fetched = 0
+
+        def told(event: Event) -> None:
+            nonlocal fetched
+            if isinstance(event, Transfer) and event.stage == "pull":
+                now = event.all_done - event.reused  # less than before, where one is fetched anew
+                self._pulled.inc(max(0, now - fetched))
+                fetched = now
+            on_event(event)
+
+        return told
+
+    def verify_failed(self) -> None:
+        """Something is not what its digest says."""
+        self._unverified.inc()
 
     def forget(self, known: Collection[str]) -> None:
         """Drop the series of models that are not among `known`."""

@@ -72,6 +72,12 @@ class NotSupported(UsageError):
     code = "not_supported"
 
 
+class NoThreads(NotSupported):
+    """A conversation is to be kept. Anthropic's clients know this code, and then send all of it each time."""
+
+    code = "thread_unsupported_request"
+
+
 class Busy(OperationFailed):
     """A queue is full, or the server is stopping. Ask again after so many seconds."""
 
@@ -186,10 +192,10 @@ class Problem:
                     }
                 }
             case "anthropic":
-                said: dict[str, object] = {
-                    "type": "error",
-                    "error": {"type": self.kind, "message": self.message},
-                }
+                error: dict[str, object] = {"type": self.kind, "message": self.message}
+                if self.code == NoThreads.code:
+                    error["details"] = {"error_code": self.code}
+                said: dict[str, object] = {"type": "error", "error": error}
                 return said if request_id is None else said | {"request_id": request_id}
             case _:
                 return {"error": self.message}

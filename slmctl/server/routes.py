@@ -64,9 +64,17 @@ class Routes:
 
     def find(self, scope: Scope) -> Found | None:
         """What the request is for. None for a path that is not known."""
-        path, raw = self._relative(scope["path"]), scope.get("raw_path")
-        written = self._relative(raw.decode("latin-1")) if raw is not None else path
-        if not is_clean(path) or (path.endswith("/") and path != "/"):
+        path, raw = scope["path"], scope.get("raw_path")
+        written = raw.decode("latin-1") if raw is not None else path
+        if not is_clean(path):
+            return None
+        below = self._find(scope, self._relative(path), self._relative(written))
+        if below is None and self._root and written.startswith(f"{self._root}/"):
+            return self._find(scope, path, written)  # with a root path of "/api", /api/tags is what it says
+        return below
+
+    def _find(self, scope: Scope, path: str, written: str) -> Found | None:
+        if path.endswith("/") and path != "/":
             return None
         methods = self._plain.get(path)
         if methods is not None:

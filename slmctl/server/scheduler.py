@@ -57,8 +57,8 @@ class Scheduler:
         self._loads = Loads(settings, on_event)
         self._fleet = Fleet(
             self._loads,
-            is_pinned=lambda line: self._models.is_pinned(line.names),
-            keep_seconds=lambda line: self._models.keep_seconds(line.names),
+            is_pinned=self._is_pinned,
+            keep_seconds=lambda line: self._models.keep_seconds(self._names_of(line)),
             is_current=self._is_current,
             max_memory=serve.max_memory,
             max_loaded=serve.max_loaded,
@@ -139,13 +139,6 @@ class Scheduler:
     def waiting(self) -> int:
         """How many requests wait for a slot or a load."""
         return sum(len(line.waiting) for line in self._fleet.lines.values())
-
-    async def drain(self, grace_seconds: float) -> None:
-        """Take nothing new, and wait, no longer than that, until all that was taken has been answered."""
-        self._stopping = True
-        deadline = self._fleet.now + grace_seconds
-        while self._fleet.is_busy and (rest := deadline - self._fleet.now) > 0:
-            await self._fleet.bell.wait(rest)
 
     async def close(self) -> None:
         """End all workers; on return they are gone, and what they held is released. May be called again."""
@@ -255,14 +248,21 @@ class Scheduler:
             running=instance.running,
             waiting=len(line.waiting),
             seconds_left=left,
-            pinned=self._models.is_pinned(line.names),
+            pinned=self._is_pinned(line),
             pid=None if instance.worker is None else instance.worker.pid,
         )
 
     def _current_name(self, line: Line) -> str:
         """A name that means it still; else the one that it was loaded by."""
-        names = sorted(name for name in line.names if self._means(name, line))
+        names = self._names_of(line)
         return line.name if line.name in names or not names else names[0]
+
+    def _names_of(self, line: Line) -> list[str]:
+        """The names that it was asked for by and that mean it still: what is said of a name goes with it."""
+        return sorted(name for name in line.names if self._means(name, line))
+
+    def _is_pinned(self, line: Line) -> bool:
+        return self._models.is_pinned(self._names_of(line))
 
     def _means(self, name: str, line: Line) -> bool:
         digest = line.instance.manner.found.package.digest if line.instance is not None else line.id[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from registry.errors import UsageError
 from runtimes import protocol
@@ -28,7 +28,7 @@ async def embed(served: Served, ask: EmbedAsk) -> Embedded:
     if not ask.inputs:
         return Embedded(vectors=(), prompt_tokens=0)
     _check_inputs(served, ask)
-    cut: tuple[int, ...] = ()
+    cut: Mapping[int, int] = {}
     inputs: Sequence[Input] = ask.inputs
     try:
         vectors, tokens = await _vectors(served, inputs)
@@ -43,7 +43,7 @@ async def embed(served: Served, ask: EmbedAsk) -> Embedded:
         raise UsageError("The engine gave another number of vectors than there are inputs.")
     if ask.dimensions is not None:
         vectors = tuple(_first(vector, ask.dimensions) for vector in vectors)
-    return Embedded(vectors=vectors, prompt_tokens=tokens, cut=cut)
+    return Embedded(vectors=vectors, prompt_tokens=tokens, cut=tuple(cut), cut_tokens=sum(cut.values()))
 
 
 async def rank(served: Served, ask: RankAsk) -> Ranked:
@@ -83,14 +83,14 @@ async def _vectors(served: Served, inputs: Sequence[Input]) -> tuple[tuple[tuple
 
 async def _shortened(
     served: Served, inputs: Sequence[Input], context: int
-) -> tuple[Sequence[Input], tuple[int, ...]]:
-    """The inputs, those that are too long as their first tokens; and which they are.
+) -> tuple[Sequence[Input], Mapping[int, int]]:
+    """The inputs, those that are too long as their first tokens; and how many tokens of each are left out.
 
     The engine takes one token less than its context has. What the tokenizer puts behind a text stays the last
     token.
     """
     found: list[Input] = []
-    cut = []
+    cut: dict[int, int] = {}
     for number, each in enumerate(inputs):
         tokens = await tokens_of(served, each, add_special=True) if isinstance(each, str) else each
         if len(tokens) < context:
@@ -98,9 +98,10 @@ async def _shortened(
             continue
         plain = await tokens_of(served, each) if isinstance(each, str) else each
         ending = tokens[-1:] if tokens[-1:] != plain[-1:] else ()
-        found.append(tokens[: context - 1 - len(ending)] + ending)
-        cut.append(number)
-    return found, tuple(cut)
+        kept = tokens[: context - 1 - len(ending)] + ending
+        found.append(kept)
+        cut[number] = len(tokens) - len(kept)
+    return found, cut
 
 
 def _first(vector: tuple[float, ...], dimensions: int) -> tuple[float, ...]:

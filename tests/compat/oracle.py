@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -70,6 +70,12 @@ def embed(folder: Path, texts: Iterable[str]) -> list[list[float]]:
         _run("tests.compat.oracle_embed", [str(folder)], json.dumps(list(texts)))
     )
     return vectors
+
+
+def logits(models: Mapping[Path, Path], tokens: int) -> None:
+    """What Transformers computes for so many tokens with each model, into its file."""
+    asked = {str(folder): str(out) for folder, out in models.items()}
+    _run("tests.compat.oracle_logits", [str(tokens)], json.dumps(asked))
 
 
 def packaged(name: str, file: str) -> Path:

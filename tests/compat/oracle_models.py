@@ -8,7 +8,6 @@ config.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -167,12 +166,6 @@ def bitnet(folder: Path) -> None:
     older_names(folder)
 
 
-def bitnet_packed(folder: Path) -> None:
-    """Weights of three values, four in a byte, with a scale."""
-    bitnet(folder)
-    pack(folder)
-
-
 def bert(folder: Path) -> None:
     """all-MiniLM's shape, one layer of it, with the pooling that sentence-transformers adds."""
     count = made.bert(folder, VOCABULARIES / "ggml-vocab-bert-bge.gguf")
@@ -271,34 +264,11 @@ def older_names(folder: Path) -> None:
     save_file(tensors, path, metadata={"format": "pt"})
 
 
-def pack(folder: Path) -> None:
-    """Replace the weights of the linear layers by ternary ones as Microsoft's BitNet has them."""
-    from transformers.integrations.bitnet import pack_weights
-
-    path = folder / "model.safetensors"
-    packed: dict[str, torch.Tensor] = {}
-    for name, tensor in load_file(path).items():
-        if name.endswith("_proj.weight"):
-            ternary = (tensor.float() * 12).round().clamp(-1, 1)
-            packed[name] = pack_weights(ternary)
-            packed[name + "_scale"] = torch.tensor([1.25 + len(packed) / 16], dtype=torch.bfloat16)
-        else:
-            packed[name] = tensor
-    save_file(packed, path, metadata={"format": "pt"})
-    config = json.loads((folder / "config.json").read_text())
-    config["quantization_config"] = {
-        "quant_method": "bitnet",
-        "linear_class": "autobitlinear",
-        "quantization_mode": "offline",
-    }
-    made.write(folder, "config.json", config)
-
-
 MODELS: Mapping[str, Callable[[Path], None]] = {
     maker.__name__: maker
     for maker in (
         llama2, llama3, smollm2, mistral, qwen2, qwen2_yarn, qwen3, phi3, phi3_long, phi4_mini, gemma3, bitnet,
-        bitnet_packed, bert,
+        bert,
     )
 }  # fmt: skip
 

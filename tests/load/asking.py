@@ -49,7 +49,7 @@ class Stream:
         self.reader = AnswerReader()
         self.splitter = EventSplitter(SEPARATORS[self.lane["form"]])
         self.last: deque[bytes] = deque(maxlen=4)
-        self.tokens = 0
+        self.pieces = 0
         self.first: float | None = None
         self.gap = 0.0
         self.bytes = 0
@@ -109,7 +109,7 @@ class Stream:
             self.splitter.feed(piece)
         else:
             self.count(self.splitter.feed(piece), now)
-        if self.abort == "answered" or (self.abort == "tokens" and self.tokens >= 3):
+        if self.abort == "answered" or (self.abort == "tokens" and self.pieces >= 3):
             return self.end("aborted", self.abort)
         return self.judge() if self.reader.whole else False
 
@@ -117,7 +117,7 @@ class Stream:
         mark, empty = self.mark, self.mark + b'"'
         for event in events:
             if mark in event and empty not in event:
-                self.tokens += 1
+                self.pieces += 1
                 if self.first is None:
                     self.first = now - self.start
                 else:
@@ -173,7 +173,7 @@ class Stream:
                 "status": self.reader.status,
                 "seconds": now - self.start,
                 "first": self.first,
-                "tokens": self.tokens,
+                "pieces": self.pieces,
                 "gap": self.gap,
                 "said": said,
                 "bytes": self.bytes,

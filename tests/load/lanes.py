@@ -65,7 +65,8 @@ class Lane:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """One request and what became of it. `at` is by time.monotonic, which all processes share; times are in
-    seconds. `said` is the answer's usage, an error's JSON, or why it is broken.
+    seconds. `pieces` counts the events with text, of one token or several. `said` is the answer's usage, an
+    error's JSON, or why it is broken.
 
     Outcomes: whole; error (well formed in the API's way, before or in the stream); refused (no byte of an
     answer came); aborted (by us); broken (everything else).
@@ -76,7 +77,7 @@ class Asked:
     status: int | None
     seconds: float
     first: float | None
-    tokens: int
+    pieces: int
     gap: float
     said: Any
     bytes: int
@@ -86,9 +87,10 @@ class Asked:
         """How many tokens the server says that it generated."""
         for fields in self.said if isinstance(self.said, list) else []:
             usage = fields.get("usage") or {}
-            count = usage.get("completion_tokens", fields.get("eval_count"))
-            if isinstance(count, int):
-                return count
+            counts = (usage.get("completion_tokens"), usage.get("output_tokens"), fields.get("eval_count"))
+            for count in counts:
+                if isinstance(count, int):
+                    return count
         return None
 
 

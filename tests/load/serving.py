@@ -36,7 +36,7 @@ class Loaded:
 
     @property
     def tokens_per_second(self) -> float:
-        return sum(each.tokens for each in self.asked) / (self.end - self.begin)
+        return sum(each.generated or 0 for each in self.asked) / (self.end - self.begin)
 
     @property
     def live_p99(self) -> float:

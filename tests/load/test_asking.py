@@ -75,7 +75,7 @@ def test_what_becomes_of_a_request_is_told_apart() -> None:
     assert [each.outcome for each in found] == [
         "whole", "broken", "broken", "error", "broken", "error", "broken", "refused", "broken",
     ]  # fmt: skip
-    assert (found[0].tokens, found[0].generated) == (2, 2)
+    assert (found[0].pieces, found[0].generated) == (2, 2)
     assert found[0].first is not None
     assert found[3].said == {"error": {"message": "no"}}
     assert found[5].status == 503

@@ -18,6 +18,8 @@ from runtimes.convert.source import SourceTensor
 from runtimes.convert.values import Key
 
 _PERIOD = 6
+_QUERY_SCALAR = 256.0
+_LARGEST = 62  # layers of the 27B, which llama.cpp knows by them
 
 
 class Gemma3(Family):
@@ -43,6 +45,16 @@ class Gemma3(Family):
             raise DoesNotFit(
                 "The model's tokens see those after them too, which those of Gemma 3 in llama.cpp do not.",
                 hint="Run it with an engine that runs safetensors.",
+            )
+
+    def notes(self, model: Model) -> Iterator[str]:
+        config = model.config
+        scalar = config.real("query_pre_attn_scalar", _QUERY_SCALAR)
+        taken = config.hidden // self.heads(config) if config.layers == _LARGEST else self.head_size(config)
+        if scalar != taken:
+            yield (
+                f"The model divides what its queries find by the root of {scalar:g}, llama.cpp by that of"
+                f" {taken}: it says something else there than the original."
             )
 
     def keys(self, model: Model) -> Iterator[Key]:

@@ -13,7 +13,7 @@ from runtimes.convert.vocabulary.tokenizer_config import TokenizerConfig
 from runtimes.convert.vocabulary.tokenizer_json import AddedToken, TokenizerJson
 from runtimes.convert.vocabulary.tokens import Token, Tokens, require_text, token_keys
 
-_BLANK_BYTE = "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}"
+_BLANK = "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}"
 """How GPT-2 writes the byte of a blank."""
 
 _HINT = "Download the model again from where its makers publish it."
@@ -24,7 +24,8 @@ def byte_pair_keys(tokenizer: TokenizerJson, config: TokenizerConfig, count: int
     MalformedFile, and DoesNotFit for a pipeline that llama.cpp does not have."""
     name = pre_tokenizer_name(tokenizer)
     tokens = filled(tokenizer, config, count).filled()
-    merges = [f"{_encoded(left)} {_encoded(right)}" for left, right in tokenizer.merges]
+    # a blank separates the parts; GPT-2's way to write bytes has none in them
+    merges = [f"{left.replace(' ', _BLANK)} {right.replace(' ', _BLANK)}" for left, right in tokenizer.merges]
     require_text("".join(merges), "A merge")
     lists = token_keys(tokens)
     if merges:
@@ -51,8 +52,3 @@ def filled(tokenizer: TokenizerJson, config: TokenizerConfig, count: int | None)
         tokens.put(number, Token(name, TokenType.NORMAL))
     tokens.add(added.values())
     return tokens
-
-
-def _encoded(part: str) -> str:
-    """A part of a merge, which a blank separates from the other."""
-    return part.replace(" ", _BLANK_BYTE)

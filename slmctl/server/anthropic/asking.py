@@ -25,7 +25,7 @@ from slmctl.server.anthropic.fields import (
     ThinkingEnabled,
 )
 from slmctl.server.parsing import bad_field, parse
-from slmctl.server.problems import NotSupported
+from slmctl.server.problems import NoThreads, NotSupported
 
 
 def messages_request(body: Mapping[str, object]) -> MessagesRequest:
@@ -117,7 +117,8 @@ def _refuse(body: Mapping[str, object]) -> None:
     """Raise NotSupported for a field or block that is known and that this server can do nothing with."""
     for name, sentence in REFUSED.items():
         if body.get(name) and body[name] != NEUTRAL.get(name):
-            raise NotSupported(f"'{name}' is not supported: {sentence}")
+            error = NoThreads if name == "thread" else NotSupported
+            raise error(f"'{name}' is not supported: {sentence}")
     for number, (place, block) in enumerate(_blocks(body)):
         if number >= MOST_BLOCKS:
             raise bad_field("messages", f"must have at most {MOST_BLOCKS:,} blocks")

@@ -10,7 +10,9 @@ from slmctl.server.parsing import Fields
 
 HARMLESS = frozenset(
     {
+        "billing_policy",
         "cache_control",
+        "fallback_credit_token",
         "inference_geo",
         "metadata",
         "service_tier",
@@ -21,10 +23,13 @@ HARMLESS = frozenset(
 """Fields that may say anything: they concern Anthropic's own service, and no answer would be another."""
 
 REFUSED = {
+    "compaction": "Nothing is summarized here; send what the model is to see.",
     "container": "Containers are no part of this server.",
     "context_management": "Nothing is taken out of a conversation here; send what the model is to see.",
     "diagnostics": "This server keeps no message that another one could be compared with.",
+    "fallbacks": "Only the model that is asked answers here.",
     "mcp_servers": "This server connects to no MCP server; give its tools in 'tools' and run them yourself.",
+    "thread": "No conversation is kept here; send all of it in 'messages'.",
 }
 """Fields that ask for what cannot be done here, and the sentence that says so."""
 
@@ -85,21 +90,21 @@ class ToolResultBlock(Fields):
     type: Literal["tool_result"]
     tool_use_id: str = Field(min_length=1)
     content: str | list[ResultPart] | None = None
-    is_error: bool = False
+    is_error: bool | None = None
     cache_control: Mark = None
 
 
 class ThinkingBlock(Fields):
     type: Literal["thinking"]
     thinking: str
-    signature: str = ""
+    signature: str | None = None
 
 
 class RedactedThinkingBlock(Fields):
     """Thoughts that only Anthropic can read: left out."""
 
     type: Literal["redacted_thinking"]
-    data: str = ""
+    data: str | None = None
 
 
 ResultPart = Annotated[TextBlock | ImageBlock, Field(discriminator="type")]
@@ -132,8 +137,8 @@ Message = Annotated[AnyMessage, Field(discriminator="role")]
 
 
 class Tool(Fields):
-    """A function of the client's. `strict` changes nothing: arguments are always held to the schema where the
-    engine can."""
+    """A function of the client's. `strict` says the same as nothing: a call that has to come is held to the
+    schema, and one that may come is the model's own, with whatever input."""
 
     type: Literal["custom"] | None = None
     name: str = Field(pattern=r"^[A-Za-z0-9_.:/-]{1,128}$")
@@ -146,18 +151,18 @@ class Tool(Fields):
 
 class ChooseAuto(Fields):
     type: Literal["auto"]
-    disable_parallel_tool_use: bool = False
+    disable_parallel_tool_use: bool | None = None
 
 
 class ChooseAny(Fields):
     type: Literal["any"]
-    disable_parallel_tool_use: bool = False
+    disable_parallel_tool_use: bool | None = None
 
 
 class ChooseTool(Fields):
     type: Literal["tool"]
     name: str
-    disable_parallel_tool_use: bool = False
+    disable_parallel_tool_use: bool | None = None
 
 
 class ChooseNone(Fields):
@@ -215,7 +220,7 @@ class MessagesRequest(CountRequest):
     """POST /v1/messages"""
 
     max_tokens: int = Field(gt=0)
-    stream: bool = False
+    stream: bool | None = None
     stop_sequences: list[Annotated[str, Field(min_length=1, max_length=1000)]] | None = Field(
         default=None, max_length=64
     )

@@ -14,7 +14,7 @@ from registry.digest import Digest
 from registry.errors import BadContent, DigestMismatch, SizeMismatch, UsageError
 from registry.store.ingest import OtherDigest
 from slmctl.server.call import Call
-from slmctl.server.jobs import in_thread
+from slmctl.server.jobs import in_thread_of_its_own
 from slmctl.server.problems import TooLarge
 
 MOST_BYTES = 4 << 40
@@ -40,7 +40,7 @@ async def take_blob(call: Call) -> Response:
         return Response(status_code=200, headers=call.headers)
     chunks = _Chunks(call.request.stream())
     try:
-        await in_thread(lambda: uploads.receive(store, digest, size, chunks), name="slmctl-upload")
+        await in_thread_of_its_own(lambda: uploads.receive(store, digest, size, chunks), name="slmctl-upload")
     except OtherDigest as error:
         raise UsageError(f'digest mismatch, expected "{error.wanted}", got "{error.found}"') from None
     except (DigestMismatch, SizeMismatch) as error:

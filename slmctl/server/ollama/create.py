@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from modelfiles.template.errors import TemplateError
 from modelfiles.template.ollama import parse_template
 from modelfiles.words import ROLES
 from registry.digest import Digest
-from registry.errors import BadContent, NameTaken, NotFound, UsageError
+from registry.errors import BadContent, NameTaken, UsageError
 from registry.names import ModelRef, parse_name
 from slmctl.app.clock import now
 from slmctl.app.create import Created, CreateRequest
@@ -28,7 +27,15 @@ from slmctl.app.package import Package
 from slmctl.server.call import Call
 from slmctl.server.ollama.fields import Fields, model_name, options_of
 from slmctl.server.ollama.names import is_here, new_name
-from slmctl.server.ollama.transfers import FORCE_HINT, Line, progress, progress_answer
+from slmctl.server.ollama.transfers import (
+    FORCE_HINT,
+    Line,
+    finished,
+    progress,
+    progress_answer,
+    pullable,
+    pulled,
+)
 from slmctl.server.state import ServerState
 
 _FILE_NAME = re.compile(r"\w[\w .+=,@()-]{0,254}")
@@ -42,6 +49,7 @@ Files = Mapping[str, Digest]
 class _Asked:
     name: ModelRef
     base: ModelRef | None
+    pulls: ModelRef | None
     files: Files
     adapters: Files
     drafts: Files
@@ -50,11 +58,14 @@ class _Asked:
 
 
 async def create(call: Call) -> Response:
-    """Make a model of one that is here, or of files that were uploaded."""
+    """Make a model of another, which is pulled if it is not here, or of files that were uploaded."""
     fields = Fields(await call.json())
     asked = _asked(call, fields)
-    call.state.log.note(call, f"Creates {asked.name.full_name!r:.120}.")
-    return await progress_answer(call, _lines(call.state, asked), stream=fields.flag("stream", default=True))
+    pulls = f", and pulls {str(asked.pulls)!r:.120} for it" if asked.pulls is not None else ""
+    call.state.log.note(call, f"Creates {asked.name.full_name!r:.120}{pulls}.")
+    before = [] if asked.pulls is None else [pulled(call.state, asked.pulls)]
+    lines = finished(*before, _lines(call.state, asked))
+    return await progress_answer(call, lines, stream=fields.flag("stream", default=True))
 
 
 def _asked(call: Call, fields: Fields) -> _Asked:
@@ -71,7 +82,8 @@ def _asked(call: Call, fields: Fields) -> _Asked:
         raise UsageError("only one adapter is currently supported")
     return _Asked(
         name=name,
-        base=_base(call.state, base) if base else None,
+        base=_base(base) if base else None,
+        pulls=pullable(base) if base and not is_here(call.state, base) else None,
         files={} if base else files,
         adapters=adapters,
         drafts=_files(fields, "draft_files"),
@@ -95,15 +107,12 @@ def _refuse(fields: Fields) -> None:
             )
 
 
-def _base(state: ServerState, text: str) -> ModelRef:
+def _base(text: str) -> ModelRef:
     """The model that another is made from. Never a path: what lies on the server's disk is not the client's.
 
-    Raises NotFound, InvalidReference.
+    Raises InvalidReference.
     """
-    ref = parse_name(text)
-    if not is_here(state, text):
-        raise NotFound(f"model '{text:.300}' not found")
-    return ref
+    return parse_name(text)
 
 
 def _files(fields: Fields, name: str) -> Files:
@@ -175,17 +184,13 @@ def _licenses(fields: Fields) -> tuple[str, ...]:
     return fields.texts("license")
 
 
-async def _lines(state: ServerState, asked: _Asked) -> AsyncGenerator[Line]:
-    begins = "parsing GGUF" if asked.files else "reading model metadata"
-    lines = progress(
+def _lines(state: ServerState, asked: _Asked) -> AsyncGenerator[Line]:
+    return progress(
         lambda on_event: _create(state, asked, on_event),
-        begins=begins,
+        begins="parsing GGUF" if asked.files else "reading model metadata",
         verb="creating",
         ends=("writing manifest",),
     )
-    async with aclosing(lines):
-        async for each in lines:
-            yield each
 
 
 def _create(state: ServerState, asked: _Asked, on_event: OnEvent) -> Created:

@@ -32,9 +32,7 @@ async def embed(call: Call) -> Response:
     )
     found, loaded = await _embedded(call, asked, ask)
     said: Line = {"model": asked.name, "embeddings": [] if found is None else found.vectors}
-    if found is not None and found.cut:
-        said["truncated"] = {"inputs": list(found.cut)}
-    said |= without_empty(
+    said |= _truncated(found) | without_empty(
         {
             "total_duration": nanoseconds(time.monotonic() - started),
             "load_duration": nanoseconds(loaded - started),
@@ -50,7 +48,12 @@ async def embeddings(call: Call) -> Response:
     asked = _asked(call, fields)
     prompt = fields.text("prompt")
     found, _ = await _embedded(call, asked, EmbedAsk(inputs=(prompt,) if prompt else ()))
-    return answer(call, {"embedding": [] if found is None else found.vectors[0]})
+    said: Line = {"embedding": [] if found is None else found.vectors[0]}
+    return answer(call, said | _truncated(found))
+
+
+def _truncated(found: Embedded | None) -> Line:
+    return {} if found is None or not found.cut else {"truncated": {"inputs": list(found.cut)}}
 
 
 def _asked(call: Call, fields: Fields) -> Asked:
@@ -96,5 +99,6 @@ async def _embedded(call: Call, asked: Asked, ask: EmbedAsk) -> tuple[Embedded |
             ) from None
     call.told.prompt_tokens = found.prompt_tokens
     if found.cut:
+        call.told.cut_tokens = found.cut_tokens
         call.headers[TRUNCATED_HEADER] = f"inputs={','.join(map(str, found.cut))}"
     return found, loaded

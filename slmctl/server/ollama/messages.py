@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 
 from registry.errors import UsageError
+from slmctl.app.schema_limits import MOST_DEPTH
+from slmctl.app.schema_words import LISTS, MAPS, ONE
 from slmctl.server.ollama.fields import Fields, images_of
 
 _KINDS = (
@@ -15,6 +17,8 @@ _KINDS = (
     (b"GIF8", "image/gif"),
     (b"BM", "image/bmp"),
 )
+
+_MAY_BE_NULL = frozenset({"const", "default"})
 
 
 def messages_of(fields: Fields) -> list[Mapping[str, object]]:
@@ -40,12 +44,36 @@ def tools_of(fields: Fields) -> list[Mapping[str, object]]:
         function = tool.inside("function")
         if not function.text("name"):
             raise UsageError("a tool needs a function with a name")
-        parameters = function.mapping("parameters") or {"type": "object", "properties": {}}
+        parameters = _schema(function.mapping("parameters")) or {"type": "object", "properties": {}}
         said: dict[str, object] = {"name": function.text("name"), "parameters": parameters}
         if description := function.text("description"):
             said["description"] = description
         found.append({"type": tool.text("type") or "function", "function": said})
     return found
+
+
+def _schema(given: Mapping[str, object], depth: int = 0) -> Mapping[str, object]:
+    """A tool's schema in JSON Schema's words: null is not given, as clients in Go write what is empty, and
+    "integer, string" is a list, as Ollama's own client writes the type of a parameter that has two."""
+    if depth > MOST_DEPTH:
+        return given  # which says no more than that it is too deep
+    found: dict[str, object] = {}
+    for name, value in given.items():
+        if value is None and name not in _MAY_BE_NULL:
+            continue
+        if name == "type" and isinstance(value, str) and "," in value:
+            found[name] = [each.strip() for each in value.split(",")]
+        elif name in MAPS and isinstance(value, Mapping):
+            found[name] = {key: _part(each, depth) for key, each in value.items()}
+        elif name in LISTS and isinstance(value, list):
+            found[name] = [_part(each, depth) for each in value]
+        else:
+            found[name] = _part(value, depth) if name in ONE else value
+    return found
+
+
+def _part(value: object, depth: int) -> object:
+    return _schema(value, depth + 1) if isinstance(value, Mapping) else value
 
 
 class _Ids:

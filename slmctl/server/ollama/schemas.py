@@ -147,11 +147,12 @@ EMBED = fields(
     },
     "model",
 )
+_CUT_INPUTS = fields({"inputs": listed(COUNT)})
 EMBEDDED = fields(
     {
         "model": TEXT,
         "embeddings": listed(listed({"type": "number"})),
-        "truncated": fields({"inputs": listed(COUNT)}),
+        "truncated": _CUT_INPUTS,
         "total_duration": NANOSECONDS,
         "load_duration": NANOSECONDS,
         "prompt_eval_count": COUNT,
@@ -160,7 +161,7 @@ EMBEDDED = fields(
     "embeddings",
 )
 EMBEDDINGS = fields({**_EMBED_ASKED, "prompt": TEXT}, "model")
-EMBEDDING = fields({"embedding": listed({"type": "number"})}, "embedding")
+EMBEDDING = fields({"embedding": listed({"type": "number"}), "truncated": _CUT_INPUTS}, "embedding")
 
 VERSION = fields({"version": TEXT, "slmctl": TEXT}, "version")
 STATUS = fields({"cloud": fields({"disabled": FLAG, "source": TEXT}, "disabled")}, "cloud")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 
 from starlette.responses import Response
@@ -40,17 +40,25 @@ FORCE_HINT = 'Send "force": true to replace it, or choose another name.'
 async def pull(call: Call) -> Response:
     """Fetch a model by its name, as `slmctl pull` does. What was fetched before a failure stays."""
     fields = Fields(await call.json())
-    ref = _pullable(model_name(fields))
+    ref = pullable(model_name(fields))
     insecure, force = fields.flag("insecure"), fields.flag("force")
     call.state.log.note(call, f"Pulls {str(ref)!r:.120}.")
 
-    def work(on_event: Teller) -> None:
-        _pull(call.state, ref, on_event, plain_http=insecure, force=force)
+    lines = finished(pulled(call.state, ref, plain_http=insecure, force=force))
+    return await progress_answer(call, lines, stream=fields.flag("stream", default=True))
 
-    lines = progress(
+
+def pulled(
+    state: ServerState, ref: ModelRef, *, plain_http: bool = False, force: bool = False
+) -> AsyncGenerator[Line]:
+    """The status lines of a pull, without "success"."""
+
+    def work(on_event: Teller) -> None:
+        _pull(state, ref, on_event, plain_http=plain_http, force=force)
+
+    return progress(
         work, begins="pulling manifest", verb="pulling", ends=("verifying sha256 digest", "writing manifest")
     )
-    return await progress_answer(call, lines, stream=fields.flag("stream", default=True))
 
 
 async def push(call: Call) -> Response:
@@ -77,11 +85,11 @@ async def push(call: Call) -> Response:
             places = Places(network, on_event)
             push_model(state.store, state.reader, places, request, now=now(), on_event=on_event)
 
-    lines = progress(work, begins="retrieving manifest", verb="pushing", ends=("pushing manifest",))
+    lines = finished(progress(work, begins="retrieving manifest", verb="pushing", ends=("pushing manifest",)))
     return await progress_answer(call, lines, stream=fields.flag("stream", default=True))
 
 
-def _pullable(name: str) -> ModelRef:
+def pullable(name: str) -> ModelRef:
     """What a client may pull: all that has a place in a network. Raises UsageError."""
     try:
         ref = parse(name)
@@ -104,7 +112,8 @@ def _pull(state: ServerState, ref: ModelRef, on_event: Teller, *, plain_http: bo
                 state.store, ref, search=network.settings.search, force=force, sized=chooser.size
             )
             request = replace(request, pace=network.settings.pace, picker=chooser, on_tick=on_event.check)
-            pull_model(state.store, Places(network, on_event), request, now=now(), on_event=on_event)
+            told = state.metrics.counting(on_event)
+            pull_model(state.store, Places(network, on_event), request, now=now(), on_event=told)
         except NotFound as error:
             raise NotFound("pull model manifest: file does not exist.", hint=error.message) from None
         except NameTaken as error:
@@ -114,15 +123,26 @@ def _pull(state: ServerState, ref: ModelRef, on_event: Teller, *, plain_http: bo
 async def progress(
     work: Callable[[Teller], object], *, begins: str, verb: str, ends: tuple[str, ...]
 ) -> AsyncGenerator[Line]:
-    """The status lines of a job, from its first to "success"."""
+    """The status lines of a job, without "success"."""
     yield {"status": begins}
     job = Job(work, name=f"slmctl-{verb}")
     async with aclosing(job.events()) as events:
         async for event in events:
             if (said := _line(event, verb)) is not None:
                 yield said
-    for text in (*ends, "success"):
+    for text in ends:
         yield {"status": text}
+
+
+async def finished(*jobs: AsyncGenerator[Line]) -> AsyncGenerator[Line]:
+    """The status lines of jobs that follow each other, and "success" at their end."""
+    async with AsyncExitStack() as stack:
+        for job in jobs:
+            await stack.enter_async_context(aclosing(job))
+        for job in jobs:
+            async for each in job:
+                yield each
+    yield {"status": "success"}
 
 
 async def progress_answer(call: Call, lines: AsyncGenerator[Line], *, stream: bool) -> Response:

@@ -31,7 +31,8 @@ EFFORTS: Mapping[Effort, Think] = {
 
 
 class Function(Fields):
-    """`strict` is harmless: arguments are always held against the parameters' schema."""
+    """`strict` says the same as nothing: a call that has to come is held to the parameters' schema, and one
+    that may come is the model's own, with whatever arguments."""
 
     name: ToolName
     description: str | None = None
@@ -119,6 +120,7 @@ CANNOT: Mapping[str, str] = {
     "chat_template": "A request cannot bring a chat template; put it into the model with 'slmctl create'.",
     "function_call": "'function_call' is deprecated and not served; say it by 'tool_choice'.",
     "functions": "'functions' is deprecated and not served; say it by 'tools'.",
+    "moderation": "This server moderates nothing.",
     "prediction": "Predicted outputs are not served.",
     "web_search_options": "This server searches no web.",
 }

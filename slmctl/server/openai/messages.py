@@ -29,6 +29,7 @@ class TextPart(Fields):
     type: Literal["text"]
     text: str
     cache_control: Mark = None
+    prompt_cache_breakpoint: Mark = None
 
 
 class RefusalPart(Fields):
@@ -57,6 +58,7 @@ class ImagePart(Fields):
     type: Literal["image_url"]
     image_url: ImageUrl
     cache_control: Mark = None
+    prompt_cache_breakpoint: Mark = None
 
 
 class SystemMessage(Fields):

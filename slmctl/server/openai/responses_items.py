@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from slmctl.server.openai.messages import HeldImage
+from slmctl.server.openai.messages import HeldImage, Mark
 from slmctl.server.parsing import Fields, bad_field
 
 JsonObject = Mapping[str, object]
@@ -22,6 +22,7 @@ Status = Literal["in_progress", "completed", "incomplete"] | None
 class InputText(Fields):
     type: Literal["input_text"]
     text: str
+    prompt_cache_breakpoint: Mark = None
 
 
 class InputImage(Fields):
@@ -31,6 +32,7 @@ class InputImage(Fields):
     image_url: HeldImage
     detail: Literal["auto", "low", "high", "original"] | None = None
     file_id: None = None
+    prompt_cache_breakpoint: Mark = None
 
 
 class OutputText(Fields):

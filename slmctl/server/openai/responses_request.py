@@ -17,7 +17,7 @@ from slmctl.server.openai.messages import ToolName
 from slmctl.server.openai.responses_items import ITEM_TYPES, Item, messages_of
 from slmctl.server.parsing import Fields, bad_field, parse
 
-HARMLESS = (HARMLESS_EVERYWHERE - {"metadata"}) | {"max_tool_calls", "prompt_cache_options"}
+HARMLESS = (HARMLESS_EVERYWHERE - {"metadata"}) | {"max_tool_calls"}
 """Fields that ask for nothing that an answer could lack. Metadata is given back."""
 
 CANNOT: Mapping[str, str] = {
@@ -51,7 +51,8 @@ INCLUDABLE = (LOGPROBS, "reasoning.encrypted_content")
 
 
 class FunctionTool(Fields):
-    """`strict` is harmless: arguments are always held against the parameters' schema."""
+    """`strict` says the same as nothing: a call that has to come is held to the parameters' schema, and one
+    that may come is the model's own, with whatever arguments."""
 
     type: Literal["function"]
     name: ToolName

@@ -22,7 +22,7 @@ from runtimes.convert.source import Source
 from runtimes.convert.writer import file_size, write
 from runtimes.protocol import Finished, TextDelta, chat_request, completion_request
 from runtimes.sampling import Sampling
-from tests.runtimes.convert.folders import HELLO, MAKERS, bitnet, llama, phi3, qwen2, write_folder
+from tests.runtimes.convert.folders import HELLO, MAKERS, bitnet, gemma3, llama, phi3, qwen2, write_folder
 from tests.runtimes.launches import llama_worker
 
 
@@ -235,6 +235,22 @@ def test_a_window_that_the_engine_does_not_have_is_told(tmp_path: Path) -> None:
     qwen = qwen2(tmp_path / "qwen2", sliding_window=32)
     assert convert(SourceFiles.of_folder(qwen)).notes == ()
     assert convert(SourceFiles.of_folder(with_config(qwen, use_sliding_window=True))).notes
+
+
+def test_what_the_engine_divides_otherwise_is_told(tmp_path: Path) -> None:
+    folder = gemma3(tmp_path / "gemma3", query_pre_attn_scalar=16)
+    assert convert(SourceFiles.of_folder(folder)).notes == ()
+    for scalar in (24, None):  # without one it is 256
+        notes = convert(SourceFiles.of_folder(with_config(folder, query_pre_attn_scalar=scalar))).notes
+        assert any("root of" in note for note in notes)
+
+
+def test_an_engine_loads_a_gemma3_whose_windows_are_elsewhere(base: Path, tmp_path: Path) -> None:
+    kinds = ["full_attention", "sliding_attention"]
+    converted(gemma3(tmp_path / "gemma3", layer_types=kinds), tmp_path / "made.gguf")
+    with llama_worker(base, tmp_path / "made.gguf") as worker:
+        request = completion_request("hello", Sampling(temperature=0.0, num_predict=2))
+        assert list(Client(worker.endpoint, worker).stream(request))
 
 
 def test_a_model_of_several_networks_is_what_the_whole_says_it_is(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def strange(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield {**config, "rope_parameters": {"rope_type": kind, "factor": 2.0, name: -1}}
 
 
-@pytest.mark.parametrize("name", ["llama", "phi3", "gemma3", "bitnet", "bert"])
+@pytest.mark.parametrize("name", ["llama", "phi3", "gemma3", "bert"])
 def test_no_config_is_a_traceback(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = MAKERS[name](tmp_path / name)
     plain = SourceFiles.of_folder(folder)

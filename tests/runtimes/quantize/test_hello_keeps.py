@@ -43,9 +43,9 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
 
 
 def right_answers(model: Path) -> int:
-    """By evaluate.py: of the exam's questions, which somebody else wrote, those about what hello knows."""
+    """By evaluate.py: of the exam's questions about what hello knows every third. Of all 163: decision 35."""
     corpus = load()
-    asked = [each for each in exam(corpus, EXAM) if each[1] is not None]
+    asked = [each for each in exam(corpus, EXAM) if each[1] is not None][::3]
     with tempfile.TemporaryDirectory(prefix="slm") as folder, client_for(model, Path(folder)) as client:
         known = summary(list(evaluate(corpus, client, asked)))["known"]
     return round(known["right"] * known["questions"])
@@ -53,7 +53,7 @@ def right_answers(model: Path) -> int:
 
 def test_quantized_it_still_knows_the_answers(builds: Mapping[str, Path]) -> None:
     right = {name: right_answers(path) for name, path in builds.items()}
-    assert right["F16"] > 100, right
+    assert right["F16"] > 40, right
     kept = {name: right[name] / right["F16"] for name in KEEPS}
     assert all(kept[name] >= least for name, least in KEEPS.items()), kept
 
@@ -67,7 +67,7 @@ def measured(path: Path, base: Path) -> Measurement:
         for each in (path, base)
     )
     with Logits(next(requests)) as model, Logits(next(requests)) as other:
-        given = windows(model.tokenize(text), WINDOW, begins=model.begins, most=150)
+        given = windows(model.tokenize(text), WINDOW, begins=model.begins, most=60)
         return measure(model, given, against=other)
 
 

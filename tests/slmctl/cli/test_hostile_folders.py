@@ -106,7 +106,6 @@ def test_nothing_is_made_of_it(spoil: Callable[[Path], None], slmctl: Program, t
     spoil(folder)
     for command in (
         ("convert", str(folder), "--to", "gguf", "-o", "x"),
-        ("create", "x", "--from", str(folder)),
         ("create", "x", "--from", str(folder), "-q", "q4_0"),
     ):
         done = slmctl(*command)

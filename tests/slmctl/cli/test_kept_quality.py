@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -20,9 +19,6 @@ KEPT = {"Q8_0": 0.90, "Q5_1": 0.90, "Q4_K_M": 0.75, "Q4_0": 0.75}
 
 EVERY = 8
 """One of so many held-out questions is asked: 160 of each build."""
-
-NOISE = 0.01
-"""By so much of itself may a perplexity be on the wrong side of the next."""
 
 pytestmark = pytest.mark.slow
 
@@ -61,15 +57,22 @@ def test_answers_survive(slmctl: Program, corpus: Corpus, tmp_path_factory: pyte
     assert {label: share for label, share in kept.items() if share < KEPT[label]} == {}
 
 
-def test_perplexity_rises_with_what_is_left_out(slmctl: Program, corpus: Corpus, tmp_path: Path) -> None:
+def test_perplexity_and_divergence_rise_with_what_is_left_out(
+    slmctl: Program, corpus: Corpus, tmp_path: Path
+) -> None:
     text = tmp_path / "text.txt"
     text.write_text("\n\n".join(fact.answer for fact in corpus.facts))
-    found: Mapping[str, float] = {
-        label: slmctl(
-            "perplexity", "m", "--variant", f"gguf-{label}".lower(), "--text", str(text), "--json"
-        ).json["perplexity"]["value"]
-        for label in ("F16", "Q8_0", "Q5_1", "Q4_0")
-    }
-    ordered = list(found.values())
-    for better, worse in itertools.pairwise(ordered):
-        assert better <= worse * (1 + NOISE), found
+    found = {}
+    for label in ("F16", "Q8_0", "Q5_1", "Q4_0"):
+        against = () if label == "F16" else ("--against", "gguf-f16")
+        arguments = ("--variant", f"gguf-{label}".lower(), "--text", str(text), *against)
+        found[label] = slmctl("perplexity", "m", *arguments, "--json").json
+    for better, worse in itertools.pairwise(each["perplexity"] for each in found.values()):
+        assert better["value"] <= worse["value"] + worse["error"]
+    divergences = [each["against"]["divergence"]["value"] for each in list(found.values())[1:]]
+    assert divergences == sorted(divergences)
+    assert divergences[0] * 2 < divergences[-1]
+    table = slmctl("footprint", "m", "--json").json["quantizations"]
+    measured = {row["quantization"]: row["quality"] for row in table}
+    assert measured["Q4_0"]["basis"] == measured["Q8_0"]["basis"] == "measured"
+    assert measured["Q4_K_M"]["basis"] != "measured"

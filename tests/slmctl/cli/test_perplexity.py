@@ -69,12 +69,12 @@ def rows(program: Program) -> list[dict[str, Any]]:
 @pytest.mark.slow
 def test_a_build_loses_more_the_fewer_bits_it_has(model: Program, text: Path) -> None:
     found = {
-        each: measured(model, text, "--variant", each.lower(), "--against", "f16", "--chunks", "60")
+        each: measured(model, text, "--variant", each.lower(), "--against", "f16", "--chunks", "30")
         for each in BUILDS
     }
     base = found["Q8_0"]["against"]["perplexity"]
     assert all(each["against"]["perplexity"] == base for each in found.values())
-    assert all(each["tokens"] == 60 * 31 for each in found.values())
+    assert all(each["tokens"] == 30 * 31 for each in found.values())
     order = [base, *(found[each]["perplexity"] for each in BUILDS)]
     for better, worse in itertools.pairwise(order):
         noise = 0.1 * worse["error"]  # of both on the same tokens, of which a tenth is their own
@@ -116,7 +116,7 @@ def test_it_is_said_to_people(model: Program, text: Path) -> None:
 def test_it_is_kept_with_the_variant_and_counts(model: Program, text: Path) -> None:
     before = model("plan", "m", "--variant", "q4_0", "--json").json["quality"]
     assert before["basis"].startswith("prior")
-    found = measured(model, text, "--variant", "q4_0", "--against", "f16", "--chunks", "40")
+    found = measured(model, text, "--variant", "q4_0", "--against", "f16", "--chunks", "34")
     assert found["kept"]
     shown = {each["id"]: each for each in model("show", "m", "--json").json["variants"]}
     assert [name for name, each in shown.items() if each["measured"]] == ["gguf-q4_0"]
@@ -222,7 +222,7 @@ def test_what_cannot_be_measured_is_said(
 
 
 def test_a_bundle_carries_what_was_measured(model: Program, text: Path, tmp_path: Path) -> None:
-    measured(model, text, "--variant", "q8_0", "--against", "f16", "--chunks", "40")
+    measured(model, text, "--variant", "q8_0", "--against", "f16", "--chunks", "34")
     bundle, again = tmp_path / "m.tar", tmp_path / "again.tar"
     assert model("export", "m", "-o", str(bundle)).code == 0
     assert model("export", "m", "-o", str(again)).code == 0

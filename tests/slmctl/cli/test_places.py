@@ -30,6 +30,7 @@ READING = {
     "run": ("m", "--verify", *ASK),
     "plan": ("m",),
     "footprint": ("m",),
+    "perplexity": ("m", "--text", "{out}/text.txt", "--ctx", "16", "--chunks", "2", "--no-keep"),
     "verify": (),
     "df": (),
     "export": ("m", "-o", "{out}/m.tar"),
@@ -73,6 +74,7 @@ def prepare(program: Program, model: Path, out: Path) -> None:
     assert program("export", "m", "-o", str(out / "bundle.tar")).code == 0
     if not (out / "published").exists():
         write_tiny_folder(out / "published")
+    (out / "text.txt").write_text("A dog and a cat ran to the green hill. " * 20)
     (out / "messages.json").write_text('[{"role": "user", "content": "Hi"}]')
     OllamaStore(out / "ollama").add(
         "theirs:latest", [("model", model.read_bytes()), ("system", b"Be brief.")]

@@ -336,8 +336,9 @@ def test_the_death_of_the_child_is_a_sentence(large: Program) -> None:
     process, below = begin(large)
     os.kill(below[0], signal.SIGKILL)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 4, err.decode()  # killed: the machine had too little memory, as a rule
     told = [line for line in err.decode().splitlines() if not line.startswith("{")]
     assert len(told) == 2, told
+    assert "killed" in told[0]
     assert blobs(large) == before
     assert leftovers(large) == []

@@ -378,17 +378,19 @@ def test_a_model_thinks_first_and_then_keeps_to_the_schema(asker: Asker) -> None
 
 @pytest.mark.parametrize("model", [HELLO, GO_TOOLS])
 def test_a_slot_that_was_somebody_elses_tells_nothing(asker: Asker, model: str) -> None:
-    """What was computed for an earlier prompt is used again, but not where it is to be fresh."""
+    """What was computed for the prompt before is used again, but not where the slot is to be fresh."""
 
     async def cached(served: Served, *, fresh: bool) -> tuple[int, int]:
-        mine = dataclasses.replace(served, slot=0, fresh=fresh)
+        mine = dataclasses.replace(served, slot=0)
+        again = dataclasses.replace(mine, fresh=fresh)
         parameters = {"num_predict": 2}
-        chat = await listed(answering.chat(mine, ChatAsk(messages=HI, parameters=parameters)))
-        text = await listed(
-            answering.complete(mine, CompletionAsk(prompt="word " * 40, parameters=parameters))
-        )
-        return end_of(chat).cached_tokens or 0, end_of(text).cached_tokens or 0
+        chat = ChatAsk(messages=HI, parameters=parameters)
+        text = CompletionAsk(prompt="word " * 40, parameters=parameters)
+        await listed(answering.chat(mine, chat))
+        chatted = await listed(answering.chat(again, chat))
+        await listed(answering.complete(mine, text))
+        completed = await listed(answering.complete(again, text))
+        return end_of(chatted).cached_tokens or 0, end_of(completed).cached_tokens or 0
 
-    asker.with_model(model, lambda served: cached(served, fresh=False))
     assert min(asker.with_model(model, lambda served: cached(served, fresh=False))) > 0
     assert asker.with_model(model, lambda served: cached(served, fresh=True)) == (0, 0)

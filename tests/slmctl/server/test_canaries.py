@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from slmctl.app.api_keys import add_key
-from tests.processes import children
+from tests.processes import children, until
 from tests.servers import Server, serving
 from tests.slmctl.cli.program import Program
 
@@ -80,7 +80,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         program.go_online()
         made = add_key(program.home, scopes=("infer", "read", "manage"), name="the walrus")
         with serving(program, environment=environment, config=config) as server:
-            yield Watched(server, program, made.secret, [])
+            watched = Watched(server, program, made.secret, [])
+            talk(watched)
+            yield watched
     finally:
         shutil.rmtree(runtime)
 
@@ -163,7 +165,6 @@ OURS = (
 
 
 def test_no_secret_turns_up_anywhere(watched: Watched) -> None:
-    talk(watched)
     server = watched.server
     secrets = {**CANARIES, "key": watched.secret}
     processes = [server.pid, *children(server.pid)]
@@ -196,6 +197,8 @@ def test_no_secret_is_written_to_a_file(watched: Watched) -> None:
 
 def test_what_the_log_has_instead(watched: Watched) -> None:
     """Who it was and how it went, so that the test above is no test of an empty log."""
+    last = watched.ask("GET", "/api/version").headers["x-request-id"]
+    until(lambda: any(line.get("request_id") == last for line in watched.server.events) or None)
     requests = [line for line in watched.server.events if line["event"] == "request"]
     assert {line["status"] for line in requests} >= {200, 400, 401, 404}
     key = json.loads((watched.program.home / "keys.json").read_text())["keys"][0]["id"]

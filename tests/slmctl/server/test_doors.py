@@ -196,7 +196,7 @@ def test_a_page_that_is_allowed(tmp_path_factory: pytest.TempPathFactory) -> Non
         assert server.ask("OPTIONS", "/nowhere", headers=asked)[0] == 404
 
 
-@pytest.mark.parametrize("root", ["/slm", "/slm/", "/a/b"])
+@pytest.mark.parametrize("root", ["/slm", "/slm/", "/a/b", "/api", "/v1"])
 def test_a_root_path_whether_the_proxy_takes_it_away_or_not(
     tmp_path_factory: pytest.TempPathFactory, root: str
 ) -> None:
@@ -206,7 +206,13 @@ def test_a_root_path_whether_the_proxy_takes_it_away_or_not(
         plain = root.rstrip("/")
         for path in ("/livez", f"{plain}/livez"):
             assert server.ask("GET", path)[0] == 200
-        for path in ("/v1/models", f"{plain}/v1/models"):
+        for path in (
+            "/v1/models",
+            f"{plain}/v1/models",
+            "/api/tags",
+            f"{plain}/api/tags",
+            "/v1/models/hello",
+        ):
             assert server.ask("GET", path)[0] == 401
         for path in (
             f"{plain}x/livez",

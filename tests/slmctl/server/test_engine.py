@@ -15,11 +15,13 @@ from registry.errors import SlmctlError
 from runtimes import protocol
 from runtimes.client import Client, Endpoint
 from runtimes.errors import EngineDied, EngineRefused, EngineUnresponsive
+from runtimes.events import TextDelta, joined
 from runtimes.process import Worker
 from runtimes.sampling import Sampling
 from slmctl.app.ships import FOLDER
 from slmctl.server import engine
 from slmctl.server.engine import EngineClient
+from slmctl.server.silence import Silence
 from tests.runtimes.launches import DEADLINE_SECONDS, ONE_THREAD, fake_launch, llama_worker
 
 HELLO = FOLDER / "hello" / "hello.gguf"
@@ -56,8 +58,31 @@ def test_gives_the_events_that_the_synchronous_client_gives(
 ) -> None:
     with fake(base, "--tokens", "40") as worker:
         expected = list(Client(worker.endpoint, worker).stream(request_))
-        assert asyncio.run(events_of(EngineClient(worker.endpoint, worker), request_)) == expected
+        found = asyncio.run(events_of(EngineClient(worker.endpoint, worker), request_))
+        assert list(joined(found)) == list(joined(expected))
         assert len(expected) == 41
+
+
+def test_tokens_that_have_come_together_go_on_as_one_piece(base: Path) -> None:
+    tokens = [f'data: {{"content":"{token}","stop":false}}\n\n' for token in "abc"]
+    parts = [*tokens, 'data: {"content":"","stop":true,"stop_type":"eos"}\n\n', ""]
+    chunks = "".join(f"{len(part):x}\r\n{part}\r\n" for part in parts)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b'"Hi"')
+        writer.write(f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}".encode())
+        await writer.drain()
+        writer.close()
+
+    async def ask(worker: Worker) -> list[protocol.Event]:
+        path = base / "s"
+        async with await asyncio.start_unix_server(answer, path):
+            return await events_of(EngineClient(Endpoint(path, "key"), worker), COMPLETION)
+
+    with fake(base) as worker:
+        text, end = asyncio.run(ask(worker))
+    assert text == TextDelta("abc")
+    assert isinstance(end, protocol.Finished)
 
 
 @pytest.mark.parametrize(
@@ -91,9 +116,61 @@ def test_tells_what_goes_wrong_in_the_middle(
 
     with fake(base, *arguments) as worker:
         seen, told = asyncio.run(ask(worker))
-    assert len(seen) == (0 if "0" in arguments else 2)
+    whole = [TextDelta(" word word")] if "0" not in arguments else []
+    assert list(joined(seen)) == whole
     if error is EngineDied:
         assert told == ([True] if "--die-after" in arguments else [True, False])
+
+
+def test_an_engine_that_is_at_work_may_be_silent(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[bool] = []
+    was_idle = Silence.was_idle
+
+    def look(silence: Silence, seconds: float) -> bool:
+        looks.append(was_idle(silence, seconds))
+        return looks[-1]
+
+    monkeypatch.setattr(Silence, "was_idle", look)
+
+    async def ask(worker: Worker) -> None:
+        silences: list[None] = []
+        client = EngineClient(
+            worker.endpoint, worker, timeout_seconds=1.0, on_silence=lambda: silences.append(None)
+        )
+        asking = asyncio.create_task(gather(client, []))
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while len(looks) < 3:  # noqa: ASYNC110 - what is looked at has no event
+                await asyncio.sleep(0.01)
+        assert not asking.done()
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        assert silences == []
+
+    with fake(base, "--hold-after", "2", "--spin") as worker:
+        asyncio.run(ask(worker))
+    assert looks[:3] == [False] * 3
+
+
+def test_one_look_at_a_worker_does_for_all_whose_connections_break(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And who goes away meanwhile does not end it: nobody is sent to a worker that is about to be known dead."""
+    monkeypatch.setattr(engine, "_DEATH_SECONDS", 3.0)
+
+    async def ask(worker: Worker) -> list[bool]:
+        told: list[bool] = []
+        client = EngineClient(worker.endpoint, worker, on_break=told.append)
+        all_of_them = [asyncio.create_task(gather(client, [])) for _ in range(30)]
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not told:  # noqa: ASYNC110 - what is looked at has no event
+                await asyncio.sleep(0.01)
+            all_of_them[0].cancel()
+            found = await asyncio.gather(*all_of_them, return_exceptions=True)
+        assert {type(each) for each in found} <= {EngineDied, asyncio.CancelledError}
+        return told
+
+    with fake(base, "--cut-after", "2") as worker:
+        assert asyncio.run(ask(worker)) == [True, False]
 
 
 def test_a_worker_that_is_gone_is_told_in_the_words_of_its_end(base: Path) -> None:

@@ -294,7 +294,7 @@ def test_a_wrong_method_says_which_are_right(server: Guarded) -> None:
         assert method == "HEAD" or json.loads(body)["error"]["code"] == "method_not_allowed"
     assert server.ask("GET", "/v1/echo")[1]["allow"] == "POST"
     assert json.loads(server.ask("GET", "/api/echo")[2]) == {"error": "GET is not possible here, but POST."}
-    assert server.ask("HEAD", "/livez")[0] == 405
+    assert server.ask("HEAD", "/metrics")[0] == 405
     assert server.ask("HEAD", "/api/blobs/x")[0] == 200
 
 

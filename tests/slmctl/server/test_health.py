@@ -21,6 +21,14 @@ def test_a_server_with_nothing_is_ready(tmp_path: Path) -> None:
             assert (status, body, headers["cache-control"]) == (200, b"ok\n", "no-store")
 
 
+def test_probes_that_want_the_head_alone(tmp_path: Path) -> None:
+    with guarded(tmp_path) as server:
+        for path in ("/livez", "/readyz"):
+            assert server.ask("HEAD", path)[::2] == (200, b"")
+        server.state.draining = True
+        assert [server.ask("HEAD", path)[0] for path in ("/livez", "/readyz")] == [200, 503]
+
+
 def test_a_server_whose_models_are_not_loaded_yet_says_so(tmp_path: Path) -> None:
     with guarded(tmp_path, preload=("hello",)) as server:
         status, _, body = server.ask("GET", "/readyz")

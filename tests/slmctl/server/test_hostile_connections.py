@@ -39,6 +39,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         shutil.rmtree(runtime)
 
 
+@pytest.fixture
+def runtime() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="slm"))  # short, for socket paths
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest.fixture(autouse=True)
 def still_there(server: Server) -> Iterator[None]:
     """After each test the server answers, and has written no more than lines of its log."""
@@ -188,6 +195,23 @@ def test_100_000_headers(server: Server) -> None:
     assert statuses(answers(server, head + few + b"\r\n")) == [200]
 
 
+def test_what_costs_more_to_read_than_to_send_is_not_read(server: Server) -> None:
+    """Whoever is at it keeps the others from their answers: a quarter of a megabyte in chunks of a byte each takes
+    seconds."""
+    lines = b"a:\n" * 5000
+    stream = POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    asked = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
+    assert statuses(answers(server, CHUNKED + b"1\r\n \r\n" * 5000)) in ([400], [])
+    assert statuses(answers(server, CHUNKED + b"1\r\n{\r\n0\r\n" + lines)) in ([400], [])
+    assert statuses(answers(server, asked + lines + b"\n")) in ([400], [])
+    assert statuses(answers(server, asked + b"\r\n" + asked + lines + b"\n")) in ([200, 400], [200], [])
+    body = b'{"model": "nope", "messages": [{"role": "user", "content": "%s"}]}' % (b"Hi" * 200)
+    for size, text in ((1, body), (300, body + b" " * 1_000_000)):
+        pieces = [text[begin : begin + size] for begin in range(0, len(text), size)]
+        chunks = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
+        assert statuses(answers(server, stream + chunks + b"0\r\nX: y\r\n\r\n")) == [404], size
+
+
 def test_a_gigabyte_is_announced_and_does_not_come(server: Server) -> None:
     before = memory(server)
     assert statuses(answers(server, POST + b"Content-Length: 1073741824\r\n\r\n")) == [413]
@@ -246,6 +270,25 @@ def test_more_connections_than_there_may_be_push_out_silent_ones(server: Server)
             stack.enter_context(connect(server))
         assert livez(server) == 200
         assert psutil.Process(server.pid).num_fds() < 400
+
+
+def test_connections_leave_files_for_the_workers(
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system gives few, as in some containers."""
+    program = Program(tmp_path / "home", runtime)
+    few = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh"]
+    command = program.command
+    monkeypatch.setattr(program, "command", lambda *arguments: [*few, *command(*arguments)])
+    with serving(program) as server, contextlib.ExitStack() as stack:
+        for _ in range(400):
+            stack.enter_context(connect(server))
+        assert livez(server) == 200
+        body = b'{"model": "hello", "prompt": "Hi", "stream": false, "options": {"num_predict": 2}}'
+        head = b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        stack.enter_context(one := socket.create_connection(server.address, timeout=60))
+        one.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert statuses(rest_of(one)) == [200]
 
 
 def test_connections_that_are_reset_leave_nothing(server: Server) -> None:

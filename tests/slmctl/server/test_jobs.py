@@ -10,7 +10,7 @@ import pytest
 from registry.digest import Digest
 from registry.errors import NotFound
 from slmctl.app.events import Event, Note, Transfer
-from slmctl.server.jobs import Job, Stopped, Teller, in_thread
+from slmctl.server.jobs import Job, Stopped, Teller, in_thread_of_its_own
 from tests.processes import until
 
 BLOBS = [Digest.of(b"a"), Digest.of(b"b")]
@@ -121,7 +121,7 @@ def test_who_is_cancelled_waits_for_nothing() -> None:
         return "late"
 
     async def run() -> None:
-        task = asyncio.create_task(in_thread(work, name="slmctl-test-late"))
+        task = asyncio.create_task(in_thread_of_its_own(work, name="slmctl-test-late"))
         await asyncio.to_thread(until, lambda: True if _is_running("slmctl-test-late") else None)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -133,7 +133,7 @@ def test_who_is_cancelled_waits_for_nothing() -> None:
 
 
 def test_in_thread_gives_what_the_work_gave() -> None:
-    name = asyncio.run(in_thread(lambda: threading.current_thread().name, name="slmctl-test"))
+    name = asyncio.run(in_thread_of_its_own(lambda: threading.current_thread().name, name="slmctl-test"))
     assert name == "slmctl-test"
 
 

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 from starlette.responses import Response
 
+from registry.errors import DigestMismatch
 from slmctl.server.call import Call, Endpoint, Told
 from slmctl.server.metrics import MOST_MODELS, Metrics
 from slmctl.server.scheduler import InstanceStatus
@@ -180,6 +181,8 @@ def test_however_many_models_there_are_the_page_stays_bounded() -> None:
 
 async def say(call: Call) -> Response:
     await call.json()
+    if call.request.path_params["name"] == "damaged":
+        raise DigestMismatch("It is not what its digest says.")
     return answer(call, {})
 
 
@@ -213,12 +216,19 @@ def test_the_page_of_a_server(server: Guarded) -> None:
     assert value(found, "http_requests_running") == 1, "this one"
 
 
+def test_bytes_that_have_not_their_digest_are_counted(server: Guarded) -> None:
+    assert value(scrape(server), "verify_failures_total") == 0
+    assert server.ask("POST", "/v1/say/damaged", b"{}")[0] == 400
+    assert value(scrape(server), "verify_failures_total") == 1
+
+
 def test_strangers_make_no_series(server: Guarded) -> None:
     """Paths, methods, hosts, names and headers, ten thousand in all, over one connection each hundred."""
     for number in range(3):
         server.ask(f"M{number}", f"/v1/say/{number}")
         server.ask("POST", f"/v1/say/{number}", b"{}", host=f"h{number}.example")
     server.ask("GET", "/nowhere")
+    scrape(server)  # is counted itself, once it is answered
     before = scrape(server)
     for number in range(100):
         with server.connect() as connection:

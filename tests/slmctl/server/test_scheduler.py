@@ -15,7 +15,7 @@ from registry.errors import InvalidReference, NotFound, UsageError
 from slmctl.serve_settings import ModelSettings
 from slmctl.server.problems import Busy, NotSupported
 from slmctl.server.scheduler import Scheduler, Served, Want
-from tests.slmctl.server.scheduling import FakeEngines, World, answer, loaded, row, text_of, until, within
+from tests.slmctl.server.scheduling import FakeEngines, World, answer, loaded, row, text_of, until
 
 
 @asynccontextmanager
@@ -434,27 +434,6 @@ def test_what_is_to_be_there_first_is_loaded_and_told(world: World, fake_engines
     asyncio.run(act())
 
 
-def test_stopping_lets_answers_end_and_takes_nothing_new(world: World, fake_engines: FakeEngines) -> None:
-    async def act() -> None:
-        async with world.scheduler(parallel=1) as scheduler:
-            async with held(scheduler) as (served, go):
-                waiting = asyncio.create_task(answer(scheduler, "hello"))
-                await until(lambda: True if scheduler.waiting == 1 else None)
-                draining = asyncio.create_task(scheduler.drain(30))
-                await asyncio.sleep(0)
-                with pytest.raises(Busy, match="stopping"):
-                    await answer(scheduler, "hello")
-                assert await text_of(served)
-                assert not draining.done()
-                go.set()
-                assert await waiting
-                await within(10, draining)
-            await scheduler.close()
-            await scheduler.close()
-
-    asyncio.run(act())
-
-
 def test_closing_tells_who_waits_and_leaves_nothing(
     world: World, fake_engines: FakeEngines, tiny_model: Path
 ) -> None:
@@ -468,5 +447,8 @@ def test_closing_tells_who_waits_and_leaves_nothing(
             await scheduler.close()
             told = await asyncio.gather(*waits, return_exceptions=True)
             assert [type(each) for each in told] == [Busy, Busy]
+            with pytest.raises(Busy, match="stopping"):
+                await answer(scheduler, "hello")
+            await scheduler.close()
 
     asyncio.run(act())

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from registry.errors import BadContent, NotFound, SlmctlError
-from runtimes.errors import EngineDied, EngineStartFailed, ModelTooBig
+from runtimes.errors import EngineDied, EngineStartFailed, EngineUnresponsive, ModelTooBig
 from slmctl.server import circuit
 from slmctl.server.problems import CircuitOpen
 from slmctl.server.scheduler import Scheduler, Want
@@ -180,6 +180,27 @@ def test_a_worker_that_cuts_one_connection_goes_on_for_the_others(
             assert fake_engines.started == 1
 
     asyncio.run(act())
+
+
+def test_a_worker_that_lives_and_does_nothing_is_replaced(
+    world: World, fake_engines: FakeEngines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slmctl.server.engine._SILENT_SECONDS", 0.6)
+    fake_engines.next.append(("--hold-after", "1", "--ignore-sigterm", "--ignore-stdin"))
+
+    async def act() -> None:
+        async with world.scheduler(parallel=1) as scheduler:
+            hung = asyncio.create_task(answer(scheduler, "hello"))
+            await until(lambda: True if (now := row(scheduler, "hello")) and now.running else None)
+            monkeypatch.setattr("slmctl.server.engine._SILENT_SECONDS", 600.0)  # the next one may be slow
+            behind = asyncio.create_task(answer(scheduler, "hello"))
+            with pytest.raises(EngineUnresponsive, match="has said nothing"):
+                await hung
+            assert await behind == " word word word"
+            assert world.watched.ends == [("hello:latest", "unresponsive")]
+
+    asyncio.run(act())
+    assert fake_engines.started == 2
 
 
 def test_whatever_happens_at_once_everybody_hears_something(

@@ -144,6 +144,27 @@ def test_pinned_models_never_leave(world: World, fake_engines: FakeEngines, tiny
     asyncio.run(act())
 
 
+def test_a_pin_goes_with_its_name(world: World, fake_engines: FakeEngines, tiny_model: Path) -> None:
+    """What the name meant before is free to leave, although another name means it still."""
+    world.create("tiny", tiny_model)
+    assert world.program("cp", "tiny", "mine").code == 0
+
+    async def act() -> None:
+        pinned = {"mine:latest": ModelSettings(pinned=True)}
+        async with world.scheduler(max_loaded=1, models=pinned) as scheduler:
+            for name in ("tiny", "mine"):
+                await answer(scheduler, name)
+            assert [each.pinned for each in scheduler.status()] == [True]
+            assert world.program("cp", "--force", "hello", "mine").code == 0
+            await answer(scheduler, "mine")
+            assert [each.pinned for each in scheduler.status()] == [True]
+            assert loaded(scheduler) == ["mine"]
+            with pytest.raises(Busy, match="pinned"):
+                await answer(scheduler, "tiny")
+
+    asyncio.run(act())
+
+
 def test_what_never_fits_is_told_at_once_and_nobody_leaves_for_it(
     world: World, fake_engines: FakeEngines, tiny_model: Path
 ) -> None:

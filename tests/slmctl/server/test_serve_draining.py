@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -12,6 +13,7 @@ import pytest
 from tests.processes import until
 from tests.servers import Server, serving
 from tests.slmctl.cli.program import Program
+from tests.slmctl.server.guarded import parsed, rest_of
 from tests.slmctl.server.streaming import LONGER, Stream, streaming
 
 STREAMS = 4
@@ -103,3 +105,25 @@ def test_a_load_is_no_reason_to_stay(endless: Program) -> None:
         assert answer.status_code == 503
         assert answer.json()["error"]["message"].startswith("The server ends before the answer does.")
         assert server.wait() == 143
+
+
+@pytest.mark.parametrize("grace", ["10m", "100ms"])
+def test_who_is_still_asking_is_answered_too(endless: Program, grace: str) -> None:
+    """A long question that was let in before the signal, and is on its way."""
+    body = b'{"model": "endless", "prompt": "x", "max_tokens": 2}'
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with serving(endless, "--grace", grace) as server, socket.create_connection(server.address, 60) as asking:
+        asking.sendall(head + body[:20])
+        metrics = f"{server.base_url}/metrics"
+        until(lambda: True if "http_requests_running 2.0" in httpx.get(metrics).text else None)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.event("draining")["under_way"] == 1
+        if grace == "10m":
+            asking.sendall(body[20:])
+        status, _, answer = parsed(rest_of(asking))
+        assert server.wait() == 143
+        if grace == "10m":
+            assert (status, server.event("ended")["cut"]) == (200, 0)
+        else:
+            assert (status, server.event("ended")["cut"]) == (503, 1)
+            assert b"The server ends before the answer does." in answer

@@ -117,7 +117,7 @@ def test_chat_streams_token_by_token(neighbour: Program, secret: str, tmp_path: 
             assert row["running"] == 1, "what came first was here before the last was said"
             stream.rest()
             assert stream.is_done
-            assert len(stream.events) > LONG // 2, "an event per token, or nearly"
+            assert len(stream.events) > 9, "in pieces: only tokens that have come together go together"
         said = until(lambda: [e for e in server.events if e.get("path") == "/v1/completions"] or None)
         assert said[0]["client"] == "127.0.0.1", "nginx told whose request it was"
 

@@ -14,7 +14,7 @@ import pytest
 from registry.errors import DoesNotFit, MalformedFile
 from runtimes.convert.architectures.llama import llama3_factors
 from runtimes.convert.config import ModelConfig, Rope, Section
-from runtimes.convert.convert import convert
+from runtimes.convert.convert import convert, convert_to_floats
 from runtimes.convert.files import SourceFiles
 from runtimes.convert.source import Source
 from runtimes.convert.values import Conversion
@@ -292,6 +292,8 @@ def test_packed_bitnet(linear_class: str | None, factor: float, tmp_path: Path) 
 
 def test_packed_bitnet_becomes_ternary_unless_something_else_is_asked_for(tmp_path: Path) -> None:
     folder, _ = packed_bitnet(tmp_path / "bitnet", "autobitlinear")
+    floats = convert_to_floats(SourceFiles.of_folder(folder))
+    assert keys_of(floats)["general.file_type"] == gguf.LlamaFileType.MOSTLY_F16
     assert (
         keys_of(convert(SourceFiles.of_folder(folder)))["general.file_type"]
         == gguf.LlamaFileType.MOSTLY_TQ2_0

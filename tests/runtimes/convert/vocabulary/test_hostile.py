@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as laws
 
 from registry.errors import BadContent, DoesNotFit, NotFound, SlmctlError
+from tests.runtimes.convert.vocabulary import folders
 from tests.runtimes.convert.vocabulary.folders import added, keys_of, llama_config, write_json
 
 GPT2 = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
@@ -20,7 +26,7 @@ def tokenizer(model: dict[str, Any] | None = None, **more: object) -> dict[str, 
 
 
 @pytest.mark.parametrize(
-    "given",
+    "broken",
     [
         {},
         {"model": []},
@@ -47,8 +53,8 @@ def tokenizer(model: dict[str, Any] | None = None, **more: object) -> dict[str, 
         tokenizer(pre_tokenizer={"type": "Sequence", "pretokenizers": None}),
     ],
 )
-def test_a_tokenizer_json_that_is_none(given: dict[str, Any], tmp_path: Path) -> None:
-    write_json(tmp_path, "tokenizer.json", given)
+def test_a_tokenizer_json_that_is_none(broken: dict[str, Any], tmp_path: Path) -> None:
+    write_json(tmp_path, "tokenizer.json", broken)
     with pytest.raises(BadContent) as refused:
         keys_of(tmp_path, llama_config(4))
     assert refused.value.message.endswith(".")
@@ -115,3 +121,91 @@ def test_special_tokens_of_the_settings_are_no_text(tmp_path: Path) -> None:
         tmp_path, "tokenizer_config.json", {"eos_token": "b", "additional_special_tokens": ["nowhere"]}
     )
     assert keys_of(tmp_path, llama_config(3))["tokenizer.ggml.token_type"] == [1, 3, 5]
+
+
+JSON = laws.recursive(
+    laws.none() | laws.booleans() | laws.integers() | laws.floats() | laws.text(max_size=4),
+    lambda inner: laws.lists(inner, max_size=3) | laws.dictionaries(laws.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+SPLIT = {"type": "Split", "pattern": {"Regex": folders.LLAMA3}, "behavior": "Isolated", "invert": False}
+BYTE_LEVEL = {
+    "added_tokens": [added(2, "<|end|>")],
+    "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}]},
+    "pre_tokenizer": {"type": "Sequence", "pretokenizers": [SPLIT, {**GPT2, "use_regex": False}]},
+    "post_processor": {
+        "type": "TemplateProcessing",
+        "single": [
+            {"SpecialToken": {"id": "<|end|>", "type_id": 0}},
+            {"Sequence": {"id": "A", "type_id": 0}},
+        ],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+    },
+    "model": {
+        "type": "BPE",
+        "ignore_merges": True,
+        "vocab": {"a": 0, "b": 1, "ab": 3},
+        "merges": [["a", "b"]],
+    },
+}
+SENTENCE_PIECES = {
+    "added_tokens": [added(0, "<unk>")],
+    "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"},
+    "model": {
+        "type": "BPE",
+        "byte_fallback": True,
+        "vocab": {"<unk>": 0, "a": 1, "aa": 2},
+        "merges": ["a a"],
+    },
+}
+SETTINGS = {
+    "bos_token": {"content": "<|end|>"},
+    "add_bos_token": True,
+    "added_tokens_decoder": {"2": added(2, "<|end|>")},
+    "chat_template": [{"name": "default", "template": "x"}],
+}
+
+
+def places(value: object, path: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:
+    """Every place in a JSON value."""
+    yield path
+    items: Iterable[tuple[object, object]] = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    for name, inner in items:
+        yield from places(inner, (*path, name))
+
+
+def replaced(value: Any, path: tuple[object, ...], other: object) -> Any:
+    """A copy with another value at one place."""
+    if not path:
+        return other
+    copied: Any = dict(value) if isinstance(value, dict) else list(value)
+    copied[path[0]] = replaced(value[path[0]], path[1:], other)
+    return copied
+
+
+@given(
+    laws.sampled_from([BYTE_LEVEL, SENTENCE_PIECES, SETTINGS]).flatmap(
+        lambda base: laws.tuples(laws.just(base), laws.sampled_from(sorted(places(base), key=repr)))
+    ),
+    JSON,
+)
+def test_anything_anywhere_is_a_tokenizer_or_a_sentence(
+    place: tuple[dict[str, Any], tuple[object, ...]], value: object
+) -> None:
+    base, path = place
+    changed = replaced(base, path, value)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files = {"tokenizer.json": BYTE_LEVEL, "tokenizer_config.json": SETTINGS}
+        files["tokenizer_config.json" if base is SETTINGS else "tokenizer.json"] = changed
+        for file, written in files.items():
+            (folder / file).write_text(json.dumps(written))  # halves of characters as JSON writes them
+        with contextlib.suppress(SlmctlError):
+            keys = keys_of(folder, llama_config(6))
+            assert len(keys["tokenizer.ggml.tokens"]) == 6
+            for text in keys["tokenizer.ggml.tokens"]:
+                text.encode()

@@ -267,3 +267,23 @@ def test_what_is_counted_needs_no_limit() -> None:
     assert ask_of(count_request({"model": "m", "messages": [HI], "tools": [TOOL]})).parameters == {}
     with pytest.raises(BadField, match="max_tokens"):
         count_request({"model": "m", "messages": [HI], "max_tokens": 1})
+
+
+def test_null_is_not_given() -> None:
+    optional = [
+        "system", "tools", "tool_choice", "thinking", "output_config", "speed", "stream", "stop_sequences",
+        "temperature", "top_p", "top_k", "metadata", "container", "context_management",
+    ]  # fmt: skip
+    assert ask(**dict.fromkeys(optional)) == ask()
+    call = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "t", "content": "1"}
+    thought = {"type": "thinking", "thinking": "Hm."}
+    plain = told(HI, {"role": "assistant", "content": [thought, call]}, {"role": "user", "content": [result]})
+    assert plain == told(
+        HI,
+        {"role": "assistant", "content": [thought | {"signature": None}, call | {"cache_control": None}]},
+        {"role": "user", "content": [result | {"is_error": None, "cache_control": None}]},
+    )
+    for choice in ({"type": "auto"}, {"type": "any"}, {"type": "tool", "name": "f"}):
+        null = choice | {"disable_parallel_tool_use": None}
+        assert ask(tools=[TOOL], tool_choice=null) == ask(tools=[TOOL], tool_choice=choice)

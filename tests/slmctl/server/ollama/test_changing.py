@@ -96,7 +96,7 @@ def test_a_blob_that_came_is_200_the_second_time_and_another_one_a_400(
         ({"model": "/etc/passwd", "from": HELLO}, 400, "invalid model name"),
         ({"from": "/etc/passwd"}, 400, "is a file, not a model's name"),
         ({"from": "file:///etc/passwd"}, 400, "is a file, not a model's name"),
-        ({"from": "nobody"}, 404, "model 'nobody' not found"),
+        ({"from": "a b"}, 400, "is not a model name"),
         ({"files": {"/etc/passwd": ABSENT}}, 400, "file path must be relative"),
         ({"files": {"../x.gguf": ABSENT}}, 400, "file path must be relative"),
         ({"files": {"x.gguf": "nonsense"}}, 400, "invalid digest format"),

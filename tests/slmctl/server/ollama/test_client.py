@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +11,6 @@ import ollama
 import pytest
 from pydantic import BaseModel, Field
 
-from tests.servers import Server
 from tests.slmctl.server.models import GO_TOOLS, HELLO, RANKER, TINY, TOOLS
 
 STILL = {"temperature": 0.0, "seed": 1, "num_predict": 24}
@@ -60,21 +57,6 @@ def test_chat_answers_whole_and_in_pieces(client: ollama.Client) -> None:
     assert "".join(piece.message.content or "" for piece in pieces) == whole.message.content
     assert (last.done, last.done_reason, last.message.content) == (True, whole.done_reason, "")
     assert whole_durations(last.model_dump())
-
-
-def test_the_asynchronous_client_does_the_same(served: Server) -> None:
-    async def ask() -> tuple[str, str, str, list[Any]]:
-        async with ollama.AsyncClient(host=served.base_url, trust_env=False) as client:
-            whole = await client.chat(HELLO, HI, options=STILL)
-            streamed = await client.chat(HELLO, HI, options=STILL, stream=True)
-            pieces = [piece.message.content or "" async for piece in streamed]
-            generated = await client.generate(HELLO, "Hi!", options=STILL)
-            vectors = (await client.embed(HELLO, ["a", "b"])).embeddings
-            return whole.message.content or "", "".join(pieces), generated.response, list(vectors)
-
-    whole, streamed, generated, vectors = asyncio.run(ask())
-    assert whole == streamed == generated
-    assert len(vectors) == 2
 
 
 def test_a_limit_ends_the_answer_for_its_length(client: ollama.Client) -> None:
@@ -264,65 +246,19 @@ def test_tools_go_through_both_kinds_of_templates(client: ollama.Client) -> None
         assert answer.message.content or answer.message.tool_calls
 
 
-def test_embeddings_have_length_one_and_one_for_each_text(client: ollama.Client) -> None:
-    answer = client.embed(HELLO, ["one", "two", "one"])
-    assert len(answer.embeddings) == 3
-    for vector in answer.embeddings:
-        assert math.isclose(math.hypot(*vector), 1.0, abs_tol=1e-3)
-    assert list(answer.embeddings[0]) == pytest.approx(list(answer.embeddings[2]), abs=1e-3)
-    assert (answer.prompt_eval_count or 0) > 0
-    assert (answer.total_duration or 0) > 0
-    shorter = client.embed(HELLO, "one", dimensions=8)
-    assert len(shorter.embeddings[0]) == 8
-    assert math.isclose(math.hypot(*shorter.embeddings[0]), 1.0, abs_tol=1e-3)
-    old = client.embeddings(HELLO, "one")
-    assert list(old.embedding) == pytest.approx(list(answer.embeddings[0]), abs=1e-3)
+def plan(days: int | str, stops: list[str], budget: float | None = None) -> str:
+    """Plan a journey.
+
+    Args:
+      days: How many, or "many".
+    """
+    return str((days, stops, budget))
 
 
-@pytest.mark.parametrize(
-    ("given", "status", "said"),
-    [
-        (None, 200, []),
-        ("", 200, []),
-        ([], 200, []),
-        (5, 400, "invalid input type"),
-        ([1, 2], 400, "invalid input type"),
-        ({"a": 1}, 400, "invalid input type"),
-    ],
-)
-def test_what_is_no_text_has_no_vector(
-    client: ollama.Client, given: object, status: int, said: object
-) -> None:
-    answer = client._client.post("/api/embed", json={"model": HELLO, "input": given})
-    assert answer.status_code == status
-    assert answer.json()["embeddings" if status == 200 else "error"] == said
-
-
-def test_a_text_that_is_too_long_is_cut_and_told_or_refused(client: ollama.Client) -> None:
-    fields = {"model": HELLO, "input": ["short", "word " * 20_000]}
-    answer = client._client.post("/api/embed", json=fields)
-    assert answer.status_code == 200
-    assert answer.json()["truncated"] == {"inputs": [1]}
-    assert answer.headers["x-slmctl-truncated"]
-    refused = client._client.post("/api/embed", json={**fields, "truncate": False})
-    assert refused.status_code == 400
-    assert refused.json()["error"].startswith("the input length exceeds the context length")
-
-
-def test_a_conversation_that_is_too_long_loses_its_beginning_and_that_is_told(client: ollama.Client) -> None:
-    messages = [
-        {"role": role, "content": f"{number} " + "word " * 300}
-        for number in range(10)
-        for role in ("user", "assistant")
-    ]
-    fields = {"model": HELLO, "messages": [*messages, *HI], "options": {"num_predict": 4}}
-    with client._client.stream("POST", "/api/chat", json=fields) as answer:
-        lines = [json.loads(line) for line in answer.iter_lines()]
-    assert lines[-1]["truncated"]["messages"] > 0
-    assert answer.headers["x-slmctl-truncated"] == str(lines[-1]["truncated"]["tokens"])
-    refused = client._client.post("/api/chat", json={**fields, "truncate": False})
-    assert refused.status_code == 400
-    assert "error" in refused.json()
+def test_a_function_of_pythons_is_a_tool_whatever_its_parameters_are(client: ollama.Client) -> None:
+    for model in (TOOLS, GO_TOOLS):
+        answer = client.chat(model, HI, tools=[plan], options=STILL)
+        assert answer.message.content or answer.message.tool_calls
 
 
 def test_every_answer_names_the_digest(client: ollama.Client) -> None:

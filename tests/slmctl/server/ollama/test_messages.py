@@ -102,3 +102,39 @@ def test_tools_are_functions_with_a_name() -> None:
     ]
     with pytest.raises(UsageError, match="a tool needs a function"):
         tools_of(Fields({"tools": [{"type": "function"}]}))
+
+
+def test_a_tools_schema_is_read_as_clients_write_it() -> None:
+    parameters = {
+        "type": "object",
+        "required": None,
+        "properties": {
+            "city": {"type": "integer, string", "description": None, "enum": None},
+            "day": {"type": "string", "default": None},
+            "none": {"const": None},
+            "more": {"type": "array", "items": {"anyOf": [{"type": "null, number"}, True], "minItems": None}},
+        },
+    }
+    (tool,) = tools_of(Fields({"tools": [{"function": {"name": "f", "parameters": parameters}}]}))
+    function = tool["function"]
+    assert isinstance(function, dict)
+    assert function["parameters"] == {
+        "type": "object",
+        "properties": {
+            "city": {"type": ["integer", "string"]},
+            "day": {"type": "string", "default": None},
+            "none": {"const": None},
+            "more": {"type": "array", "items": {"anyOf": [{"type": ["null", "number"]}, True]}},
+        },
+    }
+    empty = {"tools": [{"function": {"name": "f", "parameters": {"type": None, "properties": None}}}]}
+    (tool,) = tools_of(Fields(empty))
+    assert tool["function"] == {"name": "f", "parameters": {"type": "object", "properties": {}}}
+
+
+def test_a_schema_that_lies_too_deep_goes_on_as_it_is() -> None:
+    deep: dict[str, object] = {"type": "string"}
+    for _ in range(190):
+        deep = {"items": deep}
+    (tool,) = tools_of(Fields({"tools": [{"function": {"name": "f", "parameters": deep}}]}))
+    assert tool["function"] == {"name": "f", "parameters": deep}

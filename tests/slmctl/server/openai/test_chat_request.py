@@ -48,6 +48,7 @@ def test_what_is_not_said_is_left_to_the_model() -> None:
         ({"options": {"num_predict": 7, "top_k": 3}}, {"num_predict": 7, "top_k": 3}),
         ({"options": {"num_ctx": 512, "stop": ["a"]}}, {"stop": ("a",)}),
         ({"seed": 5, "options": {"seed": 5}}, {"seed": 5}),
+        ({"prompt_cache_options": {"mode": "explicit"}, "moderation": None}, {}),
         ({"user": "me", "metadata": {"a": "b"}, "store": False, "service_tier": "auto"}, {}),
         ({"modalities": ["text"], "verbosity": "medium", "audio": None, "functions": None}, {}),
     ],
@@ -110,6 +111,7 @@ def test_parameters(fields: Mapping[str, object], parameters: Mapping[str, objec
         ({"audio": {"voice": "x"}}, "audio", "makes no audio"),
         ({"modalities": ["text", "audio"]}, "modalities", "in text only"),
         ({"web_search_options": {}}, "web_search_options", "searches no web"),
+        ({"moderation": {"model": "x"}}, "moderation", "moderates nothing"),
         ({"prediction": {"type": "content", "content": "x"}}, "prediction", "not served"),
         ({"store": True}, "store", "keeps no answers"),
         ({"service_tier": "flex"}, "service_tier", "one tier"),
@@ -205,6 +207,10 @@ def test_what_cannot_be_is_refused(fields: Mapping[str, object], parameter: str,
         # as programs write it that speak to many services
         (
             {"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {"type": "x"}}]},
+            {"role": "user", "content": "a"},
+        ),
+        (
+            {"role": "user", "content": [{"type": "text", "text": "a", "prompt_cache_breakpoint": {}}]},
             {"role": "user", "content": "a"},
         ),
         (

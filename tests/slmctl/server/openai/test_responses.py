@@ -55,7 +55,6 @@ def test_a_stream_says_the_same(client: OpenAI) -> None:
     assert last.usage.total_tokens == whole.usage.total_tokens
     pieces = [event.delta for event in events if event.type == "response.output_text.delta"]
     assert "".join(pieces) == whole.output_text
-    assert len(pieces) > 3
     assert [event.sequence_number for event in events] == sorted({event.sequence_number for event in events})
 
 

@@ -47,7 +47,7 @@ def test_sampling_and_our_extensions() -> None:
 def test_a_conversation() -> None:
     assert told(
         {"role": "developer", "content": "Be short."},
-        {"role": "user", "content": [{"type": "input_text", "text": "What is"}, {"type": "input_text", "text": "this?"}]},
+        {"role": "user", "content": [{"type": "input_text", "text": "What is"}, {"type": "input_text", "text": "this?", "prompt_cache_breakpoint": {}}]},
         {"type": "reasoning", "id": "rs_1", "summary": [], "content": [{"type": "reasoning_text", "text": "Hm."}]},
         {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed",
          "content": [{"type": "output_text", "text": "Let me see.", "annotations": []}]},

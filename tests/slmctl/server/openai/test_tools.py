@@ -213,3 +213,13 @@ def test_tools_whose_parameters_are_no_schema(client: OpenAI, parameters: dict[s
     tool: Any = {"type": "function", "function": {"name": "f", "parameters": parameters}}
     with pytest.raises(BadRequestError):
         client.chat.completions.create(model=TOOLS, messages=ASKED, tools=[tool])
+
+
+def test_a_tool_that_the_engine_makes_no_grammar_of(client: OpenAI) -> None:
+    parameters = {"type": "object", "properties": {"part": {"$ref": "#"}}}
+    tool: Any = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    with pytest.raises(
+        BadRequestError, match="no grammar of a tool's parameters: #/properties/part: "
+    ) as caught:
+        client.chat.completions.create(model=TOOLS, messages=ASKED, tools=[tool])
+    assert "template" not in caught.value.message
