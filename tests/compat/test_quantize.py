@@ -292,7 +292,7 @@ def test_a_quantized_source(tmp_path: Path, kind: str) -> None:
     write_importance(matrix, importance(sizes), sizes)
     first.touch()
     every = QuantizeRequest(
-        sources=(source,), quantization="Q4_0", imatrix=matrix, tensor_types=((".", kind),)
+        sources=(source,), quantization="Q4_0", imatrix=matrix, tensor_types=(("blk", kind),)
     )
     write(prepare(every), first, environ=os.environ, on_progress=lambda _: None)
     compare(
