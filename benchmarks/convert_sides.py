@@ -85,15 +85,9 @@ class Side:
         os.sync()
         peak = self.made.with_name("peak")
         start = perf_counter()
+        timed = ["time", "-f", "%M", "-o", str(peak)]  # a small process starts the one it measures
         done = subprocess.run(
-            [
-                "time",
-                "-f",
-                "%M",
-                "-o",
-                str(peak),
-                *self.command,
-            ],  # a small process starts the one it measures
+            [*timed, *self.command],
             env={**os.environ, **self.environment},
             cwd=REPOSITORY,
             stdin=subprocess.DEVNULL,
@@ -207,7 +201,7 @@ def conversions(source: Path, folder: Path, kind: str, llama_cpp: Path, oracle: 
     made = folder / f"ours-{kind}.gguf"
     original = folder / f"theirs-{kind}.gguf"
     store = folder / "home"
-    command = [str(SCRIPT), "convert", str(source), "--to", "gguf", "-o", "bench", "--quiet"]
+    command = [str(SCRIPT), "convert", str(source), "--to", "gguf", "-o", "bench"]
     return [
         Side(OURS, [sys.executable, "-c", _CONVERT, str(source), str(made), kind], made),
         Side(COMMAND, [*command, "--type", kind.lower()], store, {"SLMCTL_HOME": str(store)}),
