@@ -227,7 +227,12 @@ class _Table:
     def beaten(self, found: Sequence[tuple[Option, Evaluated]]) -> Mapping[str, str]:
         """The variants that another one beats, and which."""
         _, beaten = without_dominated([option for option, _ in found], self._assessor)
-        return {each.option.build.variant: each.by.build.variant for each in beaten}
+        # an estimate is not held against a measurement: F16 would lose more than a Q8_0 measured against it
+        return {
+            each.option.build.variant: each.by.build.variant
+            for each in beaten
+            if (each.option.build.divergence is None) == (each.by.build.divergence is None)
+        }
 
     def row(self, evaluated: Evaluated, reference: int, *, is_present: bool, is_seen: bool) -> Row:
         build = evaluated.candidate.build
