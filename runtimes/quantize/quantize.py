@@ -117,7 +117,8 @@ def write(
     chosen from.
 
     Raises MalformedFile for a source that changed since or holds what are no numbers, EngineUnavailable
-    without an engine that has kernels, EngineFailed or DoesNotFit where it dies; an OSError of writing passes through.
+    without an engine that has kernels, EngineFailed or DoesNotFit where it dies; an OSError of writing
+    passes through.
     """
     with ExitStack() as opened:
         output = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
