@@ -197,6 +197,17 @@ def test_the_matrix_of_another_model_is_refused(source: Path, tmp_path: Path) ->
         prepare(QuantizeRequest(sources=(source,), quantization="Q4_K_M", imatrix=matrix))
 
 
+def test_a_matrix_never_has_fewer_weights_than_are_read(tmp_path: Path) -> None:
+    """A tensor of four dimensions, which no model has, and weights for its third only."""
+    name = "blk.0.ffn_up.weight"
+    write_model(tmp_path / "deep.gguf", SIZES, values={name: np.ones((3, 2, 4, 256), np.float32)})
+    matrix = tmp_path / "matrix.gguf"
+    write_importance(matrix, {name: np.ones(512, np.float32)}, SIZES)
+    request = QuantizeRequest(sources=(tmp_path / "deep.gguf",), quantization="Q4_0", imatrix=matrix)
+    with pytest.raises(UsageError, match=rf"512 weights for {name}, which takes 1536"):
+        prepare(request)
+
+
 def test_a_matrix_that_says_little_is_noted(source: Path, tmp_path: Path) -> None:
     matrix = tmp_path / "matrix.gguf"
     some = {name: values for name, values in importance(SIZES).items() if "ffn_down" in name}
