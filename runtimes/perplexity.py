@@ -146,10 +146,11 @@ def _count(ours: Floats, theirs: Floats | None, following: Tokens, seen: _Seen) 
 
 
 def log_probabilities(logits: Floats) -> npt.NDArray[np.float64]:
-    """The logarithm of softmax, row by row, in double precision."""
+    """The logarithm of softmax, row by row, in double precision; no numbers where an infinity is in a row."""
     shifted = logits.astype(np.float64)
-    shifted -= shifted.max(axis=1, keepdims=True)
-    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    with np.errstate(invalid="ignore"):
+        shifted -= shifted.max(axis=1, keepdims=True)
+        shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return shifted
 
 

@@ -7,6 +7,7 @@ Nothing is written before all is measured.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.digest import Digest
-from registry.errors import DoesNotFit, NoSpace, NotFound, StoreUnusable, UsageError
+from registry.errors import DoesNotFit, MalformedFile, NoSpace, NotFound, StoreUnusable, UsageError
 from registry.manifest import Descriptor
 from registry.names import parse
 from registry.store.reader import StoreReader
@@ -100,7 +101,8 @@ def perplexity(
 ) -> tuple[Measured, bool]:
     """Measure; gives what was found, and whether it is kept in `store` with the variant.
 
-    Raises UsageError for a text that is none or too short, DoesNotFit, NotFound, BadContent, EngineFailed.
+    Raises UsageError for a text that is none or too short, MalformedFile for a build that predicts no
+    numbers, DoesNotFit, NotFound, BadContent, EngineFailed.
     """
     subject, against = request.subject, request.against
     data = _read(request.text)
@@ -122,6 +124,7 @@ def perplexity(
         given = computing.windows(tokens, context, begins=model.begins, most=request.most_windows)
         found = computing.measure(model, given, against=base, on_window=tell)
         engine = model.engine
+    _require_numbers(found, subject, against)
     result = Measured(
         text=Digest.of(data),
         text_bytes=len(data),
@@ -231,6 +234,26 @@ def _tokens(
             hint="Take a longer text, or a smaller window with --ctx.",
         )
     return tokens
+
+
+def _require_numbers(found: computing.Measurement, subject: Subject, against: Subject | None) -> None:
+    """Raise MalformedFile for a build whose predictions are none."""
+    other = found.against
+    theirs = () if other is None else (other.perplexity, other.divergence, other.same_top)
+    if not _finite(found.perplexity):
+        hollow = subject
+    elif against is not None and not all(map(_finite, theirs)):
+        hollow = against
+    else:
+        return
+    raise MalformedFile(
+        f"{hollow.shown} predicts nothing that is a number: its weights are damaged.",
+        hint="Take another build of it; 'slmctl verify' says whether this one is as it came.",
+    )
+
+
+def _finite(estimate: computing.Estimate) -> bool:
+    return math.isfinite(estimate.value) and math.isfinite(estimate.error)
 
 
 def _compared(found: computing.Comparison | None, against: Subject | None) -> Against | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import shutil
 import signal
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 import requests
 
+from registry.formats.gguf import read_header
 from slmctl.app.ships import FOLDER
 from tests.processes import children, until
 from tests.quantized import write_quantized
@@ -85,6 +88,22 @@ def test_a_build_loses_more_the_fewer_bits_it_has(model: Program, text: Path) ->
         assert more["value"] - less["value"] > 2 * (more["error"] + less["error"])
     same = [found[each]["against"]["same_top"]["value"] for each in BUILDS]
     assert 1 > same[0] > same[1] > same[2] > 0.5
+
+
+def test_a_model_whose_numbers_are_none_has_no_perplexity(
+    slmctl: Program, text: Path, tmp_path: Path
+) -> None:
+    """A weight that is no number makes every prediction none: said, and nothing is kept."""
+    header = read_header(io.BytesIO(HELLO.read_bytes()))
+    norm = next(tensor for tensor in header.tensors if tensor.name == "output_norm.weight")
+    data = bytearray(HELLO.read_bytes())
+    struct.pack_into("<f", data, header.data_offset + norm.offset, float("nan"))
+    (tmp_path / "hollow.gguf").write_bytes(data)
+    assert slmctl("create", "m", "--from", str(tmp_path / "hollow.gguf")).code == 0
+    done = slmctl("perplexity", "m", "--text", str(text), "--ctx", "64", "--chunks", "2")
+    assert done.code == 5
+    assert "predicts nothing that is a number" in done.err
+    assert rows(slmctl) == []
 
 
 def test_it_is_said_to_people(model: Program, text: Path) -> None:
@@ -249,7 +268,7 @@ def test_a_model_in_a_bundle_is_measured_and_nothing_kept(model: Program, text: 
     bundle = tmp_path / "m.tar"
     assert model("export", "m", "--variant", "q8_0", "-o", str(bundle)).code == 0
     size = bundle.stat().st_size
-    done = model("perplexity", str(bundle), "--text", str(text), "--ctx", "64", "--chunks", "2", "--json")
+    done = model("perplexity", str(bundle), "--text", str(text), "--ctx", "64", "--chunks", "2")
     assert (done.code, done.json["kept"], bundle.stat().st_size) == (0, False, size)
     assert "not kept" in done.err
 
