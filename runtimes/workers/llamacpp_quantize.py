@@ -10,8 +10,8 @@ parent lives:
     matrix    a descriptor of the importance matrices' weights, F32, or null
     threads   how many work
     types     name -> [number, elements of a block, bytes of a block], of every type that occurs
-    tensors   a list of [source, offset, type, output's offset, output's type, elements of a row, rows, rows of
-              an expert, offset in the matrix or null]; where both types are the same, the bytes are copied
+    tensors   a list of [source, offset, type, output's offset, output's type, elements of a row, rows, rows
+              of an expert, offset in the matrix or null]; where both types are the same, the bytes are copied
 
 Standard output gets a line {"read": bytes of the sources so far} ten times a second, and one at the end. What
 goes wrong is one line on standard error: {"slmctl_worker_error": {"kind", "message", "tensor"}}, with "kind"
