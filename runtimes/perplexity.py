@@ -84,6 +84,7 @@ def windows(tokens: Tokens, context: int, *, begins: int | None, most: int | Non
         yield window
 
 
+@np.errstate(invalid="ignore")
 def measure(
     model: Predictor,
     given: Iterator[Tokens],
@@ -93,7 +94,8 @@ def measure(
 ) -> Measurement:
     """Read all windows with the model, and with the other one where there is one.
 
-    `on_window` is told after each how many there were. Raises ValueError without a window of three tokens.
+    `on_window` is told after each how many there were. Of logits that are no numbers (a damaged model) nor is
+    the measurement. Raises ValueError without a window of three tokens.
     """
     seen = _Seen()
     count = 0

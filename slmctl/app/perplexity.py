@@ -7,6 +7,7 @@ Nothing is written before all is measured.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,6 +24,7 @@ from registry.store.store import Store
 from runtimes import perplexity as computing
 from runtimes.engines.llamacpp import LLAMA_CPP
 from runtimes.environment import worker_environment
+from runtimes.errors import EngineSpokeNonsense
 from runtimes.launch import fd_path
 from runtimes.logits import Logits, LogitsRequest
 from slmctl.app import measured as measuring
@@ -100,7 +102,8 @@ def perplexity(
 ) -> tuple[Measured, bool]:
     """Measure; gives what was found, and whether it is kept in `store` with the variant.
 
-    Raises UsageError for a text that is none or too short, DoesNotFit, NotFound, BadContent, EngineFailed.
+    Raises UsageError for a text that is none or too short, DoesNotFit, NotFound, BadContent, EngineFailed,
+    also for a build whose numbers are none.
     """
     subject, against = request.subject, request.against
     data = _read(request.text)
@@ -128,7 +131,7 @@ def perplexity(
         context=context,
         windows=found.windows,
         tokens=found.tokens,
-        perplexity=_number(found.perplexity),
+        perplexity=_number(found.perplexity, subject),
         engine=engine,
         against=_compared(found.against, against),
     )
@@ -240,13 +243,18 @@ def _compared(found: computing.Comparison | None, against: Subject | None) -> Ag
         digest=against.variant.digest,
         variant=against.variant.id,
         quantization=against.variant.quantization,
-        perplexity=_number(found.perplexity),
-        divergence=_number(found.divergence),
-        same_top=_number(found.same_top),
+        perplexity=_number(found.perplexity, against),
+        divergence=_number(found.divergence, against),
+        same_top=_number(found.same_top, against),
     )
 
 
-def _number(estimate: computing.Estimate) -> Number:
+def _number(estimate: computing.Estimate, subject: Subject) -> Number:
+    if not (math.isfinite(estimate.value) and math.isfinite(estimate.error)):
+        raise EngineSpokeNonsense(
+            f"{subject.shown} gives numbers that are no probabilities of anything.",
+            hint="The build is of no use: make it anew, or take another with --variant.",
+        )
     return Number(value=estimate.value, error=estimate.error)
 
 

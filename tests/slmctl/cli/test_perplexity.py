@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gguf
+import numpy as np
 import pytest
 import requests
 
@@ -219,6 +221,19 @@ def test_what_cannot_be_measured_is_said(
     done = model("perplexity", *filled)
     assert (done.code, rows(model)) == (code, [])
     assert says in done.err
+
+
+def test_a_build_that_gives_no_numbers_is_said(slmctl: Program, text: Path, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.gguf"
+    write_random_model(path)
+    reader = gguf.GGUFReader(path, "r+")
+    norm = next(tensor for tensor in reader.tensors if tensor.name == "output_norm.weight")
+    norm.data[:] = np.nan
+    norm.data.flush()
+    assert slmctl("create", "m", "--from", str(path)).code == 0
+    done = slmctl("perplexity", "m", "--text", str(text), "--ctx", "32", "--chunks", "4")
+    assert (done.code, done.out, rows(slmctl)) == (1, "", [])
+    assert "no probabilities" in done.err
 
 
 def test_a_bundle_carries_what_was_measured(model: Program, text: Path, tmp_path: Path) -> None:
