@@ -84,6 +84,7 @@ def windows(tokens: Tokens, context: int, *, begins: int | None, most: int | Non
         yield window
 
 
+@np.errstate(invalid="ignore")
 def measure(
     model: Predictor,
     given: Iterator[Tokens],
@@ -93,7 +94,8 @@ def measure(
 ) -> Measurement:
     """Read all windows with the model, and with the other one where there is one.
 
-    `on_window` is told after each how many there were. Raises ValueError without a window of three tokens.
+    `on_window` is told after each how many there were. Of logits that are no numbers (a damaged model) nor is
+    the measurement. Raises ValueError without a window of three tokens.
     """
     seen = _Seen()
     count = 0
@@ -146,11 +148,10 @@ def _count(ours: Floats, theirs: Floats | None, following: Tokens, seen: _Seen) 
 
 
 def log_probabilities(logits: Floats) -> npt.NDArray[np.float64]:
-    """The logarithm of softmax, row by row, in double precision; no numbers where an infinity is in a row."""
+    """The logarithm of softmax, row by row, in double precision."""
     shifted = logits.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        shifted -= shifted.max(axis=1, keepdims=True)
-        shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    shifted -= shifted.max(axis=1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return shifted
 
 

@@ -30,3 +30,10 @@ def check_replaceable(old: Entry, new: Entry, rule: Replace) -> None:
             f"The name {old.name} belongs to a model from {old.source or 'another tool'}.",
             hint="Add --force to replace it, or choose another name.",
         )
+    lost = [each for each in old.made if each not in new.made]
+    if lost:
+        raise NameTaken(
+            f"The model {old.name} has variants that were made here ({', '.join(lost)}), and what would take"
+            " its place has not.",
+            hint="Add --force to replace it without them, or choose another name.",
+        )

@@ -9,6 +9,7 @@ changed, and with `dry_run` nothing here either.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from registry.digest import Digest
@@ -26,6 +27,7 @@ from slmctl.app.derived_facts import remember_facts
 from slmctl.app.events import OnEvent, ignore
 from slmctl.app.foreign import huggingface, lmstudio, ollama
 from slmctl.app.foreign.found import FoundModel, Place, Tool, reason, shown
+from slmctl.app.package import Package
 
 _FINDERS: Mapping[Tool, Callable[[Place], Iterator[FoundModel]]] = {
     Tool.OLLAMA: ollama.models_in,
@@ -147,9 +149,17 @@ class _Adopting:
 
     def _is_here(self, old: Entry | None, looked: LookedAt) -> bool:
         """Whether the store has the model under its name, as far as anybody can tell without hashing."""
-        if old is None or old.descriptor.digest != looked.manifest_digest or looked.is_doubted:
+        if old is None or not self._has(old, looked.manifest_digest) or looked.is_doubted:
             return False
         return self._store.has(old.descriptor.digest) and looked.is_in(self._store)
+
+    def _has(self, old: Entry, manifest: Digest | None) -> bool:
+        """Whether the name's model is this one, with variants that were made here of it or without."""
+        if old.descriptor.digest == manifest or not old.made:
+            return old.descriptor.digest == manifest
+        with suppress(SlmctlError):
+            return any(variant.digest == manifest for variant in Package.of(self._store, old).variants)
+        return False
 
     def _check_name(self, found: FoundModel, old: Entry | None, manifest: Digest | None) -> str | None:
         """Raise when the name belongs to another model: of this run, or of another source.
@@ -161,7 +171,7 @@ class _Adopting:
             if manifest is not None and manifest == digest:
                 return given
             raise OperationFailed(f"The name is taken by the model from {shown(given)}.")
-        if old is not None and old.descriptor.digest != manifest:
+        if old is not None and not self._has(old, manifest):
             stand_in = Entry(name=old.name, descriptor=old.descriptor, source=found.place.source, linked=None)
             check_replaceable(old, stand_in, Replace.SAME_SOURCE)
         return None

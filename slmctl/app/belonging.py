@@ -81,11 +81,22 @@ def check_made_here(store: StoreReader, where: Where, coming: Coming, *, force: 
     if old is None or not old.made or force:
         return ()
     ids = {variant.id for variant in Package.of(store, old).variants if variant.local}
-    if old.source == coming.source and ids >= set(coming.variants):
+    is_pinned = old.source != IMPORTED_HERE  # which says nothing of the version
+    if is_pinned and old.source == coming.source and ids >= set(coming.variants):
         return old.made
-    name = short_name(old.name)
-    raise NameTaken(
-        f"{name} has variants that were made here ({', '.join(old.made)}), and what would be pulled has not.",
+    raise _loses(old.name, old.made)
+
+
+def check_keeps_made(old: Entry, new: Entry, *, force: bool) -> None:
+    """Raise NameTaken where variants would be lost that were made while the model was fetched."""
+    if not force and not set(old.made) <= set(new.made):
+        raise _loses(old.name, old.made)
+
+
+def _loses(full_name: str, made: Sequence[str]) -> NameTaken:
+    name = short_name(full_name)
+    return NameTaken(
+        f"{name} has variants that were made here ({', '.join(made)}), and what would be pulled has not.",
         hint=f"Add --force to replace it without them, or pull beside it with --as; 'slmctl quantize {name}'"
         " makes them anew.",
     )

@@ -53,6 +53,12 @@ def convert_model(
     reader = reader or store
     folder = read_folder(call.source) if isinstance(call.source, Path) else None
     package = None if isinstance(call.source, Path) else _package(reader, call.source, on_event)
+    if package is not None and package.name.casefold() == call.name.full_name.casefold():
+        name = short_name(package.name)
+        raise UsageError(
+            f"The result is a model of its own: under the name {name} it would cost what it is made of.",
+            hint=f"Choose another name; or add builds to this one: slmctl quantize {name}",
+        )
     variant = None if package is None else _convertible(package, call.variant)
     rule = Replace.ANYTHING if call.force else Replace.SAME_SOURCE
     old = store.names().find(call.name.full_name)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.digest import Digest
-from registry.errors import DoesNotFit, MalformedFile, NoSpace, NotFound, StoreUnusable, UsageError
+from registry.errors import DoesNotFit, NoSpace, NotFound, StoreUnusable, UsageError
 from registry.manifest import Descriptor
 from registry.names import parse
 from registry.store.reader import StoreReader
@@ -24,6 +24,7 @@ from registry.store.store import Store
 from runtimes import perplexity as computing
 from runtimes.engines.llamacpp import LLAMA_CPP
 from runtimes.environment import worker_environment
+from runtimes.errors import EngineSpokeNonsense
 from runtimes.launch import fd_path
 from runtimes.logits import Logits, LogitsRequest
 from slmctl.app import measured as measuring
@@ -101,8 +102,8 @@ def perplexity(
 ) -> tuple[Measured, bool]:
     """Measure; gives what was found, and whether it is kept in `store` with the variant.
 
-    Raises UsageError for a text that is none or too short, MalformedFile for a build that predicts no
-    numbers, DoesNotFit, NotFound, BadContent, EngineFailed.
+    Raises UsageError for a text that is none or too short, DoesNotFit, NotFound, BadContent, EngineFailed,
+    also for a build whose numbers are none.
     """
     subject, against = request.subject, request.against
     data = _read(request.text)
@@ -124,14 +125,13 @@ def perplexity(
         given = computing.windows(tokens, context, begins=model.begins, most=request.most_windows)
         found = computing.measure(model, given, against=base, on_window=tell)
         engine = model.engine
-    _require_numbers(found, subject, against)
     result = Measured(
         text=Digest.of(data),
         text_bytes=len(data),
         context=context,
         windows=found.windows,
         tokens=found.tokens,
-        perplexity=_number(found.perplexity),
+        perplexity=_number(found.perplexity, subject),
         engine=engine,
         against=_compared(found.against, against),
     )
@@ -236,26 +236,6 @@ def _tokens(
     return tokens
 
 
-def _require_numbers(found: computing.Measurement, subject: Subject, against: Subject | None) -> None:
-    """Raise MalformedFile for a build whose predictions are none."""
-    other = found.against
-    theirs = () if other is None else (other.perplexity, other.divergence, other.same_top)
-    if not _finite(found.perplexity):
-        hollow = subject
-    elif against is not None and not all(map(_finite, theirs)):
-        hollow = against
-    else:
-        return
-    raise MalformedFile(
-        f"{hollow.shown} predicts nothing that is a number: its weights are damaged.",
-        hint="Take another build of it; 'slmctl verify' says whether this one is as it came.",
-    )
-
-
-def _finite(estimate: computing.Estimate) -> bool:
-    return math.isfinite(estimate.value) and math.isfinite(estimate.error)
-
-
 def _compared(found: computing.Comparison | None, against: Subject | None) -> Against | None:
     if found is None or against is None:
         return None
@@ -263,13 +243,18 @@ def _compared(found: computing.Comparison | None, against: Subject | None) -> Ag
         digest=against.variant.digest,
         variant=against.variant.id,
         quantization=against.variant.quantization,
-        perplexity=_number(found.perplexity),
-        divergence=_number(found.divergence),
-        same_top=_number(found.same_top),
+        perplexity=_number(found.perplexity, against),
+        divergence=_number(found.divergence, against),
+        same_top=_number(found.same_top, against),
     )
 
 
-def _number(estimate: computing.Estimate) -> Number:
+def _number(estimate: computing.Estimate, subject: Subject) -> Number:
+    if not (math.isfinite(estimate.value) and math.isfinite(estimate.error)):
+        raise EngineSpokeNonsense(
+            f"{subject.shown} gives numbers that are no probabilities of anything.",
+            hint="The build is of no use: make it anew, or take another with --variant.",
+        )
     return Number(value=estimate.value, error=estimate.error)
 
 

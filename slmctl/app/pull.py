@@ -26,7 +26,14 @@ from registry.store.index import Entry
 from registry.store.store import Session, Store
 from registry.transfer.pace import Pace
 from slmctl.app.asked import places_asked
-from slmctl.app.belonging import check_made_here, check_may_move, check_name, is_of, tracks_of
+from slmctl.app.belonging import (
+    check_keeps_made,
+    check_made_here,
+    check_may_move,
+    check_name,
+    is_of,
+    tracks_of,
+)
 from slmctl.app.bringing import blobs_of
 from slmctl.app.chooser import Chooser
 from slmctl.app.coming import Coming, Work
@@ -122,11 +129,12 @@ def pull(
             claimed=request.where.is_bundle and coming.source != IMPORTED_HERE,
             made=made,
         )
-        linked = store.link_all(
-            [entry],
-            lambda old, new: check_may_move(old, new, request.where, force=request.force),
-            keep_equal=request.where.is_bundle,
-        )[0]
+
+        def check(old: Entry, new: Entry) -> None:
+            check_may_move(old, new, request.where, force=request.force)
+            check_keeps_made(old, new, force=request.force)
+
+        linked = store.link_all([entry], check, keep_equal=request.where.is_bundle)[0]
         outcome = as_it_is(store, outcome, linked)  # while the session keeps it, whoever removes the name
     if coming.passing:
         store.free(coming.passing)

@@ -21,11 +21,11 @@ from runtimes.quantize.quantize import Prepared
 from slmctl.app.bringing import blobs_of, bring
 from slmctl.app.events import OnEvent, ignore
 from slmctl.app.listing import names_with
+from slmctl.app.made_here import CREATED_HERE
 from slmctl.app.making import MadeFile, Maker, describe_files, stored_path
 from slmctl.app.package import Package, Variant, check_unpacked, default_id, variant_id
 from slmctl.app.packaging import Build, build_of, write_model, write_variants
 from slmctl.app.planning.made_of import is_convertible, is_unquantized
-from slmctl.app.upstream import tracked
 from slmctl.app.wanted import Recipe
 
 _BEST_FIRST = ("F32", "BF16", "F16")
@@ -156,12 +156,20 @@ def _label(variant: Variant) -> str:
 
 def wanted(package: Package, labels: Sequence[str], call: QuantizeCall) -> list[str]:
     """The quantizations to make of `labels`, each once. Raises UsageError for one that is there already,
-    unless the call says what then."""
+    unless the call says what then, NotFound for one that is not here."""
     labels = list(dict.fromkeys(labels))
     ids = {variant.id for variant in package.variants}
     there = [label for label in labels if variant_id("gguf", label) in ids]
     if not there or call.force:
         return labels
+    here = {variant.id for variant in package.variants if variant.local}
+    away = next((found for label in there if (found := variant_id("gguf", label)) not in here), None)
+    if away is not None:
+        name = short_name(package.name)
+        raise NotFound(
+            f"{name} has a variant {away}, which is not here.",
+            hint=f"Pull it: slmctl pull {name} --variant {away}; or make it here, with --force.",
+        )
     if call.if_absent:
         return [label for label in labels if label not in there]
     raise UsageError(
@@ -253,8 +261,8 @@ def with_builds(
 def _link(
     store: Store, package: Package, entry: Entry, descriptor: Descriptor, new: Sequence[str], now: str
 ) -> Entry:
-    """Move the name. What somebody else has made of it meanwhile is not lost; what was pulled under it says
-    from now on which of its variants were not."""
+    """Move the name. What somebody else has made of it meanwhile is not lost; what came from elsewhere says
+    from now on which of its variants did not."""
 
     def unchanged(old: Entry, _: Entry) -> None:
         if old.descriptor.digest != package.digest:
@@ -262,7 +270,7 @@ def _link(
                 f"The model {short_name(package.name)} changed while it was quantized.", hint="Try again."
             )
 
-    is_pulled = entry.claimed or tracked(entry)
-    made = tuple(dict.fromkeys((*entry.made, *new))) if is_pulled else ()
+    is_replaced_whole = entry.source == CREATED_HERE  # by the next `create`
+    made = () if is_replaced_whole else tuple(dict.fromkeys((*entry.made, *new)))
     moved = replace(entry, descriptor=descriptor, linked=now, made=made)
     return store.link_all([moved], unchanged)[0]

@@ -16,7 +16,9 @@ def labels_of(texts: str) -> tuple[str, ...]:
     """Quantizations with commas between them, in any case. Raises UsageError for one that there is not."""
     from runtimes.quantize.request import quantization_label  # few commands quantize
 
-    labels = tuple(dict.fromkeys(quantization_label(text.strip()) for text in texts.split(",")))
+    labels = tuple(
+        dict.fromkeys(quantization_label(text.strip()) for text in texts.split(",") if text.strip())
+    )
     if not labels:
         raise UsageError("No quantization is named.", hint="For example: --to q4_k_m,q8_0")
     return labels

@@ -249,6 +249,16 @@ def test_what_cannot_be_is_a_sentence_and_a_hint(
     assert leftovers(slmctl) == []
 
 
+@pytest.mark.parametrize("force", [(), ("--force",)])
+def test_a_model_is_not_converted_onto_itself(slmctl: Program, tiny: Path, force: tuple[str, ...]) -> None:
+    assert slmctl("create", "m", "--from", str(tiny), "--only", "safetensors").code == 0
+    before = blobs(slmctl)
+    done = slmctl("convert", "m", "--to", "gguf", "-o", "M:latest", *force)
+    assert (done.code, done.out) == (2, "")
+    assert "slmctl quantize m" in done.hint
+    assert blobs(slmctl) == before
+
+
 def test_a_taken_name_is_told_before_anything_is_converted(slmctl: Program, tiny: Path) -> None:
     assert slmctl("show", "hello").code == 0
     for command in (

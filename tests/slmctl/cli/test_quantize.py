@@ -18,10 +18,16 @@ from registry.errors import NameTaken
 from registry.names import parse
 from registry.store.store import Store
 from runtimes.planning.mix import quantized_bytes
-from slmctl.app.events import Event, Progress
+from slmctl.app.events import Event, Progress, Transfer, ignore
 from slmctl.app.models import copy_model
+from slmctl.app.network import Network
+from slmctl.app.places import Places
+from slmctl.app.pull import pull
+from slmctl.app.pulls import by_name
 from slmctl.app.quantize import QuantizeCall, quantize
-from tests.hf_folders import write_hello_folder
+from slmctl.config import Settings
+from tests.fakes.ollama_store import OllamaStore
+from tests.hf_folders import SHIPPED, write_hello_folder
 from tests.processes import children, until, wait_until_gone
 from tests.slmctl.cli.program import Program
 from tests.slmctl.cli.publishing import Author
@@ -251,6 +257,76 @@ def test_what_was_made_of_a_pulled_model_stays_until_the_model_moves(
     assert slmctl("pull", name, "--force").code == 0
     assert list(variants(slmctl, name)) == ["gguf-f16"]
     assert slmctl("pull", name).code == 0
+
+
+def test_a_build_that_was_not_pulled_is_not_had_already(author: Author, slmctl: Program, place: str) -> None:
+    path, name = place.partition("/")[2], f"{place}:v1"
+    author.create("m", 1, "F16", "Q8_0")
+    author.publish("m", f"{path}:v1")
+    assert slmctl("pull", name, "--variant", "f16").code == 0
+    said = refused(slmctl, 3, name, "--to", "q8_0")
+    assert "gguf-q8_0, which is not here" in said
+    assert f"slmctl pull {name} --variant gguf-q8_0" in said
+    assert made(slmctl, name, "--to", "q8_0", "--force")
+
+
+def test_what_is_made_while_the_model_is_pulled_is_not_lost(
+    author: Author, slmctl: Program, place: str
+) -> None:
+    path, name = place.partition("/")[2], f"{place}:v1"
+    author.create("m", 1, "F16")
+    author.publish("m", f"{path}:v1")
+    assert slmctl("pull", name).code == 0
+    author.create("m", 2, "F16")
+    author.publish("m", f"{path}:v1")
+    store = Store(slmctl.store)
+    seen: list[Event] = []
+
+    def make(event: Event) -> None:
+        if isinstance(event, Transfer) and not seen:
+            seen.append(event)
+            call = QuantizeCall(name=parse(name), labels=("Q8_0",))
+            quantize(store, call, now=NOW, environ=dict(os.environ))
+
+    network = Settings.load(slmctl.environment).network
+    request = by_name(store, parse(name), search=network.search)
+    with Network(network) as connected, pytest.raises(NameTaken, match="gguf-q8_0"):
+        pull(store, Places(connected, ignore), request, now=NOW, on_event=make)
+    assert seen
+    assert list(variants(slmctl, name)) == ["gguf-f16", "gguf-q8_0"]
+
+
+def test_what_was_made_of_a_bundles_model_stays(hello: Program, tmp_path: Path) -> None:
+    bundle = str(tmp_path / "hello.tar")
+    assert hello("export", "hello", "-o", bundle).code == 0
+    assert hello("import", bundle, "--as", "m").code == 0
+    made(hello, "m", "--to", "q4_0")
+    for command in (("import", bundle, "--as", "m"), ("pull", bundle, "--as", "m")):
+        again = hello(*command)
+        assert again.code == 1
+        assert "gguf-q4_0" in again.err
+        assert "--force" in again.hint
+        assert list(variants(hello, "m")) == ["gguf-f16", "gguf-q4_0"]
+    assert hello("import", bundle, "--as", "m", "--force").code == 0
+    assert list(variants(hello, "m")) == ["gguf-f16"]
+
+
+def test_what_was_made_of_an_adopted_model_stays(slmctl: Program, tmp_path: Path) -> None:
+    theirs = OllamaStore(tmp_path / "ollama")
+    model = (SHIPPED / "hello.gguf").read_bytes()
+    theirs.add("bot:latest", [("model", model)], quantization="F16")
+    adopt = ("adopt", str(tmp_path / "ollama"), "--json")
+    assert slmctl(*adopt).code == 0
+    made(slmctl, "bot", "--to", "q4_0")
+    digest = slmctl("show", "bot", "--json").json["digest"]
+    again = slmctl(*adopt).json["models"][0]
+    assert (again["present"], again["problem"]) == (True, None)
+    assert slmctl("show", "bot", "--json").json["digest"] == digest
+    theirs.add("bot:latest", [("model", model), ("system", b"New.")], quantization="F16")
+    moved = slmctl(*adopt).json["models"][0]
+    assert "gguf-q4_0" in moved["problem"]
+    assert slmctl("show", "bot", "--json").json["digest"] == digest
+    assert leftovers(slmctl) == []
 
 
 def test_a_name_that_moves_meanwhile_is_not_lost(hello: Program, tiny_model: Path) -> None:

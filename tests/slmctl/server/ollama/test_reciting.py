@@ -8,6 +8,7 @@ from typing import Any
 import ollama
 import pytest
 
+from tests.slmctl.server.reciting import GO_TOOLS, JINJA_TOOLS
 from tools.reciting_model import cue, write_reciting_model
 
 CALLS = """\
@@ -18,35 +19,6 @@ ANSWER = "It is 20 degrees in Kyiv."
 THOUGHTS = "<think>\nTwo and two.\n</think>\n\nThat makes four."
 ASKED = [{"role": "user", "content": "How is the weather?"}]
 
-JINJA_TOOLS = (
-    """\
-{%- if tools %}{{- '<tools>' }}{%- for tool in tools %}{{- tool | tojson }}{%- endfor %}
-{{- '</tools>\\n<tool_call>\\n{"name": <name>, "arguments": <arguments>}\\n</tool_call>\\n' }}{%- endif %}
-{%- for message in messages %}
-{%- for call in message.tool_calls or [] %}
-{{- '<tool_call>\\n{"name": "' + call.function.name + '", "arguments": ' }}
-{{- call.function.arguments if call.function.arguments is string else (call.function.arguments | tojson) }}
-{{- '}\\n</tool_call>\\n' }}
-{%- endfor %}
-{{- message.role + ': ' + (message.content or '') + '\\n' }}
-{%- endfor %}
-{%- if add_generation_prompt %}"""
-    f"{{{{- '{cue(1)}' if messages[-1].role == 'tool' else '{cue(0)}' }}}}"
-    "{%- endif %}"
-)
-GO_TOOLS = (
-    """\
-{{- if .Tools }}<tools>{{ range .Tools }}{{ . }}{{ end }}</tools>
-<tool_call>
-{"name": <function-name>, "arguments": <args-json-object>}
-</tool_call>
-{{ end }}{{- $answered := false }}{{ range .Messages }}{{ .Role }}: {{ .Content }}
-{{- range .ToolCalls }}<tool_call>
-{"name": "{{ .Function.Name }}", "arguments": {{ .Function.Arguments }}}
-</tool_call>{{ end }}
-{{ if eq .Role "tool" }}{{ $answered = true }}{{ end }}{{ end }}"""
-    f"{{{{ if $answered }}}}{cue(1)}{{{{ else }}}}{cue(0)}{{{{ end }}}}"
-)
 JINJA_THINKING = (
     "{%- for message in messages %}"
     "{%- if message.reasoning_content %}{{- '<think>\\n' + message.reasoning_content + '\\n</think>\\n' }}"

@@ -11,7 +11,9 @@ from pydantic import BaseModel
 
 from tests.slmctl.cli.program import Program
 from tests.slmctl.server.models import GO_TOOLS, HELLO, TOOLS
-from tools.reciting_model import cue, write_reciting_model
+from tests.slmctl.server.reciting import GO_TOOLS as RECITING_GO_TOOLS
+from tests.slmctl.server.reciting import JINJA_TOOLS
+from tools.reciting_model import write_reciting_model
 
 RECITING = ("reciting", "go-reciting")
 """Models that call the tool by heart, and answer when it has: one by Jinja's template, one by Ollama's."""
@@ -40,43 +42,13 @@ CLOCK: ChatCompletionToolParam = {
     "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}},
 }
 
-_JINJA = (
-    """\
-{%- if tools %}{{- '<tools>' }}{%- for tool in tools %}{{- tool | tojson }}{%- endfor %}
-{{- '</tools>\\n<tool_call>\\n{"name": <name>, "arguments": <arguments>}\\n</tool_call>\\n' }}{%- endif %}
-{%- for message in messages %}
-{%- for call in message.tool_calls or [] %}
-{{- '<tool_call>\\n{"name": "' + call.function.name + '", "arguments": ' }}
-{{- call.function.arguments if call.function.arguments is string else (call.function.arguments | tojson) }}
-{{- '}\\n</tool_call>\\n' }}
-{%- endfor %}
-{{- message.role + ': ' + (message.content or '') + '\\n' }}
-{%- endfor %}
-{%- if add_generation_prompt %}"""
-    f"{{{{- '{cue(1)}' if messages[-1].role == 'tool' else '{cue(0)}' }}}}"
-    "{%- endif %}"
-)
-_GO = (
-    """\
-{{- if .Tools }}<tools>{{ range .Tools }}{{ . }}{{ end }}</tools>
-<tool_call>
-{"name": <function-name>, "arguments": <args-json-object>}
-</tool_call>
-{{ end }}{{- $answered := false }}{{ range .Messages }}{{ .Role }}: {{ .Content }}
-{{- range .ToolCalls }}<tool_call>
-{"name": "{{ .Function.Name }}", "arguments": {{ .Function.Arguments }}}
-</tool_call>{{ end }}
-{{ if eq .Role "tool" }}{{ $answered = true }}{{ end }}{{ end }}"""
-    f"{{{{ if $answered }}}}{cue(1)}{{{{ else }}}}{cue(0)}{{{{ end }}}}"
-)
-
 
 @pytest.fixture(scope="module", autouse=True)
 def reciting(stocked: Program, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("reciting")
     file, modelfile = folder / "model.gguf", folder / "Modelfile"
-    write_reciting_model(file, [CALLS, ANSWER], chat_template=_JINJA)
-    modelfile.write_text(f'FROM {file}\nTEMPLATE """{_GO}"""\n')
+    write_reciting_model(file, [CALLS, ANSWER], chat_template=JINJA_TOOLS)
+    modelfile.write_text(f'FROM {file}\nTEMPLATE """{RECITING_GO_TOOLS}"""\n')
     for name, source in zip(RECITING, (("--from", str(file)), ("-f", str(modelfile))), strict=True):
         assert stocked("create", name, *source).code == 0
     yield
