@@ -41,11 +41,13 @@ Open = Callable[[Descriptor], BinaryIO]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
-    """A model in a bundle: its full name, its manifest or index, and the reference it was pulled from."""
+    """A model in a bundle: its full name, its manifest or index, the reference it was pulled from, and the
+    ids of its variants that were made of what was pulled."""
 
     name: str
     descriptor: Descriptor
     source: str | None = None
+    made: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,8 @@ class Content:
             annotations = {mediatypes.REF_NAME: model.name}
             if model.source is not None:
                 annotations[mediatypes.SLMCTL_SOURCE] = model.source
+                if model.made:
+                    annotations[mediatypes.SLMCTL_MADE] = " ".join(model.made)
             rows.append({**model.descriptor.to_json(), "annotations": annotations})
         for referrer in sorted(self.referrers, key=lambda each: each.descriptor.digest):
             about = {mediatypes.SLMCTL_SUBJECT: str(referrer.subject)}

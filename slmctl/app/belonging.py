@@ -81,8 +81,8 @@ def check_made_here(store: StoreReader, where: Where, coming: Coming, *, force: 
     if old is None or not old.made or force:
         return ()
     ids = {variant.id for variant in Package.of(store, old).variants if variant.local}
-    is_pinned = old.source != IMPORTED_HERE  # which says nothing of the version
-    if is_pinned and old.source == coming.source and ids >= set(coming.variants):
+    is_known = not old.claimed and old.source != IMPORTED_HERE  # else nobody has seen what version it is
+    if is_known and old.source == coming.source and ids >= set(coming.variants):
         return old.made
     raise _loses(old.name, old.made)
 

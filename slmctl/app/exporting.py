@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from registry.digest import Digest
@@ -22,7 +22,7 @@ from registry.store.store import Store
 from slmctl.app.events import ByteCounter, Note, OnEvent, ignore
 from slmctl.app.listing import names_with
 from slmctl.app.ollama_manifest import is_ollama
-from slmctl.app.package import Package
+from slmctl.app.package import Package, Variant
 from slmctl.app.packaging import build_of, index_of, write_model
 from slmctl.app.upstream import public_source
 from slmctl.app.variants import manifests_of
@@ -160,7 +160,8 @@ def _content(
             made |= translated.made
             blobs.update(translated.blobs)
             documents |= translated.documents
-            models += translated.models
+            kept = {variant.id for variant in _wanted(package, variants)}
+            models += [replace(each, made=_made(entry, kept)) for each in translated.models]
             continue
         roots = [entry.descriptor]
         descriptor = _described(reader.manifest(entry.descriptor))
@@ -178,7 +179,14 @@ def _content(
         _check_complete(reader, entry, reached.blobs)
         blobs.update(reached.blobs)
         documents |= reached.documents
-        models.append(Named(name=entry.name, descriptor=descriptor, source=public_source(entry.source)))
+        models.append(
+            Named(
+                name=entry.name,
+                descriptor=descriptor,
+                source=public_source(entry.source),
+                made=_made(entry, None if not variants else chosen),
+            )
+        )
     about = tuple(_about(reader, documents))
     for each in about:
         reached = reach(reader, [each.descriptor])
@@ -197,10 +205,19 @@ def _about(reader: StoreReader, documents: Collection[Digest]) -> Iterator[Refer
                     yield Referrer(subject=each.subject, descriptor=descriptor)
 
 
+def _made(entry: Entry, kept: Collection[str] | None) -> tuple[str, ...]:
+    """Which of the variants that go along were made of what was pulled; None for all."""
+    return tuple(each for each in entry.made if kept is None or each in kept)
+
+
+def _wanted(package: Package, wanted: Sequence[str]) -> list[Variant]:
+    chosen = [package.choose(each) for each in wanted] or package.variants
+    return [variant for variant in package.variants if variant in chosen]
+
+
 def _translated(package: Package, wanted: Sequence[str], on_event: OnEvent) -> Content:
     """A model whose manifest only slmctl reads (Ollama's), as ModelPack over the same weights."""
-    chosen = [package.choose(each) for each in wanted] or package.variants
-    builds = [build_of(variant) for variant in package.variants if variant in chosen]
+    builds = [build_of(variant) for variant in _wanted(package, wanted)]
     writer = _Made()
     descriptor = write_model(writer, builds)
     documents = [digest for digest, raw in writer.blobs.items() if _is_document(raw)]

@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -177,10 +177,9 @@ class _Importing:
             self._check_size(digest, size, self._received.get(digest))
         packages = [Package.of(self._store, entry) for entry in self._entries]
         about = [each for each in self._referrers if each.subject in reached.documents]
+        entries = [_marked(entry, package) for entry, package in zip(self._entries, packages, strict=True)]
         old = self._store.names()
-        linked = self._store.link_all(
-            self._entries, self._check_replaceable, keep_equal=True, referrers=about
-        )
+        linked = self._store.link_all(entries, self._check_replaceable, keep_equal=True, referrers=about)
         self._reached = reached.blobs
         return [
             Imported(
@@ -302,8 +301,15 @@ def _entries(index: Index, table: NameTable, rename: ModelRef | None, now: str) 
             source=source or IMPORTED_HERE,
             linked=now,
             claimed=source is not None,
+            made=tuple(descriptor.annotations.get(mediatypes.SLMCTL_MADE, "").split()) if source else (),
         )
     return list(entries.values())
+
+
+def _marked(entry: Entry, package: Package) -> Entry:
+    """The entry, saying of none but its own variants that they were made of the others."""
+    ids = {variant.id for variant in package.variants}
+    return replace(entry, made=tuple(dict.fromkeys(each for each in entry.made if each in ids)))
 
 
 def _name(descriptor: Descriptor) -> str:

@@ -150,6 +150,8 @@ def _unpacked_before(
     unpacked = coming.passing and not (request.variants and coming.others)
     if old is None or old.source != coming.source or not (unpacked or made):
         return None
+    if old.claimed and not request.where.is_bundle:
+        return None  # only the bundle says so
     with suppress(SlmctlError):
         session.keep(each.digest for each in blobs_of(store, old.descriptor))
         return old.descriptor

@@ -87,6 +87,21 @@ def test_a_newer_bundle_moves_what_an_older_one_brought(slmctl: Program, put: Ca
     assert [model["name"] for model in slmctl("list", "--json").json["models"]] == ["small:latest"]
 
 
+def test_only_what_a_bundle_has_can_be_made_of_the_rest(slmctl: Program, put: Callable[[Parts], str]) -> None:
+    assert slmctl("import", put(SMALL), "--as", "first").code == 0
+    identity = slmctl("show", "first", "--json").json["variants"][0]["id"]
+    annotations = {
+        mediatypes.REF_NAME: "small:latest",
+        mediatypes.SLMCTL_SOURCE: "hf://org/repo@abc:Q8_0",
+        mediatypes.SLMCTL_MADE: f"{identity} \x1b[2J {'a' * 5000} {identity}",
+    }
+    parts = replace(SMALL, models=[{**SMALL.models[0], "annotations": annotations}])
+    assert slmctl("import", put(parts)).code == 0
+    entry = Store(slmctl.store).names().find("small:latest")
+    assert entry is not None
+    assert entry.made == (identity,)
+
+
 def test_what_a_bundle_says_of_its_source_is_kept_and_gives_no_rights(
     slmctl: Program, put: Callable[[Parts], str]
 ) -> None:

@@ -296,6 +296,26 @@ def test_what_is_made_while_the_model_is_pulled_is_not_lost(
     assert list(variants(slmctl, name)) == ["gguf-f16", "gguf-q8_0"]
 
 
+def test_what_was_made_of_a_pulled_model_is_known_where_a_bundle_brings_it(
+    author: Author, slmctl: Program, place: str, tmp_path: Path
+) -> None:
+    path, name, bundle = place.partition("/")[2], f"{place}:v1", str(tmp_path / "m.tar")
+    author.create("m", 1, "F16")
+    author.publish("m", f"{path}:v1")
+    assert slmctl("pull", name).code == 0
+    made(slmctl, name, "--to", "q8_0,q4_0")
+    assert slmctl("export", name, "--variant", "f16", "--variant", "q8_0", "-o", bundle).code == 0
+    slmctl.environment = {**slmctl.environment, "SLMCTL_STORE": str(tmp_path / "elsewhere")}
+    assert slmctl("import", bundle).code == 0
+    digest = slmctl("show", name, "--json").json["digest"]
+    again = slmctl("pull", name)  # that what the bundle has is that version, nobody knows
+    assert again.code == 1
+    assert "(gguf-q8_0)" in again.err
+    assert slmctl("show", name, "--json").json["digest"] == digest
+    assert slmctl("pull", name, "--force").code == 0
+    assert slmctl("show", name, "--json").json["variants"][0]["id"] == "gguf-f16"
+
+
 def test_what_was_made_of_a_bundles_model_stays(hello: Program, tmp_path: Path) -> None:
     bundle = str(tmp_path / "hello.tar")
     assert hello("export", "hello", "-o", bundle).code == 0
