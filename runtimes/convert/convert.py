@@ -87,8 +87,8 @@ def family_of(config: ModelConfig) -> Family:
     """The family of a model. Raises DoesNotFit for one that we do not know."""
     declared = config.fields.get("architectures")
     if isinstance(declared, list) and declared:
-        name = declared[0]
-        found = next((family for family in FAMILIES if name in family.classes), None)
+        name = declared[0]  # of any type: an object or a list cannot be looked up
+        found = next((each for each in FAMILIES if isinstance(name, str) and name in each.classes), None)
     else:
         name = config.word("model_type")
         found = next((family for family in FAMILIES if name in family.model_types), None)

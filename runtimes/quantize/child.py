@@ -13,7 +13,7 @@ from typing import IO, Any, NoReturn
 
 import numpy as np
 
-from registry.errors import EngineFailed, MalformedFile
+from registry.errors import EngineFailed, MalformedFile, OperationFailed
 from registry.formats.ggml_types import GgmlType
 from registry.formats.gguf import TensorInfo
 from runtimes.engines.llamacpp import LLAMA_CPP
@@ -163,12 +163,13 @@ def _raise(status: int, said: str, jobs: Sequence[Job]) -> NoReturn:
     report = _report(said)
     message = str(report.get("message", ""))
     match report.get("kind"):
-        case "data":
+        case "data" | "range" as kind:
             number = report.get("tensor")
             name = jobs[number].tensor.name if isinstance(number, int) else "a tensor"
-            raise MalformedFile(
-                f"The values of {name} cannot be quantized: {message}.", hint="The source is damaged."
-            )
+            sentence = f"The values of {name} cannot be quantized: {message}."
+            if kind == "data":
+                raise MalformedFile(sentence, hint="The source is damaged.")
+            raise OperationFailed(sentence, hint="They are too large; BF16 and F32 hold larger ones.")
         case "source":
             raise MalformedFile(f"The source could not be read to its end: {message}.")
         case "output":

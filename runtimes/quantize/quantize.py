@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -232,7 +233,8 @@ def _is_float(kind: GgmlType) -> bool:
 
 
 def _weights(tensor: TensorInfo) -> int:
-    return tensor.dims[0] * (tensor.dims[2] if len(tensor.dims) > 2 else 1)
+    """How many an importance matrix must have: the child takes one row of them for each matrix of rows."""
+    return tensor.dims[0] * math.prod(tensor.dims[2:])
 
 
 def _has(matrix: ImportanceMatrix | None, tensor: TensorInfo) -> bool:

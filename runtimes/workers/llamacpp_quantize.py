@@ -11,13 +11,13 @@ parent lives:
     threads   how many work
     types     name -> [number, elements of a block, bytes of a block], of every type that occurs
     tensors   a list of [source, offset, type, output's offset, output's type, elements of a row, rows, rows
-    of
-              an expert, offset in the matrix or null]; where both types are the same, the bytes are copied
+              of an expert, offset in the matrix or null]; where both types are the same, the bytes are copied
 
 Standard output gets a line {"read": bytes of the sources so far} ten times a second, and one at the end. What
 goes wrong is one line on standard error: {"slmctl_worker_error": {"kind", "message", "tensor"}}, with "kind"
 one of "build" (this library is not one that the program knows), "data" (a tensor holds what is no number),
-"source" (a file is shorter than it was) and "output" (it cannot be written; "errno" says why).
+"range" (its numbers are too large for the type), "source" (a file is shorter than it was) and "output" (it
+cannot be written; "errno" says why).
 
 Rows are quantized one by one by the kernels, so how they are dealt out changes nothing in the result. Memory
 is some 3 MB for each thread, or three rows where a row has more than a quarter of a million elements.
@@ -246,7 +246,7 @@ class Work:
         if made_bytes != self.bytes_of(made, count * columns):
             raise Failure("build", f"its kernel of {made} made {made_bytes} bytes")
         if not self.ggml.is_valid(self.types[made][0], result.address, made_bytes):
-            raise Failure("data", "a block cannot hold the values", tensor=tensor)
+            raise Failure("range", f"{made} cannot hold its values", tensor=tensor)
         self.put(result.view[:made_bytes], at)
         return size
 

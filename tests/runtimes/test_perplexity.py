@@ -121,6 +121,11 @@ def test_a_model_that_is_sure_and_wrong_costs_much_and_no_crash() -> None:
     assert found.perplexity.value == math.inf
 
 
+def test_infinities_make_no_number_and_no_warning() -> None:
+    table = np.full((WORDS, WORDS), np.inf, np.float32)
+    assert not math.isfinite(measure(Bigram(table), iter(given_windows())).perplexity.value)
+
+
 def test_without_a_window_there_is_nothing_to_say() -> None:
     with pytest.raises(ValueError, match="nothing"):
         measure(Bigram(random_table(1)), iter([]))

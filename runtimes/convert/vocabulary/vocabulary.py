@@ -39,7 +39,12 @@ def vocabulary(files: SourceFiles, config: Mapping[str, object]) -> tuple[Key, .
     keys += special_keys(found, config, len(tokens))
     keys += template_keys(files, found.config.template)
     keys += normalizer_keys(found)
-    return tuple(_of_llama(keys, found, len(tokens)) if config.get("model_type") in _LLAMA else keys)
+    return tuple(_of_llama(keys, found, len(tokens)) if _is_llama(config) else keys)
+
+
+def _is_llama(config: Mapping[str, object]) -> bool:
+    kind = config.get("model_type")
+    return isinstance(kind, str) and kind in _LLAMA
 
 
 def _model_keys(

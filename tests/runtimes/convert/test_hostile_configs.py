@@ -20,6 +20,7 @@ from tests.runtimes.convert.test_lora import adapter
 
 STRANGE: tuple[Any, ...] = (
     None, True, -1, 0, 2**31, 10**400, 0.5, -0.0, 1e308, float("inf"), "", "x\0", [], [None], {}, {"a": [{}]},
+    [[]], [{}],
 )  # fmt: skip
 NESTED = ("rope_scaling", "rope_parameters", "quantization_config", "text_config")
 INNER = (
@@ -63,6 +64,21 @@ def test_no_config_is_a_traceback(name: str, tmp_path: Path, monkeypatch: pytest
             converted += 1
     assert converted
     assert refused > 100
+
+
+def test_what_calls_itself_no_model_type_has_its_tokenizer(tmp_path: Path) -> None:
+    """Where the config names an architecture, only the tokenizer's settings look at the type."""
+    folder = MAKERS["llama"](tmp_path / "llama")
+    files = SourceFiles.of_folder(folder)
+    config = files.json("config.json")
+    plain = tokens_of(convert(files))
+    for value in (*STRANGE, "another"):
+        (folder / "config.json").write_text(json.dumps({**config, "model_type": value}))
+        assert tokens_of(convert(files)) == plain
+
+
+def tokens_of(made: Conversion) -> object:
+    return next(key.value for key in made.keys if key.name == "tokenizer.ggml.tokens")
 
 
 def refused_as(make: Callable[[], Conversion]) -> str:

@@ -15,7 +15,7 @@ import gguf
 import numpy as np
 import pytest
 
-from registry.errors import MalformedFile, NotFound, UsageError
+from registry.errors import MalformedFile, NotFound, OperationFailed, UsageError
 from registry.formats.gguf import read_header
 from registry.formats.gguf_facts import facts_from_gguf
 from runtimes.planning.mix import is_exact, quantized_bytes
@@ -197,6 +197,17 @@ def test_the_matrix_of_another_model_is_refused(source: Path, tmp_path: Path) ->
         prepare(QuantizeRequest(sources=(source,), quantization="Q4_K_M", imatrix=matrix))
 
 
+def test_a_matrix_never_has_fewer_weights_than_are_read(tmp_path: Path) -> None:
+    """A tensor of four dimensions, which no model has, and weights for its third only."""
+    name = "blk.0.ffn_up.weight"
+    write_model(tmp_path / "deep.gguf", SIZES, values={name: np.ones((3, 2, 4, 256), np.float32)})
+    matrix = tmp_path / "matrix.gguf"
+    write_importance(matrix, {name: np.ones(512, np.float32)}, SIZES)
+    request = QuantizeRequest(sources=(tmp_path / "deep.gguf",), quantization="Q4_0", imatrix=matrix)
+    with pytest.raises(UsageError, match=rf"512 weights for {name}, which takes 1536"):
+        prepare(request)
+
+
 def test_a_matrix_that_says_little_is_noted(source: Path, tmp_path: Path) -> None:
     matrix = tmp_path / "matrix.gguf"
     some = {name: values for name, values in importance(SIZES).items() if "ffn_down" in name}
@@ -224,6 +235,17 @@ def test_values_that_are_no_numbers_are_refused(tmp_path: Path, bad: float) -> N
     write_model(source, SIZES, values={"blk.1.ffn_up.weight": values})
     with pytest.raises(MalformedFile, match=r"values of blk\.1\.ffn_up\.weight cannot be quantized"):
         made(QuantizeRequest(sources=(source,), quantization="Q4_K_M"), tmp_path / "made.gguf")
+
+
+def test_numbers_that_are_too_large_for_a_type_are_no_damage(tmp_path: Path) -> None:
+    values = random_tensors(SIZES, 7)["blk.1.ffn_up.weight"]
+    values[3, 5] = 1e6
+    source = tmp_path / "source.gguf"
+    write_model(source, SIZES, values={"blk.1.ffn_up.weight": values})
+    made(QuantizeRequest(sources=(source,), quantization="BF16"), tmp_path / "made.gguf")
+    with pytest.raises(OperationFailed, match="cannot be quantized: F16 cannot hold its values") as refused:
+        made(QuantizeRequest(sources=(source,), quantization="F16"), tmp_path / "made.gguf")
+    assert "BF16" in str(refused.value.hint)
 
 
 def test_a_source_that_is_cut_meanwhile_is_refused(source: Path, tmp_path: Path) -> None:

@@ -103,15 +103,30 @@ def test_how_vectors_become_one(settings: dict[str, object], pooling: int, tmp_p
 
 def test_other_pooling_and_other_berts_are_refused(tmp_path: Path) -> None:
     folder = bert(tmp_path / "bert")
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_max_tokens": True}))
-    with pytest.raises(DoesNotFit, match="pools its vectors"):
-        convert(SourceFiles.of_folder(folder))
+    both = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}  # one behind the other
+    for settings in ({"pooling_mode_max_tokens": True}, both, {"pooling_mode": ["mean", "cls"]}):
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps(settings))
+        with pytest.raises(DoesNotFit, match="pools its vectors"):
+            convert(SourceFiles.of_folder(folder))
     (folder / "modules.json").write_text("{")
     with pytest.raises(MalformedFile, match="is not valid JSON"):
         convert(SourceFiles.of_folder(folder))
     for changes in ({"position_embedding_type": "relative_key"}, {"is_decoder": True}):
         with pytest.raises(DoesNotFit, match="BERT of another kind"):
             convert(SourceFiles.of_folder(bert(tmp_path / "bert", **changes)))
+
+
+def test_a_layer_behind_the_pooling_is_not_left_out(tmp_path: Path) -> None:
+    folder = bert(tmp_path / "bert")
+    modules = [
+        *json.loads((folder / "modules.json").read_text()),
+        {"path": "2_Normalize", "type": "a.Normalize"},
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    convert(SourceFiles.of_folder(folder))
+    (folder / "modules.json").write_text(json.dumps([*modules, {"path": "2_Dense", "type": "a.b.Dense"}]))
+    with pytest.raises(DoesNotFit, match="a module of its own beside its layers \\('Dense'\\)"):
+        convert(SourceFiles.of_folder(folder))
 
 
 def test_old_names_of_norms(tmp_path: Path) -> None:
