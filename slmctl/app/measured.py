@@ -165,14 +165,30 @@ def write(session: BlobWriter, subject: Descriptor, variant: Variant, measured: 
 
 
 def superseded(reader: StoreReader, digest: Digest, new: Measured) -> list[Digest]:
-    """The earlier measurements that a new one says more than, or says anew: of the same text, and against the
-    same build or none."""
-    base = new.against.digest if new.against is not None else None
+    """The earlier measurements that a new one says more than, or says anew: of the same text in windows of
+    the same length, and against the same build or none."""
+    base = _base(new)
     return [
         referrer.descriptor.digest
         for referrer, old in _stored(reader, digest, reader.names())
-        if old.text == new.text and (old.against is None or old.against.digest == base)
+        if _is_alike(old, new) and _base(old) in (None, base)
     ]
+
+
+def is_outdone(reader: StoreReader, digest: Digest, new: Measured) -> bool:
+    """Whether an earlier measurement answers the same of more tokens: a quick look takes no place of it."""
+    return any(
+        _is_alike(old, new) and _base(old) == _base(new) and old.tokens > new.tokens
+        for old in measurements(reader, digest)
+    )
+
+
+def _is_alike(old: Measured, new: Measured) -> bool:
+    return (old.text, old.context) == (new.text, new.context)
+
+
+def _base(measured: Measured) -> Digest | None:
+    return measured.against.digest if measured.against is not None else None
 
 
 def _stored(reader: StoreReader, digest: Digest, names: NameTable) -> Iterator[tuple[Referrer, Measured]]:

@@ -264,6 +264,9 @@ def _keep(store: Store, settings: Settings, subject: Subject, measured: Measured
     if reader.origin is not None or reader.root != settings.store:
         on_event(Note(text=f"The result is not kept: {reader.root} is not your store."))
         return False
+    if measuring.is_outdone(reader, variant.digest, measured):
+        on_event(Note(text="The result is not kept: an earlier one read more of the same text."))
+        return False
     try:
         manifest = reader.manifest_of(variant.digest)
         about = Descriptor(media_type=manifest.media_type, digest=variant.digest, size=len(manifest.raw))

@@ -29,6 +29,7 @@ from slmctl.app.measured import (
     Measured,
     Number,
     divergence_of,
+    is_outdone,
     measured_quality,
     measurements,
     superseded,
@@ -48,6 +49,7 @@ def measured(
     text: bytes = b"text",
     quantization: str | None = "F16",
     base: bytes = b"base",
+    context: int = 512,
 ) -> Measured:
     against = Against(
         digest=Digest.of(base),
@@ -60,7 +62,7 @@ def measured(
     return Measured(
         text=Digest.of(text),
         text_bytes=len(text),
-        context=512,
+        context=context,
         windows=16,
         tokens=tokens,
         perplexity=Number(value=12.5, error=0.25),
@@ -189,6 +191,16 @@ def test_the_same_question_is_answered_once(store: Store) -> None:
     assert set(kept(store)) == {measured(0.03), other}
     keep(store, measured(None))  # says less, and says it of today
     assert set(kept(store)) == {measured(0.03), other, measured(None)}
+
+
+def test_a_glance_takes_no_place_of_more(store: Store) -> None:
+    digest = keep(store, measured(0.02)).subject
+    assert is_outdone(store, digest, measured(0.03, tokens=100))
+    assert not is_outdone(store, digest, measured(0.03))
+    for other in (measured(None, tokens=100), measured(0.03, tokens=100, context=64)):
+        assert not is_outdone(store, digest, other)
+        keep(store, other)
+        assert {measured(0.02), other} <= set(kept(store))
 
 
 def test_a_plan_counts_with_it(store: Store) -> None:

@@ -138,8 +138,12 @@ def test_it_is_kept_with_the_variant_and_counts(model: Program, text: Path) -> N
     (row,) = rows(model)
     assert row["annotations"] == {"dev.slmctl.subject": shown["gguf-q4_0"]["digest"]}
     assert model("gc", "--json").json["garbage"] == []
-    measured(model, text, "--variant", "q4_0", "--against", "f16", "--chunks", "8")
-    assert len(rows(model)) == 1  # it is measured anew, not twice
+    again = measured(model, text, "--variant", "q4_0", "--against", "f16", "--chunks", "34")
+    assert again["kept"]
+    assert rows(model) == [row]  # it is measured anew, not twice
+    glance = measured(model, text, "--variant", "q4_0", "--against", "f16", "--chunks", "8")
+    assert not glance["kept"]  # in the place of more
+    assert model("plan", "m", "--variant", "q4_0", "--json").json["quality"] == after
     assert model("rm", "m").code == 0
     assert list((model.store / "blobs" / "sha256").iterdir()) == []
     assert rows(model) == []
