@@ -14,6 +14,7 @@ from registry.errors import MalformedFile
 from registry.formats.quote import quoted
 
 MAX_LAYERS = 1024
+MAX_HEAD_SIZE = 1 << 16
 _MAX_WHOLE = 2**31 - 1
 _LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
 _BY_TRAINED_CONTEXT = frozenset({"llama3", "yarn", "longrope"})
@@ -146,14 +147,19 @@ class ModelConfig(Section):
 
     @property
     def head_size(self) -> int:
-        """`head_dim`, else an even share of the hidden size. Raises MalformedFile where that is no number."""
+        """`head_dim`, else an even share of the hidden size. Raises MalformedFile where that is no number,
+        and for more than any model has: what is worked out for each number of a head takes memory."""
         if self.fields.get("head_dim") is not None:
-            return self.whole("head_dim")
-        if self.hidden % self.heads:
+            size = self.whole("head_dim")
+        elif self.hidden % self.heads:
             raise MalformedFile(
                 f"The config.json has {self.heads} heads for a hidden size of {self.hidden}.", hint=_HINT
             )
-        return self.hidden // self.heads
+        else:
+            size = self.hidden // self.heads
+        if size > MAX_HEAD_SIZE:
+            raise MalformedFile(f"The config.json has heads of {size} numbers.", hint=_HINT)
+        return size
 
     def rope(self, default_base: float) -> Rope:
         """Rotary settings, of either version. `default_base` is the class's. Raises MalformedFile."""

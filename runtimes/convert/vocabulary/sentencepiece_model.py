@@ -57,22 +57,23 @@ class SentencePieceModel:
     def of(cls, raw: bytes) -> SentencePieceModel:
         """The parsed file. Raises MalformedFile."""
         pieces: list[Piece] = []
-        trainer, normalizer = b"", b""
+        trainer: list[bytes] = []
+        normalizer: list[bytes] = []
         for number, value in _fields(raw):
             if not isinstance(value, bytes):
                 continue
             if number == _PIECES:
                 pieces.append(_piece(value, len(pieces)))
             elif number == _TRAINER:
-                trainer += value  # a message that comes twice is merged, and later values win
+                trainer.append(value)  # a message that comes twice is merged, and later values win
             elif number == _NORMALIZER:
-                normalizer += value
+                normalizer.append(value)
         if not pieces or len(pieces) > MAX_TOKENS:
             raise MalformedFile(f"{NAME} has {len(pieces)} pieces.", hint=_HINT)
         return cls(
-            model_type=_model_type(trainer),
+            model_type=_model_type(b"".join(trainer)),
             pieces=tuple(pieces),
-            prefixed=_last(normalizer, _ADD_DUMMY_PREFIX, 1) != 0,
+            prefixed=_last(b"".join(normalizer), _ADD_DUMMY_PREFIX, 1) != 0,
         )
 
 

@@ -18,6 +18,10 @@ NAME = "tokenizer.json"
 MAX_TOKENS = 1 << 21
 """Eight times the largest vocabulary that anybody has published."""
 
+MAX_TOKEN_LENGTH = 1024
+"""In characters. The longest of published vocabularies, rows of blanks, have some hundred; who looks at all
+ways to cut a token takes the square of it."""
+
 _HINT = "Download the model again from where its makers publish it."
 _MAX_DEPTH = 64
 
@@ -107,6 +111,11 @@ def _vocabulary(value: object) -> Mapping[str, int]:
             raise MalformedFile(
                 f"The token {quoted(text)} of {NAME} has number {quoted(number)}.", hint=_HINT
             )
+        if len(text) > MAX_TOKEN_LENGTH:
+            raise MalformedFile(
+                f"{NAME} has a token of {len(text)} characters; at most {MAX_TOKEN_LENGTH} are accepted.",
+                hint=_HINT,
+            )
         numbers.add(number)
     if len(numbers) != len(fields):
         raise MalformedFile(f"Two tokens of {NAME} have the same number.", hint=_HINT)
@@ -124,7 +133,11 @@ def _merges(value: object) -> tuple[tuple[str, str], ...]:
         parts = item.split(" ") if isinstance(item, str) else item
         if isinstance(parts, list) and len(parts) == 2:
             left, right = parts
-            if isinstance(left, str) and isinstance(right, str):
+            if (
+                isinstance(left, str)
+                and isinstance(right, str)
+                and len(left) + len(right) <= MAX_TOKEN_LENGTH
+            ):
                 pairs.append((left, right))
                 continue
         raise MalformedFile(f"{NAME} has the merge {quoted(item)}, which is no pair of tokens.", hint=_HINT)

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from registry.errors import SlmctlError
+from registry.errors import MalformedFile, SlmctlError
 from runtimes.convert.convert import convert
 from runtimes.convert.files import SourceFiles
 from runtimes.convert.header import header_bytes
 from runtimes.convert.lora import convert_adapter
 from runtimes.convert.values import Conversion
-from tests.runtimes.convert.folders import MAKERS
+from tests.runtimes.convert.folders import MAKERS, llama
 from tests.runtimes.convert.test_lora import adapter
 
 STRANGE: tuple[Any, ...] = (
@@ -64,6 +64,21 @@ def test_no_config_is_a_traceback(name: str, tmp_path: Path, monkeypatch: pytest
             converted += 1
     assert converted
     assert refused > 100
+
+
+def test_heads_of_gigabytes(tmp_path: Path) -> None:
+    """Factors of Llama 3's positions are worked out before the weights are looked at."""
+    scaling = {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 64}
+    sizes: tuple[dict[str, int], ...] = (
+        {"head_dim": 2**31 - 2},
+        {"hidden_size": 2**31 - 2, "num_attention_heads": 1},
+    )
+    for heads in sizes:
+        folder = llama(tmp_path / "llama")
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "rope_scaling": scaling, **heads}))
+        with pytest.raises(MalformedFile, match="heads of 2147483646 numbers"):
+            convert(SourceFiles.of_folder(folder))
 
 
 def test_what_calls_itself_no_model_type_has_its_tokenizer(tmp_path: Path) -> None:

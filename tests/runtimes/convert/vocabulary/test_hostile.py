@@ -35,6 +35,8 @@ def tokenizer(model: dict[str, Any] | None = None, **more: object) -> dict[str, 
         tokenizer({"vocab": {"a": -1}}),
         tokenizer({"vocab": {"a": 2**31}}),
         tokenizer({"vocab": {"a": True}}),
+        tokenizer({"vocab": {"a": 0, "b" * 1025: 1}}),
+        tokenizer({"merges": [["a" * 1024, "b"]]}),
         tokenizer({"vocab": {"a": 0.5}}),
         tokenizer({"vocab": {"a": 0, "b": 0}}),
         tokenizer({"merges": {"a": "b"}}),
@@ -58,6 +60,15 @@ def test_a_tokenizer_json_that_is_none(broken: dict[str, Any], tmp_path: Path) -
     with pytest.raises(BadContent) as refused:
         keys_of(tmp_path, llama_config(4))
     assert refused.value.message.endswith(".")
+
+
+def test_a_setting_that_comes_again_and_again(tmp_path: Path) -> None:
+    """200,000 times, in fields of four bytes: the last counts, and nothing takes the square of them."""
+    pieces = [folders.piece("<unk>", kind=2), folders.piece("a")]
+    model = folders.sentence_piece_model(pieces)  # BPE
+    (tmp_path / "tokenizer.model").write_bytes(model + bytes([0x12, 2, 0x18, 1]) * 200_000)
+    with pytest.raises(DoesNotFit, match="kind unigram"):
+        keys_of(tmp_path, llama_config(2))
 
 
 @pytest.mark.parametrize("vocab", ['{"\\ud800": 0}', '{"a": 0, "\\udfff": 1}'])
