@@ -129,11 +129,23 @@ class Ggml:
                 raise Failure("build", f"its type {number} is {said}, not {name}")
             if found_type.to_float:
                 self.to_float[name] = _TO_FLOAT(found_type.to_float)
+                check_reader(self.to_float[name], name, elements, size)
         for name in made:
             prepare(types[name][0])  # builds tables, once and before there are threads
 
     def _function(self, name: str, prototype: Any) -> Any:
         return prototype((name, self.library))
+
+
+def check_reader(to_float: Any, name: str, elements: int, size: int) -> None:
+    """Raise Failure for a function that stands where the one that reads a type was, and does something else:
+    zeros are zeros in every type, and so many of them."""
+    count = max(elements, 64)
+    given = ctypes.create_string_buffer(max(count // elements * size, 4 * count))
+    made = (ctypes.c_float * (2 * count))(*[1.0] * (2 * count))
+    to_float(ctypes.addressof(given), ctypes.addressof(made), count)
+    if any(made[:count]) or any(value != 1.0 for value in made[count:]):
+        raise Failure("build", f"it reads {name} in a way that is not known")
 
 
 class Buffer:

@@ -18,6 +18,7 @@ from runtimes.convert.source import SourceTensor
 from runtimes.convert.values import Key
 
 _PERIOD = 6
+_OTHER_ENGINE = "Run it with an engine that runs safetensors."
 _QUERY_SCALAR = 256.0
 _LARGEST = 62  # layers of the 27B, which llama.cpp knows by them
 
@@ -44,7 +45,12 @@ class Gemma3(Family):
         if model.config.flag("use_bidirectional_attention", False):
             raise DoesNotFit(
                 "The model's tokens see those after them too, which those of Gemma 3 in llama.cpp do not.",
-                hint="Run it with an engine that runs safetensors.",
+                hint=_OTHER_ENGINE,
+            )
+        if model.config.real_or_none("attn_logit_softcapping"):
+            raise DoesNotFit(
+                "The model caps what its queries find, which those of Gemma 3 in llama.cpp do not.",
+                hint=_OTHER_ENGINE,
             )
 
     def notes(self, model: Model) -> Iterator[str]:

@@ -100,6 +100,40 @@ def test_without_the_engine_it_says_so() -> None:
     assert b"Traceback" not in said
 
 
+_OTHER_STRUCTURE = """
+import ctypes, sys
+sys.path.insert(0, sys.argv[1])
+import llamacpp_quantize as worker
+
+class TypeTraits(ctypes.Structure):  # another function stands where the one that reads a type was
+    _fields_ = [*worker.TypeTraits._fields_[:5], ("from_float_ref", ctypes.c_void_p), ("to_float", ctypes.c_void_p)]
+
+types = {"F16": [1, 1, 2], "Q8_0": [8, 32, 34], "Q4_K": [12, 256, 144]}
+worker.Ggml(types, set())
+worker.TypeTraits = TypeTraits
+for name, facts in types.items():
+    try:
+        worker.Ggml({name: facts}, set())
+    except worker.Failure as failure:
+        print(failure.document)
+"""
+
+
+def test_another_function_in_the_place_of_one_is_refused() -> None:
+    """As a later ggml may have it: names and sizes are the same, and memory would be written over."""
+    program = worker_argv("llamacpp_quantize")[-1]
+    found = subprocess.run(
+        [sys.executable, "-P", "-c", _OTHER_STRUCTURE, str(Path(program).parent)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.splitlines() == [
+        f"{{'kind': 'build', 'message': 'it reads {name} in a way that is not known'}}"
+        for name in ("F16", "Q8_0", "Q4_K")
+    ]
+
+
 def test_it_ends_when_standard_input_does() -> None:
     child = subprocess.run(
         [sys.executable, *worker_argv("llamacpp_quantize")[1:]], input=b"", capture_output=True, check=False

@@ -254,6 +254,9 @@ def test_gemma3_with_other_layers_windowed(tmp_path: Path) -> None:
         convert(SourceFiles.of_folder(gemma3(tmp_path / "gemma3", layer_types=["full_attention"])))
     with pytest.raises(DoesNotFit, match="see those after them"):
         convert(SourceFiles.of_folder(gemma3(tmp_path / "gemma3", use_bidirectional_attention=True)))
+    convert(SourceFiles.of_folder(gemma3(tmp_path / "gemma3", attn_logit_softcapping=None)))
+    with pytest.raises(DoesNotFit, match="caps what its queries find"):
+        convert(SourceFiles.of_folder(gemma3(tmp_path / "gemma3", attn_logit_softcapping=50.0)))
 
 
 def packed_bitnet(
