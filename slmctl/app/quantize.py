@@ -49,10 +49,12 @@ class QuantizeCall:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantized:
     """`made` are the new variants' ids with the bytes of their weights; `variants` all there are now,
-    `variant` the one that runs without a wish, `of` the one that was started from."""
+    `variant` the one that runs without a wish, `of` the one that was started from. `there` are those that
+    were asked for and are there already: nothing is made then."""
 
     entry: Entry
     made: tuple[tuple[str, int], ...]
+    there: tuple[str, ...] = ()
     of: str
     variant: str
     variants: tuple[str, ...]
@@ -81,7 +83,7 @@ def quantize(
     if call.max_size is None:
         labels = wanted(package, labels, call)
         if not labels:
-            return _as_it_is(entry, package, source)
+            return _as_it_is(entry, package, source, call.labels)
     before = blobs_of(reader, entry.descriptor)
     with store.session(f"quantize {package.name}") as session:
         bring(session, store, reader, before, on_event)
@@ -92,7 +94,7 @@ def quantize(
             else:
                 prepared = [_first_under(maker, paths, call, package)]
                 if not wanted(package, [prepared[0][0]], call):
-                    return _as_it_is(entry, package, source)
+                    return _as_it_is(entry, package, source, [prepared[0][0]])
             maker.check_room(*(each.size for _, each in prepared))
             made = [maker.quantized(each, label) for label, each in prepared]
         builds = [build_made(source, file) for file in made]
@@ -108,9 +110,10 @@ def quantize(
     )
 
 
-def _as_it_is(entry: Entry, package: Package, source: Variant) -> Quantized:
+def _as_it_is(entry: Entry, package: Package, source: Variant, labels: Sequence[str]) -> Quantized:
     ids = tuple(variant.id for variant in package.variants)
-    return Quantized(entry=entry, made=(), of=source.id, variant=default_id(ids), variants=ids)
+    there = tuple(variant_id("gguf", label) for label in labels)
+    return Quantized(entry=entry, made=(), there=there, of=source.id, variant=default_id(ids), variants=ids)
 
 
 def choose_source(package: Package, wanted: str | None, *, requantize: bool) -> Variant:

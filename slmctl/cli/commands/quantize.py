@@ -100,6 +100,7 @@ def command(
             "digest": str(entry.descriptor.digest),
             "of": done.of,
             "made": [{"variant": each, "bytes": size} for each, size in done.made],
+            "there": list(done.there),
             "variant": done.variant,
             "variants": list(done.variants),
             "source": entry.source,
@@ -111,7 +112,7 @@ def command(
 def _said(done: Quantized) -> str:
     name = short_name(done.entry.name)
     if not done.made:
-        return f"'{name}' has it already ({', '.join(done.variants)})"
+        return f"'{name}' has it already: {', '.join(done.there)}"
     made = ", ".join(f"{each} ({human_bytes(size)})" for each, size in done.made)
     return f"quantized '{name}': {made}, made of {done.of}"
 

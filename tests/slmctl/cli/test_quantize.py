@@ -199,6 +199,14 @@ def test_a_size_that_the_unquantized_one_has_asks_for_nothing(hello: Program) ->
     assert made(hello, "hello", "--max-size", "10MB") == {}
 
 
+def test_which_one_is_there_already_is_said(hello: Program) -> None:
+    ((best, _),) = made(hello, "hello", "--fit", "--for", BOARD).items()
+    size = f"{weights(hello, 'hello', best).stat().st_size // 1000 + 1}kB"
+    for wish in (("--fit", "--for", BOARD), ("--max-size", size)):
+        assert hello("quantize", "hello", *wish).out == f"'hello' has it already: {best}\n"
+        assert hello("quantize", "hello", *wish, "--json").json["there"] == [best]
+
+
 # What cannot be
 
 
