@@ -67,9 +67,6 @@ def read_importance(path: Path) -> ImportanceMatrix:
         raise NotFound(f"The importance matrix {quoted(path.name, 300)} cannot be read ({why}).") from None
     if not weights:
         raise MalformedFile("The importance matrix has no entries.")
-    for name, values in weights.items():
-        if not np.isfinite(values).all():
-            raise MalformedFile(f"The importance matrix holds values for {quoted(name)} that are no numbers.")
     return ImportanceMatrix(file_name=path.name, weights=weights, dataset=dataset, chunks=chunks)
 
 
@@ -111,7 +108,13 @@ def _floats(stream: BinaryIO, header: GgufHeader, tensor: TensorInfo) -> npt.NDA
             f"The importance matrix holds {tensor.type.name}, not F32: {quoted(tensor.name)}."
         )
     stream.seek(header.data_offset + tensor.offset)
-    return np.frombuffer(_exactly(stream, tensor.size_bytes), "<f4")
+    return _finite(tensor.name, np.frombuffer(_exactly(stream, tensor.size_bytes), "<f4"))
+
+
+def _finite(name: str, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    if not np.isfinite(values).all():
+        raise MalformedFile(f"The importance matrix holds values for {quoted(name)} that are no numbers.")
+    return values
 
 
 def _dataset(header: GgufHeader) -> str | None:
@@ -137,7 +140,7 @@ def _read_old(stream: BinaryIO, size: int) -> _Read:
         values = _number(stream, "a number of values")
         if values < 1 or values * 4 > size - stream.tell():
             raise MalformedFile(f"The importance matrix claims {values} values for {quoted(name)}.")
-        sums = np.frombuffer(_exactly(stream, values * 4), "<f4")
+        sums = _finite(name, np.frombuffer(_exactly(stream, values * 4), "<f4"))
         weights[name] = np.divide(sums, np.float32(max(calls, 1)), dtype=np.float32)
     if stream.tell() == size:
         return weights, None, None

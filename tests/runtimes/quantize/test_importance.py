@@ -100,6 +100,10 @@ def test_what_is_no_importance_matrix(tmp_path: Path) -> None:
         "holds F16, not F32": halves,
         "3 sums for 2 counts": lambda writer: _add(writer, "a", [1, 2, 3], [1, 1]),
         "are no numbers": lambda writer: _add(writer, "a", [1, float("nan")], [1]),
+        "'a.in_sum2' that are no numbers": lambda writer: _add(
+            writer, "a", [1, float("inf")], [float("inf")]
+        ),
+        "'a.counts' that are no numbers": lambda writer: _add(writer, "a", [1, 2], [float("nan")]),
         "has no entries": lambda writer: writer.add_tensor("other", np.ones(2, np.float32)),
     }
     for sentence, change in cases.items():
